@@ -1,0 +1,267 @@
+"""The backend contract, and its reference form in plain Array API.
+
+`Backend` holds every operation that array libraries do differently, each written once with nothing but the Python
+Array API standard. A tuned backend overrides an operation with one of the same name, signature and result.
+
+Arrays count their axes from the front: parameter axes first, then the long axis of factors, edges or variables,
+then (where several sets of evidence are run together) a batch axis. Arithmetic written for ``(F,)`` so serves all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = Any
+Index: TypeAlias = "slice | Array"
+
+WEAK_COUPLING = 10.0
+"""Largest |coupling| for which `Backend.spin_products` may be given the couplings' odds."""
+
+
+class BackendUnavailableError(RuntimeError):
+    """The array library asked for cannot run here; the message says why and what to do."""
+
+
+class Backend:
+    """
+    An array library, a device and a floating-point type.
+
+    Parameters
+    ----------
+    dtype : {"float64", "float32"}
+
+    Attributes
+    ----------
+    xp : the array namespace
+    dtype : the namespace's floating-point type
+    device : where new arrays are made; None is the library's default
+    """
+
+    name: str
+    xp: Any
+    device: Any = None
+
+    def __init__(self, dtype: str = "float64") -> None:
+        self.dtype_name = dtype
+        self.dtype: Any = getattr(self.xp, dtype)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} backend, {self.dtype_name}>"
+
+    # Between host and device: only at the edges of a run, never inside one.
+
+    def asarray(self, values: Any) -> Array:
+        """Host array to device, as the backend's floating-point type."""
+        return self.xp.asarray(np.asarray(values, dtype=self.dtype_name), device=self.device, copy=True)
+
+    def index_array(self, indices: np.ndarray) -> Array:
+        """Host integers to device, in the integer type that the library gathers by fastest."""
+        return self.xp.asarray(np.asarray(indices, dtype=np.int64), device=self.device)
+
+    def mask_array(self, mask: np.ndarray) -> Array:
+        """Host booleans to device."""
+        return self.xp.asarray(np.asarray(mask, dtype=np.bool_), device=self.device)
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """Device array to a new host array."""
+        return np.array(array)
+
+    def zeros(self, shape: tuple[int, ...]) -> Array:
+        """An array of zeros."""
+        return self.xp.zeros(shape, dtype=self.dtype, device=self.device)
+
+    # Gathering and writing by index along one axis.
+
+    def take(self, array: Array, index: Index, axis: int) -> Array:
+        """Entries of an axis: a view for a slice, a gather for an index array."""
+        if isinstance(index, slice):
+            return array[(slice(None),) * axis + (index, ...)]
+        return self.xp.take(array, index, axis=axis)
+
+    def put(self, array: Array, index: Index, values: Array, axis: int) -> None:
+        """Write entries of an axis in place."""
+        array[(slice(None),) * axis + (index, ...)] = values
+
+    def gather_slots(self, array: Array, slots: Array, axis: int) -> Array:
+        """Replace an axis of ``array`` by the two of ``slots`` ``(D, n)``, gathering the entries that they name."""
+        degree, count = slots.shape
+        gathered = self.take(array, self.xp.reshape(slots, (degree * count,)), axis)
+        return self.xp.reshape(gathered, (*array.shape[:axis], degree, count, *array.shape[axis + 1 :]))
+
+    def sum_slots(self, array: Array, slots: Array, axis: int) -> Array:
+        """
+        Sum over each variable's edges: gather ``slots`` ``(D, n)`` along an axis of ``array`` and add over D.
+
+        Slots that stand for no edge point at an entry of ``array`` that is zero. The order of addition is fixed, so
+        two runs give the same bits.
+        """
+        return self.xp.sum(self.gather_slots(array, slots, axis), axis=axis)
+
+    def gather_subtract(self, totals: Array, places: Index, messages: Array, edges: Index, axis: int) -> Array:
+        """Cavities: each edge's variable's total less the edge's own message, as a new array."""
+        return self.take(totals, places, axis) - self.take(messages, edges, axis)
+
+    # Reductions over states.
+
+    def log_sum_exp(self, array: Array, axis: int) -> Array:
+        """``log(sum(exp(array)))`` over an axis; -inf where all entries are."""
+        xp = self.xp
+        largest = xp.max(array, axis=axis, keepdims=True)
+        largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
+        total = xp.log(xp.sum(xp.exp(array - largest), axis=axis))
+        return total + xp.squeeze(largest, axis=axis)
+
+    def log_add_exp(self, a: Array, b: Array) -> Array:
+        """``log(exp(a) + exp(b))``."""
+        xp = self.xp
+        larger, smaller = xp.maximum(a, b), xp.minimum(a, b)
+        gap = xp.where(smaller == larger, xp.zeros_like(larger), smaller - larger)
+        return larger + xp.log1p(xp.exp(gap))
+
+    # Elementwise chains of the hot path. `out` and inputs named so may be overwritten.
+
+    def relax(self, array: Array, index: Index, values: Array, step: float, axis: int) -> Array:
+        """Move entries of an axis a share ``step`` of the way to ``values``, in place; return ``values - old``."""
+        old = self.take(array, index, axis)
+        change = values - old
+        self.put(array, index, values if step == 1.0 else old + step * change, axis)
+        return change
+
+    def relax_infinite(self, array: Array, index: Index, values: Array, step: float, axis: int) -> Array:
+        """As `relax` where entries may be infinite: those are replaced, not averaged, and equal ones have not changed."""
+        xp = self.xp
+        old = self.take(array, index, axis)
+        finite = xp.isfinite(old) & xp.isfinite(values)
+        zero = xp.zeros_like(values)
+        change = xp.where(finite, values - old, xp.where(values == old, zero, zero + xp.inf))
+        self.put(array, index, xp.where(finite, old + step * change, values), axis)
+        return change
+
+    def largest_magnitude(self, array: Array) -> Array:
+        """Largest absolute value, as a 0-d device array; a NaN counts as infinite."""
+        xp = self.xp
+        magnitude = xp.abs(array)
+        return xp.max(xp.where(xp.isnan(magnitude), xp.full_like(magnitude, xp.inf), magnitude))
+
+    def subtract_largest(self, array: Array) -> Array:
+        """Shift the states (axis 0) so that the largest is 0; where all are -inf they stay so. May overwrite."""
+        xp = self.xp
+        largest = xp.max(array, axis=0, keepdims=True)
+        return array - xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
+
+    def spin_products(self, fields: Array, coupling: Array, coupling_odds: Array | None) -> Array:
+        """
+        ``atanh(tanh(coupling) tanh(fields))``, the message through a pair coupling.
+
+        With A = exp(-2 coupling) and B = exp(-2 field) it is ``log((1 + A B) / (A + B)) / 2``, exact to rounding also
+        where both hyperbolic tangents round to 1. ``coupling_odds`` is A where all couplings are within
+        `WEAK_COUPLING`, so that nothing overflows once the fields are clipped; else None, and the same is computed
+        from absolute values.
+        """
+        xp = self.xp
+        if coupling_odds is not None:
+            limit = self.field_limit
+            odds = xp.exp(-2.0 * xp.clip(fields, -limit, limit))
+            return 0.5 * xp.log((1.0 + coupling_odds * odds) / (coupling_odds + odds))
+        small = xp.minimum(xp.abs(fields), xp.abs(coupling))
+        large = xp.maximum(xp.abs(fields), xp.abs(coupling))
+        # Infinite against infinite has a correction of log(2)/2 beside an infinite message.
+        gap = xp.where(small == large, xp.zeros_like(large), large - small)
+        correction = 0.5 * (xp.log1p(xp.exp(-2.0 * (small + large))) - xp.log1p(xp.exp(-2.0 * gap)))
+        return xp.sign(fields) * xp.sign(coupling) * xp.where(small == 0, small, small + correction)
+
+    def spin_maxima(self, fields: Array, coupling: Array) -> Array:
+        """``sign(coupling fields) min(|coupling|, |fields|)``: the max-product form of `spin_products`."""
+        xp = self.xp
+        return xp.sign(fields) * xp.sign(coupling) * xp.minimum(xp.abs(fields), xp.abs(coupling))
+
+    @property
+    def field_limit(self) -> float:
+        """Where `spin_products` clips fields: far enough above `WEAK_COUPLING` to be exact, below overflow."""
+        return 30.0 if self.dtype_name == "float32" else 250.0
+
+    def table_marginals(self, table: Array, weights: Sequence[Array], ports: Sequence[int], mode: str) -> list[Array]:
+        """
+        Messages of a tabulated factor.
+
+        Parameters
+        ----------
+        table : (q_0, ..., q_k, F or 1, *batch) log-potentials
+        weights : one (q_p, F, *batch) array of incoming log-weights for each port
+        ports : the ports asked for
+        mode : {"sum", "max"}
+
+        Returns
+        -------
+        list of (q_p, F, *batch), one for each asked port: the table times all other ports' weights, reduced over their
+        states.
+        """
+        reduce = self.log_sum_exp if mode == "sum" else self.maximum
+        found: dict[int, Array] = {}
+        self._reduce_halves(table, weights, list(range(len(weights))), set(ports), reduce, found)
+        return [found[port] for port in ports]
+
+    def maximum(self, array: Array, axis: int) -> Array:
+        """Largest entry over an axis."""
+        return self.xp.max(array, axis=axis)
+
+    def _reduce_halves(
+        self, table: Array, weights: Sequence[Array], ports: list[int], asked: set[int], reduce: Any, found: dict[int, Array]
+    ) -> None:
+        """Split the table's ports in halves, take each half out in one pass, and go on with what is left."""
+        if len(ports) == 1:
+            if ports[0] in asked:
+                count = weights[ports[0]].shape[1:]
+                found[ports[0]] = self.xp.broadcast_to(table, (table.shape[0], *count))
+            return
+        middle = len(ports) // 2
+        for kept, removed in ((ports[:middle], ports[middle:]), (ports[middle:], ports[:middle])):
+            if not asked.isdisjoint(kept):
+                smaller = self._reduce_out(table, weights, ports, removed, reduce)
+                self._reduce_halves(smaller, weights, kept, asked, reduce, found)
+
+    def _reduce_out(
+        self, table: Array, weights: Sequence[Array], ports: list[int], removed: list[int], reduce: Any
+    ) -> Array:
+        for port in removed:
+            axis = ports.index(port)
+            incoming = weights[port]
+            shape = (1,) * axis + (incoming.shape[0],) + (1,) * (len(ports) - axis - 1) + incoming.shape[1:]
+            table = table + self.xp.reshape(incoming, shape)
+        first, last = ports.index(removed[0]), ports.index(removed[-1])
+        states = 1
+        for size in table.shape[first : last + 1]:
+            states *= size
+        merged = self.xp.reshape(table, (*table.shape[:first], states, *table.shape[last + 1 :]))
+        return reduce(merged, axis=first)
+
+    # Special functions that the Array API lacks.
+
+    def erf(self, x: Array) -> Array:
+        """Error function."""
+        raise NotImplementedError
+
+    def erfcx(self, x: Array) -> Array:
+        """``exp(x^2) erfc(x)`` for x >= 0."""
+        raise NotImplementedError
+
+    def log_ndtr(self, x: Array) -> Array:
+        """Logarithm of the normal distribution function."""
+        raise NotImplementedError
+
+    def ndtr(self, x: Array) -> Array:
+        """Normal distribution function."""
+        raise NotImplementedError
+
+    # Dense layers.
+
+    def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """Matrix product; ``out`` is used where the library can."""
+        return self.xp.matmul(a, b)
+
+    def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
+        """``damping * mean + (1 - damping) * tanh(fields)``; ``mean`` may be overwritten."""
+        return damping * mean + (1.0 - damping) * self.xp.tanh(fields)

@@ -1,0 +1,148 @@
+"""NumPy as a backend: the reference form's operations again, in place and in chunks that fit the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from factorgraph.backends.base import Array, Backend, Index
+
+_CHUNK_BYTES = 1 << 19  # half of a usual second-level cache: room for the chunk and its result
+
+
+class NumpyBackend(Backend):
+    """In-place ufuncs on the CPU."""
+
+    name = "numpy"
+    xp: Any = np
+
+    def asarray(self, values: Any) -> Array:
+        return np.array(values, dtype=self.dtype, order="C")
+
+    def index_array(self, indices: np.ndarray) -> Array:
+        return np.ascontiguousarray(indices, dtype=np.intp)
+
+    def mask_array(self, mask: np.ndarray) -> Array:
+        return np.array(mask, dtype=np.bool_)
+
+    def to_host(self, array: Array) -> np.ndarray:
+        return np.array(array)
+
+    def zeros(self, shape: tuple[int, ...]) -> Array:
+        return np.zeros(shape, dtype=self.dtype)
+
+    def take(self, array: Array, index: Index, axis: int) -> Array:
+        if isinstance(index, slice):
+            return array[(slice(None),) * axis + (index,)]
+        # mode="clip" spares the buffer of the default mode; indices were checked when the graph was compiled.
+        return np.take(array, index, axis=axis, mode="clip")
+
+    def sum_slots(self, array: Array, slots: Array, axis: int) -> Array:
+        if slots.shape[0] <= 8 and array.ndim == 1:
+            total = np.take(array, slots[0], mode="clip")
+            for row in slots[1:]:
+                total += np.take(array, row, mode="clip")
+            return total
+        return np.add.reduce(np.take(array, slots, axis=axis, mode="clip"), axis=axis)
+
+    def gather_subtract(self, totals: Array, places: Index, messages: Array, edges: Index, axis: int) -> Array:
+        if isinstance(places, slice):
+            return self.take(totals, places, axis) - self.take(messages, edges, axis)
+        cavities = self.take(totals, places, axis)
+        cavities -= self.take(messages, edges, axis)
+        return cavities
+
+    def log_sum_exp(self, array: Array, axis: int) -> Array:
+        largest = array.max(axis=axis, keepdims=True)
+        if not np.isfinite(largest).all():
+            largest[~np.isfinite(largest)] = 0.0
+        shifted = array - largest
+        np.exp(shifted, out=shifted)
+        total = shifted.sum(axis=axis)
+        np.log(total, out=total)
+        total += largest.squeeze(axis)
+        return total
+
+    def relax(self, array: Array, index: Index, values: Array, step: float, axis: int) -> Array:
+        if not isinstance(index, slice):
+            return super().relax(array, index, values, step, axis)
+        old = array[(slice(None),) * axis + (index,)]
+        change = np.subtract(values, old)
+        if step == 1.0:
+            old[...] = values
+        else:
+            old += step * change
+        return change
+
+    def largest_magnitude(self, array: Array) -> Array:
+        if not array.size:
+            return self.dtype(0.0)
+        largest = max(array.max(), -array.min())
+        return self.dtype(np.inf) if np.isnan(largest) else largest
+
+    def subtract_largest(self, array: Array) -> Array:
+        largest = array.max(axis=0, keepdims=True)
+        if not np.isfinite(largest).all():
+            largest[~np.isfinite(largest)] = 0.0
+        return array - largest
+
+    def spin_products(self, fields: Array, coupling: Array, coupling_odds: Array | None) -> Array:
+        if coupling_odds is None:
+            return super().spin_products(fields, coupling, coupling_odds)
+        limit = self.field_limit
+        odds = np.clip(fields, -limit, limit)
+        odds *= -2.0
+        np.exp(odds, out=odds)
+        denominator = odds + coupling_odds
+        odds *= coupling_odds
+        odds += 1.0
+        odds /= denominator
+        np.log(odds, out=odds)
+        odds *= 0.5
+        return odds
+
+    def table_marginals(self, table: Array, weights: Sequence[Array], ports: Sequence[int], mode: str) -> list[Array]:
+        count = weights[0].shape[1]
+        arity = len(weights)
+        states = int(np.prod(table.shape[:arity])) * int(np.prod(weights[0].shape[2:]))
+        chunk = max(64, _CHUNK_BYTES // (states * table.itemsize))
+        if count <= chunk:
+            return super().table_marginals(table, weights, ports, mode)
+        results = [np.empty(weights[port].shape, dtype=self.dtype) for port in ports]
+        shared = table.shape[arity] == 1
+        for start in range(0, count, chunk):
+            part = slice(start, start + chunk)
+            piece = table if shared else table[(slice(None),) * arity + (part,)]
+            found = super().table_marginals(piece, [w[:, part] for w in weights], ports, mode)
+            for result, values in zip(results, found, strict=True):
+                result[:, part] = values
+        return results
+
+    def erf(self, x: Array) -> Array:
+        return special.erf(x)
+
+    def erfcx(self, x: Array) -> Array:
+        return special.erfcx(x)
+
+    def log_ndtr(self, x: Array) -> Array:
+        return special.log_ndtr(x)
+
+    def ndtr(self, x: Array) -> Array:
+        return special.ndtr(x)
+
+    def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        return np.matmul(a, b, out=out)
+
+    def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
+        flat_mean, flat_fields = mean.reshape(-1), fields.reshape(-1)
+        chunk = _CHUNK_BYTES // (2 * mean.itemsize)
+        for start in range(0, flat_mean.size, chunk):
+            target = np.tanh(flat_fields[start : start + chunk])
+            piece = flat_mean[start : start + chunk]
+            target -= piece
+            target *= 1.0 - damping
+            piece += target
+        return mean

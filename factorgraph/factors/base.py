@@ -1,0 +1,115 @@
+"""The contract of edgewise factor types.
+
+A factor type is written in the least of three forms that serves: a function of the states (`Factor.log_potential`), the
+log of the local sum (`Factor.log_partition`), or the messages themselves (`Factor.messages`). `kernel.FactorKernel` makes the
+three forms one for the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from factorgraph.backends import Array
+from factorgraph.semiring import Semiring
+from factorgraph.variables import VariableType
+
+Parameters = Mapping[str, Array]
+
+
+class Factor:
+    """
+    Base class of edgewise factor types. Override at least one of the three forms.
+
+    An instance stands for all factors of a block: its own arrays may have one entry for each factor.
+
+    Attributes
+    ----------
+    arity : int or None
+        Number of ports; None for any.
+    plural : tuple of int
+        Ports that take several variables of a kind; their messages have one more axis, ``(*param_shape, d, F)``.
+    """
+
+    arity: ClassVar[int | None] = None
+    plural: ClassVar[tuple[int, ...]] = ()
+
+    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+        """
+        Refuse variables that the factor cannot take.
+
+        Parameters
+        ----------
+        types : the variable type at each port
+        widths : number of variables at each port, 1 except at plural ports
+        count : number of factors
+
+        Raises
+        ------
+        ValueError, TypeError
+            With what is wrong; the engine puts the block's name before it.
+        """
+
+    def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
+        """Host arrays that `log_partition` and `messages` need, the factor axis last, of length ``count`` or 1."""
+        return {}
+
+    def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
+        """Whether a message may be infinite though the incoming ones are finite. True, the default, is always safe."""
+        return True
+
+    def log_potential(self, *states: np.ndarray) -> np.ndarray:
+        """
+        First form: the log-potential, vectorised over states and factors.
+
+        Parameters
+        ----------
+        *states : one array of state values for each port, shaped to broadcast: ``(q_0, 1, 1)``, ``(1, q_1, 1)``, ... whose
+            last axis is that of the factors. A plural port of d variables gives d arrays.
+
+        Returns
+        -------
+        array that broadcasts to ``(q_0, q_1, ..., F)``; -inf for configurations that are ruled out
+        """
+        raise NotImplementedError
+
+    def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
+        """
+        Second form: log of the sum over all states of potential times incoming densities.
+
+        Parameters
+        ----------
+        incoming : natural parameters, one ``(*param_shape, F)`` array for each port (``(*param_shape, d, F)`` if plural).
+            Infinite entries mean certainty, with weight 1 for what is certain.
+        parameters : what `parameters` gave, on the device
+        semiring : reduces states by log-sum-exp or by maximum; gives the array namespace ``semiring.xp``
+
+        Returns
+        -------
+        (F,) array
+        """
+        raise NotImplementedError
+
+    def messages(
+        self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
+    ) -> list[Array]:
+        """
+        Third form: outgoing messages at full speed.
+
+        Parameters
+        ----------
+        incoming, parameters, semiring : as in `log_partition`; ``incoming`` may not be overwritten
+        ports : the ports whose messages are asked for
+
+        Returns
+        -------
+        list of natural parameters, one array shaped as ``incoming[p]`` for each asked port p
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def gives(cls, form: str) -> bool:
+        """Whether the type has its own method of that name."""
+        return getattr(cls, form) is not getattr(Factor, form)

@@ -1,0 +1,79 @@
+"""The contract of block factors: factor blocks whose edges are all pairs of whole plates.
+
+Their edges are too many to store or to index one by one. The engine hands the block its ports' beliefs, and takes from it
+the sum of its messages into each plate.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol
+
+from factorgraph.backends import Array, Backend
+from factorgraph.variables import VariableType
+
+
+class Port(Protocol):
+    """
+    What a block factor sees of the plate at one of its ports. All arrays are on the device, in the plate's shape.
+
+    Everything but `observed` is computed once for each change of the belief and shared by all who ask.
+    """
+
+    @property
+    def observed(self) -> bool:
+        """Whether the plate is data."""
+
+    @property
+    def mean(self) -> Array:
+        """Mean parameters of the belief, damped where the user asked for it; the values of an observed plate."""
+
+    @property
+    def variance(self) -> Array | None:
+        """Variance of the belief; None for an observed plate, which has none."""
+
+    @property
+    def incoming(self) -> Array:
+        """Natural parameters of the plate without this block's own message: prior and all other blocks."""
+
+    @property
+    def version(self) -> int:
+        """A number that changes whenever the belief does; compare it to reuse what was computed from the belief."""
+
+
+class BlockFactor(ABC):
+    """
+    Base class of block factors.
+
+    Attributes
+    ----------
+    ports : tuple of str
+        Names of the ports, in the order in which ``add_factors`` takes the plates.
+    """
+
+    ports: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def check(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
+        """Refuse plates that the block cannot take, with a ValueError or TypeError that says why."""
+
+    @abstractmethod
+    def update(
+        self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
+    ) -> list[Array]:
+        """
+        Sums of the block's messages into the asked plates.
+
+        Parameters
+        ----------
+        ports : the beliefs at the block's ports
+        memory : the block's own, empty at first; kept from step to step with the messages, for caches and for
+            what first-order cavities need of the step before
+        asked : positions of the ports whose totals are wanted
+        backend : Backend
+
+        Returns
+        -------
+        list of natural parameters ``(*param_shape, *plate shape)``, one for each asked port
+        """

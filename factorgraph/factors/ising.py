@@ -1,0 +1,71 @@
+"""Pair couplings of spins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from factorgraph.backends import WEAK_COUPLING, Array
+from factorgraph.factors.base import Factor, Parameters
+from factorgraph.semiring import Semiring
+from factorgraph.variables import Spin, VariableType
+
+
+class Ising(Factor):
+    """
+    Pairs of spins with potential ``exp(J x y)``.
+
+    Parameters
+    ----------
+    coupling : float or (F,) array
+        J, in units of the temperature; positive for spins that like to be equal, infinite for spins that must be.
+    """
+
+    arity: ClassVar[int | None] = 2
+
+    def __init__(self, coupling: Any) -> None:
+        self.coupling = np.asarray(coupling, dtype=np.float64)
+        self._weak = bool(np.abs(self.coupling).max(initial=0.0) <= WEAK_COUPLING)
+
+    def __repr__(self) -> str:
+        return f"Ising({self.coupling if self.coupling.ndim == 0 else f'{self.coupling.shape[0]} couplings'})"
+
+    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+        for port, kind in enumerate(types):
+            if not isinstance(kind, Spin):
+                raise TypeError(f"Ising couples spins, but port {port} has {kind!r}")
+        check_coupling(self.coupling, count)
+
+    def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
+        parameters = {"coupling": np.atleast_1d(self.coupling)}
+        if self._weak:
+            parameters["odds"] = np.exp(-2.0 * parameters["coupling"])
+        return parameters
+
+    def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
+        return bool(np.isinf(parameters["coupling"]).any())
+
+    def log_potential(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:  # type: ignore[override]
+        aligned = x * y
+        infinite = np.isinf(self.coupling)
+        finite = np.where(infinite, 0.0, self.coupling) * aligned
+        return np.where(infinite & (aligned * np.sign(self.coupling) < 0), -np.inf, finite)
+
+    def messages(
+        self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
+    ) -> list[Array]:
+        backend, coupling = semiring.backend, parameters["coupling"]
+        if semiring.mode == "max":
+            return [backend.spin_maxima(incoming[1 - port], coupling) for port in ports]
+        odds = parameters.get("odds")
+        return [backend.spin_products(incoming[1 - port], coupling, odds) for port in ports]
+
+
+def check_coupling(coupling: np.ndarray, count: int) -> None:
+    """Refuse couplings of a wrong shape or NaN."""
+    if coupling.shape not in ((), (count,)):
+        raise ValueError(f"coupling has shape {coupling.shape}; expected a number or ({count},), one for each factor")
+    if np.isnan(coupling).any():
+        raise ValueError(f"coupling of factor {int(np.argmax(np.isnan(np.atleast_1d(coupling))))} is NaN")

@@ -1,0 +1,222 @@
+"""The three forms of a factor type made one: a factor bound to the variable types of its ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise, product
+
+import numpy as np
+
+from factorgraph.backends import Array
+from factorgraph.factors.base import Factor, Parameters
+from factorgraph.semiring import Semiring
+from factorgraph.variables import DiscreteType, VariableType
+
+_MAX_TABLE_ENTRIES = 1 << 28  # 2 GiB in float64
+
+
+class FactorKernel:
+    """
+    A factor type with the variable types of its ports: messages, log-partition and marginals, whatever its form.
+
+    Parameters
+    ----------
+    factor : Factor
+    types : the variable type at each port
+    widths : number of variables at each port, 1 except at plural ports
+    count : number of factors
+
+    Raises
+    ------
+    ValueError, TypeError
+        The factor does not fit these variables, or its potentials are not usable.
+    """
+
+    def __init__(self, factor: Factor, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+        if factor.arity is not None and factor.arity != len(types):
+            raise ValueError(f"{type(factor).__name__} takes {factor.arity} ports, not {len(types)}")
+        self.factor = factor
+        self.types = tuple(types)
+        self.widths = tuple(widths)
+        self.count = count
+        factor.check(types, widths, count)
+        self._tabulated = factor.gives("log_potential")
+        if not (self._tabulated or factor.gives("log_partition") or factor.gives("messages")):
+            raise TypeError(f"{type(factor).__name__} must define log_potential, log_partition or messages")
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The factor's own host arrays; with the table where the messages are taken from one."""
+        arrays = self.factor.parameters(self.types, self.count)
+        if self._tabulated and not self.factor.gives("messages"):
+            arrays["table"] = self.table()
+        return {name: np.asarray(array) for name, array in arrays.items()}
+
+    def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
+        """Whether a message may be infinite though the incoming ones are finite."""
+        if "table" in parameters:
+            return bool(np.isneginf(parameters["table"]).any())
+        return self.factor.can_be_hard(parameters)
+
+    def table(self) -> np.ndarray:
+        """
+        The log-potentials of all joint states, ``(q_0, ..., q_k, F or 1)``, plural ports spread out.
+
+        Raises
+        ------
+        ValueError
+            Too large to enumerate, NaN, +inf, or -inf for every joint state of a factor.
+        """
+        types = self._spread_types()
+        sizes = [len(t.states) for t in types]
+        entries = float(np.prod([float(size) for size in sizes]))
+        if entries > _MAX_TABLE_ENTRIES:
+            raise ValueError(f"its table would have {entries:.3g} entries for each factor, more than {_MAX_TABLE_ENTRIES}")
+        grids = [t.states.reshape((1,) * i + (-1,) + (1,) * (len(types) - i)) for i, t in enumerate(types)]
+        table = np.asarray(self.factor.log_potential(*grids), dtype=np.float64)
+        table = np.broadcast_to(table, np.broadcast_shapes(table.shape, (*sizes, 1)))
+        if table.shape[:-1] != tuple(sizes) or table.shape[-1] not in (1, self.count):
+            raise ValueError(f"its log-potentials have shape {table.shape}, not {(*sizes, self.count)} or {(*sizes, 1)}")
+        check_log_potentials(table)
+        return table
+
+    def messages(
+        self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
+    ) -> list[Array]:
+        """Outgoing messages of the asked ports, each shaped as ``incoming`` of that port."""
+        if self.factor.gives("messages"):
+            return self.factor.messages(incoming, parameters, ports, semiring)
+        if self._tabulated:
+            return self._table_messages(incoming, parameters["table"], ports, semiring)
+        return [self._clamped_message(incoming, parameters, port, semiring) for port in ports]
+
+    def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
+        """Log of the local sum of each factor, ``(F,)``."""
+        if self.factor.gives("log_partition"):
+            return self.factor.log_partition(incoming, parameters, semiring)
+        joint = self._joint(incoming, parameters, semiring)
+        return semiring.sum(semiring.xp.reshape(joint, (-1, *joint.shape[len(self._spread_types()) :])), axis=0)
+
+    def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
+        """Joint belief of each factor's variables, ``(q_0, ..., q_k, F)``; adds up to one over the states."""
+        joint = self._joint(incoming, parameters, semiring)
+        flat = semiring.xp.reshape(joint, (-1, *joint.shape[len(self._spread_types()) :]))
+        return semiring.xp.exp(joint - semiring.backend.log_sum_exp(flat, axis=0))
+
+    # From a table.
+
+    def _table_messages(
+        self, incoming: Sequence[Array], table: Array, ports: Sequence[int], semiring: Semiring
+    ) -> list[Array]:
+        backend, xp = semiring.backend, semiring.xp
+        weights = self._spread_weights(incoming, semiring)
+        starts = np.cumsum([0, *self.widths])
+        asked = [axis for port in ports for axis in range(starts[port], starts[port + 1])]
+        found = iter(backend.table_marginals(table, weights, asked, semiring.mode))
+        outgoing = []
+        for port in ports:
+            each = [self._discrete(port).from_log_weights(next(found), backend) for _ in range(self.widths[port])]
+            plural = port in self.factor.plural
+            outgoing.append(xp.stack(each, axis=len(self.types[port].param_shape)) if plural else each[0])
+        return outgoing
+
+    def _spread_weights(self, incoming: Sequence[Array], semiring: Semiring) -> list[Array]:
+        weights = []
+        for port, params in enumerate(incoming):
+            kind = self._discrete(port)
+            if port in self.factor.plural:
+                axis = len(kind.param_shape)
+                pieces = [semiring.backend.take(params, slice(i, i + 1), axis) for i in range(self.widths[port])]
+                weights += [kind.log_weights(semiring.xp.squeeze(p, axis=axis), semiring.backend) for p in pieces]
+            else:
+                weights.append(kind.log_weights(params, semiring.backend))
+        return weights
+
+    # By clamping ports to states.
+
+    def _clamped_message(
+        self, incoming: Sequence[Array], parameters: Parameters, port: int, semiring: Semiring
+    ) -> Array:
+        kind, xp = self._discrete(port), semiring.xp
+        axis = len(kind.param_shape)
+        each = []
+        for slot in range(self.widths[port]):
+            place = (slice(None),) * axis + (slot, ...) if port in self.factor.plural else (...,)
+            weights = []
+            for state in kind.states:
+                clamped = list(incoming)
+                clamped[port] = self._clamp(incoming[port], place, kind, state, semiring)
+                weights.append(self.factor.log_partition(clamped, parameters, semiring))
+            each.append(kind.from_log_weights(xp.stack(weights), semiring.backend))
+        return xp.stack(each, axis=axis) if port in self.factor.plural else each[0]
+
+    @staticmethod
+    def _clamp(params: Array, place: tuple[object, ...], kind: DiscreteType, state: object, semiring: Semiring) -> Array:
+        clamped = semiring.xp.asarray(params, copy=True)
+        target = clamped[place]
+        certain = semiring.backend.asarray(kind.observe(np.asarray([state])))
+        clamped[place] = semiring.xp.broadcast_to(
+            semiring.xp.reshape(certain, (*kind.param_shape, *(1,) * (target.ndim - len(kind.param_shape)))), target.shape
+        )
+        return clamped
+
+    def _joint(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
+        """Unnormalised log of the joint belief, ``(q_0, ..., q_k, F)``."""
+        types, xp = self._spread_types(), semiring.xp
+        weights = self._spread_weights(incoming, semiring)
+        if self._tabulated:
+            table = parameters["table"] if "table" in parameters else semiring.backend.asarray(self.table())
+            joint = xp.reshape(table, (*table.shape, *(1,) * (len(types) + weights[0].ndim - 1 - table.ndim)))
+        elif self.factor.gives("log_partition"):
+            joint = self._enumerate(incoming, parameters, semiring)
+        else:
+            raise NotImplementedError(f"{type(self.factor).__name__} gives messages only: add log_potential or log_partition")
+        for axis, weight in enumerate(weights):
+            shape = (1,) * axis + (weight.shape[0],) + (1,) * (len(types) - axis - 1) + weight.shape[1:]
+            joint = joint + xp.reshape(weight, shape)
+        return joint
+
+    def _enumerate(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
+        """Log-potentials of all joint states, from the log-partition with all ports clamped."""
+        if self.factor.plural:
+            raise NotImplementedError(f"{type(self.factor).__name__} has plural ports: add log_potential for its marginals")
+        kinds = [self._discrete(port) for port in range(len(self.types))]
+        rows = [
+            self.factor.log_partition(
+                [
+                    self._clamp(params, (...,), kind, state, semiring)
+                    for params, kind, state in zip(incoming, kinds, states, strict=True)
+                ],
+                parameters,
+                semiring,
+            )
+            for states in product(*(kind.states for kind in kinds))
+        ]
+        stacked = semiring.xp.stack(rows)
+        return semiring.xp.reshape(stacked, (*(len(kind.states) for kind in kinds), *stacked.shape[1:]))
+
+    def _discrete(self, port: int) -> DiscreteType:
+        kind = self.types[port]
+        if not isinstance(kind, DiscreteType):
+            raise TypeError(f"{type(self.factor).__name__} enumerates states, but port {port} takes {kind!r}")
+        return kind
+
+    def _spread_types(self) -> list[DiscreteType]:
+        return [self._discrete(port) for port, width in enumerate(self.widths) for _ in range(width)]
+
+
+def check_log_potentials(table: np.ndarray) -> None:
+    """Refuse log-potentials, the factor axis last, that are NaN, +inf or all -inf."""
+    if np.isnan(table).any():
+        raise ValueError("its log-potentials contain NaN")
+    if np.isposinf(table).any():
+        raise ValueError("its log-potentials contain +inf")
+    empty = np.isneginf(table).reshape(-1, table.shape[-1]).all(axis=0)
+    if empty.any():
+        raise ValueError(f"all log-potentials of factor {int(np.argmax(empty))} are -inf, so that no state is possible")
+
+
+def check_same_states(factor: Factor, types: Sequence[VariableType]) -> None:
+    """Refuse ports of unlike types, for factors that compare their variables."""
+    for left, right in pairwise(types):
+        if left != right:
+            raise TypeError(f"{type(factor).__name__} compares variables of one type, not {left!r} and {right!r}")

@@ -1,0 +1,76 @@
+"""Couplings of categorical variables that reward equal states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from factorgraph.backends import Array
+from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.ising import check_coupling
+from factorgraph.semiring import Semiring
+from factorgraph.variables import Categorical, VariableType
+
+
+class Potts(Factor):
+    """
+    Pairs of categorical variables with potential ``exp(J)`` where their states are equal, else 1.
+
+    A message costs O(q), not O(q^2).
+
+    Parameters
+    ----------
+    coupling : float or (F,) array
+        J, in units of the temperature; positive for variables that like to be equal, -inf for such that must differ
+        (colouring).
+    """
+
+    arity: ClassVar[int | None] = 2
+
+    def __init__(self, coupling: Any) -> None:
+        self.coupling = np.asarray(coupling, dtype=np.float64)
+
+    def __repr__(self) -> str:
+        return f"Potts({self.coupling if self.coupling.ndim == 0 else f'{self.coupling.shape[0]} couplings'})"
+
+    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+        for port, kind in enumerate(types):
+            if not isinstance(kind, Categorical):
+                raise TypeError(f"Potts couples categorical variables, but port {port} has {kind!r}")
+        if types[0] != types[1]:
+            raise TypeError(f"Potts compares states, but its ports have {types[0]!r} and {types[1]!r}")
+        check_coupling(self.coupling, count)
+        if np.isposinf(self.coupling).any():
+            raise ValueError("coupling must be below +inf; give Table with -inf off the diagonal for equal states")
+
+    def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
+        return {"coupling": np.atleast_1d(self.coupling)}
+
+    def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
+        return bool(np.isneginf(parameters["coupling"]).any())
+
+    def log_potential(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:  # type: ignore[override]
+        return np.where(x == y, self.coupling, 0.0)
+
+    def messages(
+        self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
+    ) -> list[Array]:
+        return [self._message(incoming[1 - port], parameters["coupling"], semiring) for port in ports]
+
+    @staticmethod
+    def _message(weights: Array, coupling: Array, semiring: Semiring) -> Array:
+        """Equal states with the coupling, or any other state: ``J + w(x)`` joined with the sum of all w but w(x)."""
+        xp, states = semiring.xp, weights.shape[0]
+        if states == 1:
+            return xp.broadcast_to(xp.expand_dims(xp.zeros_like(weights[0, ...]) + coupling, axis=0), weights.shape)
+        # Sums of all but one, from running sums on both sides: nothing is subtracted, so that zeros stay exact.
+        below, above = [weights[0, ...]], [weights[states - 1, ...]]
+        for state in range(1, states - 1):
+            below.append(semiring.add(below[-1], weights[state, ...]))
+            above.append(semiring.add(above[-1], weights[states - 1 - state, ...]))
+        above.reverse()
+        middle = [semiring.add(below[state - 1], above[state]) for state in range(1, states - 1)]
+        others = xp.stack([above[0], *middle, below[-1]])
+        return semiring.add(weights + coupling, others)

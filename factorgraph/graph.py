@@ -1,0 +1,528 @@
+"""The structure of a factor graph: blocks of variables, blocks of factors, priors and evidence. No messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from factorgraph.factors import BlockFactor, Factor
+from factorgraph.factors.kernel import FactorKernel
+from factorgraph.variables import VariableType
+
+
+class Variables:
+    """
+    A block of like variables, or a part of one: an array of variables that indexes like a NumPy array.
+
+    Made by `FactorGraph.add_variables`. Integers, slices, boolean and integer arrays, ``...`` and `reshape` all give
+    Variables again; nothing is copied but indices.
+
+    Attributes
+    ----------
+    block : VariableBlock
+        The block that the variables belong to.
+    index : integer array
+        Positions in the block; its shape is the shape of this array of variables.
+    """
+
+    __slots__ = ("block", "index")
+
+    def __init__(self, block: VariableBlock, index: np.ndarray) -> None:
+        self.block = block
+        self.index = index
+
+    @property
+    def name(self) -> str:
+        """Name of the block."""
+        return self.block.name
+
+    @property
+    def type(self) -> VariableType:
+        """Type of the variables."""
+        return self.block.type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of this array of variables."""
+        return self.index.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.index.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of variables."""
+        return self.index.size
+
+    @property
+    def T(self) -> Variables:
+        """Transposed."""
+        return Variables(self.block, self.index.T)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __iter__(self) -> Iterator[Variables]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Variables:
+        try:
+            return Variables(self.block, np.asarray(self.index[key]))
+        except IndexError as error:
+            raise IndexError(f"variables {self.name!r} of shape {self.shape}: {error}") from None
+
+    def reshape(self, *shape: Any) -> Variables:
+        """The same variables in another shape, as `numpy.reshape`."""
+        return Variables(self.block, self.index.reshape(*shape))
+
+    def ravel(self) -> Variables:
+        """The same variables in one row."""
+        return Variables(self.block, self.index.reshape(-1))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all of its block, in the block's own order and shape."""
+        return self.shape == self.block.shape and self.index is self.block.whole
+
+    def __repr__(self) -> str:
+        return f"<Variables {self.name!r}: {self.type!r}, shape {self.shape}>"
+
+
+@dataclass(eq=False)
+class VariableBlock:
+    """A block of like variables with its prior and evidence, arrays variables-first."""
+
+    name: str
+    type: VariableType
+    shape: tuple[int, ...]
+    whole: np.ndarray
+    prior: np.ndarray | None = None  # (n, *param_shape); None: no prior
+    observed: np.ndarray | None = None  # (n,) bool; None: nothing observed
+    values: np.ndarray | None = None  # (n,) observed values
+
+    @property
+    def size(self) -> int:
+        return self.whole.size
+
+
+@dataclass(eq=False)
+class Factors:
+    """
+    A block of like factors; made by `FactorGraph.add_factors`.
+
+    Attributes
+    ----------
+    name : str
+    factor : Factor or BlockFactor
+    ports : tuple of Variables
+        One for each port: ``(F,)`` variables, ``(F, d)`` at plural ports, whole plates for block factors.
+    count : int
+        Number of factors F; 1 for a block factor.
+    kernel : FactorKernel or None
+        The factor bound to its variables' types; None for a block factor.
+    """
+
+    name: str
+    factor: Factor | BlockFactor
+    ports: tuple[Variables, ...]
+    count: int
+    kernel: FactorKernel | None = field(repr=False)
+
+    @property
+    def num_edges(self) -> int:
+        """Number of edges; for a block factor, the variables of its plates."""
+        return sum(port.size for port in self.ports)
+
+    def __repr__(self) -> str:
+        ports = ", ".join(f"{port.name}{list(port.shape)}" for port in self.ports)
+        return f"<Factors {self.name!r}: {self.count} x {self.factor!r} on {ports}>"
+
+
+class FactorGraph:
+    """
+    A factor graph: variables, factors, priors and evidence.
+
+    Examples
+    --------
+    >>> import factorgraph as fg
+    >>> graph = fg.FactorGraph()
+    >>> spins = graph.add_variables("spins", fg.Spin(), shape=(3,))
+    >>> bonds = graph.add_factors("bonds", fg.Ising(0.5), spins[:-1], spins[1:])
+    >>> graph.observe(spins[0], 1)
+    >>> print(graph)
+    FactorGraph: 3 variables, 2 factors, 4 edges, 1 component, a forest
+      spins   Spin()      shape (3,), 1 observed
+      bonds   Ising(0.5)  2 factors on spins[2], spins[2]
+    """
+
+    def __init__(self) -> None:
+        self.variable_blocks: dict[str, VariableBlock] = {}
+        self.factor_blocks: dict[str, Factors] = {}
+        self._components: tuple[int, np.ndarray] | None = None
+
+    # Building.
+
+    def add_variables(self, name: str, type: VariableType, shape: int | tuple[int, ...] = ()) -> Variables:
+        """
+        Add a block of like variables.
+
+        Parameters
+        ----------
+        name : str
+            Unique in the graph.
+        type : VariableType
+        shape : int or tuple of int, default ()
+            ``()`` adds a single variable.
+
+        Returns
+        -------
+        Variables
+        """
+        self._check_name(name)
+        if not isinstance(type, VariableType):
+            raise TypeError(f"variables {name!r}: type must be a VariableType such as Spin(), not {type!r}")
+        shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+        if any(not isinstance(n, (int, np.integer)) or n < 1 for n in shape):
+            raise ValueError(f"variables {name!r}: shape {shape} must be of whole numbers, at least 1")
+        whole = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)
+        block = VariableBlock(name, type, shape, whole)
+        self.variable_blocks[name] = block
+        self._components = None
+        return Variables(block, block.whole)
+
+    def add_factors(self, name: str, factor: Factor | BlockFactor, *ports: Variables) -> Factors:
+        """
+        Add many like factors at once.
+
+        Parameters
+        ----------
+        name : str
+            Unique in the graph.
+        factor : Factor or BlockFactor
+        *ports : Variables
+            One array of variables for each port, all of one shape; factor i meets the i-th of each. A single variable (of
+            shape ``()``) is met by all factors. At a plural port the last axis runs over the variables of one factor. A
+            block factor takes whole blocks.
+
+        Returns
+        -------
+        Factors
+
+        Raises
+        ------
+        ValueError, TypeError
+            Ports of unequal shape, a factor that meets a variable twice, potentials of a wrong shape, or variables
+            that the factor cannot take; the message names the block and the value.
+        """
+        self._check_name(name)
+        for number, port in enumerate(ports):
+            if not isinstance(port, Variables):
+                raise TypeError(f"factors {name!r}: port {number} must be Variables, not {port!r}")
+            if self.variable_blocks.get(port.name) is not port.block:
+                raise ValueError(f"factors {name!r}: port {number} has variables {port.name!r} of another graph")
+        if not ports:
+            raise ValueError(f"factors {name!r}: give at least one port")
+        try:
+            if isinstance(factor, BlockFactor):
+                block = self._add_block_factor(name, factor, ports)
+            elif isinstance(factor, Factor):
+                block = self._add_edgewise(name, factor, ports)
+            else:
+                raise TypeError(f"factor must be a Factor or a BlockFactor, not {factor!r}")
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"factors {name!r}: {error}") from error
+        self.factor_blocks[name] = block
+        self._components = None
+        return block
+
+    def _add_block_factor(self, name: str, factor: BlockFactor, ports: tuple[Variables, ...]) -> Factors:
+        if len(ports) != len(factor.ports):
+            raise ValueError(f"takes {len(factor.ports)} plates {factor.ports}, not {len(ports)}")
+        for label, port in zip(factor.ports, ports, strict=True):
+            if not port.is_whole:
+                raise ValueError(f"port {label!r} takes a whole block, but has a part of {port.name!r}")
+        if len({port.name for port in ports}) < len(ports):
+            raise ValueError(f"meets a block twice: {[port.name for port in ports]}")
+        factor.check([port.type for port in ports], [port.shape for port in ports])
+        return Factors(name, factor, ports, 1, None)
+
+    def _add_edgewise(self, name: str, factor: Factor, ports: tuple[Variables, ...]) -> Factors:
+        for number, port in enumerate(ports):
+            if not port.type.can_be_random:
+                raise TypeError(f"port {number} has {port.type!r}, which only block factors take")
+        shapes = [port.shape[:-1] if p in factor.plural else port.shape for p, port in enumerate(ports)]
+        shape = next((s for s in shapes if s != ()), ())
+        for number, other in enumerate(shapes):
+            if other not in (shape, ()):
+                raise ValueError(
+                    f"ports must be of equal shape: port {number} ({ports[number].name!r}) has {other}, another has {shape}"
+                )
+        count = int(np.prod(shape, dtype=np.int64))
+        if count == 0:
+            raise ValueError("ports are empty")
+        flat, widths = [], []
+        for number, port in enumerate(ports):
+            width = port.shape[-1:] if number in factor.plural else ()
+            if width == (0,):
+                raise ValueError(f"plural port {number} has no variables")
+            flat.append(Variables(port.block, np.broadcast_to(port.index, (*shape, *width)).reshape(count, *width)))
+            widths.append(int(np.prod(width, dtype=np.int64)))
+        _check_distinct(flat)
+        kernel = FactorKernel(factor, [port.type for port in ports], widths, count)
+        kernel.parameters()  # potentials are refused now, where the block is named
+        return Factors(name, factor, tuple(flat), count, kernel)
+
+    def set_prior(self, variables: Variables, params: Any) -> None:
+        """
+        Set the prior of variables, in natural parameters.
+
+        Parameters
+        ----------
+        variables : Variables
+        params : array that broadcasts to ``(*variables.shape, *param_shape)``
+            Fields of spins (half log-odds), log-weights of categorical variables; -inf rules a state out.
+        """
+        block = self._own(variables)
+        checked = check_prior(variables, params)
+        if block.prior is None:
+            block.prior = np.zeros((block.size, *block.type.param_shape))
+        block.prior[variables.index] = checked
+
+    def observe(self, variables: Variables, values: Any) -> None:
+        """
+        Fix variables to values. An observed variable is evidence until `unobserve`.
+
+        Parameters
+        ----------
+        variables : Variables
+        values : array that broadcasts to ``variables.shape``; -1 or +1 for spins, 0 to q - 1 for categorical variables
+        """
+        block = self._own(variables)
+        checked = check_values(variables, values)
+        if block.observed is None or block.values is None:
+            block.observed = np.zeros(block.size, dtype=np.bool_)
+            block.values = np.zeros(block.size, dtype=checked.dtype)
+        block.values = block.values.astype(np.result_type(block.values, checked), copy=False)
+        block.values[variables.index] = checked
+        block.observed[variables.index] = True
+
+    def unobserve(self, variables: Variables) -> None:
+        """Take evidence back."""
+        block = self._own(variables)
+        if block.observed is not None:
+            block.observed[variables.index] = False
+
+    # Looking up.
+
+    def variables(self, name: str) -> Variables:
+        """The block of variables of that name."""
+        if name not in self.variable_blocks:
+            raise KeyError(f"no variables {name!r}; there are {list(self.variable_blocks)}")
+        block = self.variable_blocks[name]
+        return Variables(block, block.whole)
+
+    def factors(self, name: str | Factors) -> Factors:
+        """The block of factors of that name."""
+        key = name.name if isinstance(name, Factors) else name
+        if key not in self.factor_blocks:
+            raise KeyError(f"no factors {key!r}; there are {list(self.factor_blocks)}")
+        block = self.factor_blocks[key]
+        if isinstance(name, Factors) and block is not name:
+            raise ValueError(f"factors {key!r} belong to another graph")
+        return block
+
+    def _own(self, variables: Variables) -> VariableBlock:
+        if not isinstance(variables, Variables):
+            raise TypeError(f"expected Variables, not {variables!r}")
+        if self.variable_blocks.get(variables.name) is not variables.block:
+            raise ValueError(f"variables {variables.name!r} belong to another graph")
+        return variables.block
+
+    def _check_name(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"a block's name must be a string, not {name!r}")
+        if name in self.variable_blocks or name in self.factor_blocks:
+            raise ValueError(f"the name {name!r} is taken")
+
+    # Structure.
+
+    @property
+    def num_variables(self) -> int:
+        """Number of variables."""
+        return sum(block.size for block in self.variable_blocks.values())
+
+    @property
+    def num_factors(self) -> int:
+        """Number of factors."""
+        return sum(block.count for block in self.factor_blocks.values())
+
+    @property
+    def num_edges(self) -> int:
+        """Number of edges; a block factor counts the variables of its plates."""
+        return sum(block.num_edges for block in self.factor_blocks.values())
+
+    def edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """
+        All edges, as node numbers.
+
+        Returns
+        -------
+        variable, factor : (E,) integer arrays
+            Variables are numbered in the order of their blocks from 0, factors likewise from `num_variables`. Edges
+            come block by block, port by port, then (at plural ports) slot by slot, then factor by factor.
+        """
+        first = self._first_variables()
+        factor_start = self.num_variables
+        variables: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
+        factors: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
+        for block in self.factor_blocks.values():
+            numbers = np.arange(block.count) + factor_start
+            for port in block.ports:
+                index = port.index.reshape(-1) if block.kernel is None else port.index.T.reshape(-1)
+                variables.append(index + first[port.name])
+                factors.append(np.resize(numbers, index.size))
+            factor_start += block.count
+        return np.concatenate(variables), np.concatenate(factors)
+
+    def _first_variables(self) -> dict[str, int]:
+        sizes = [block.size for block in self.variable_blocks.values()]
+        return dict(zip(self.variable_blocks, np.cumsum([0, *sizes]).tolist(), strict=False))
+
+    def components(self) -> tuple[int, np.ndarray]:
+        """Number of connected components, and the component of each node (variables, then factors)."""
+        if self._components is None:
+            variable, factor = self.edges()
+            nodes = self.num_variables + self.num_factors
+            links = sparse.coo_array((np.ones(variable.size, dtype=np.int8), (variable, factor)), shape=(nodes, nodes))
+            number, labels = csgraph.connected_components(links, directed=False)
+            self._components = int(number), labels
+        return self._components
+
+    @property
+    def is_forest(self) -> bool:
+        """Whether the graph has no cycle, so that belief propagation on it is exact."""
+        if any(block.kernel is None for block in self.factor_blocks.values()):
+            return False
+        return self.num_edges == self.num_variables + self.num_factors - self.components()[0]
+
+    def to_networkx(self) -> Any:
+        """
+        The bipartite graph as a `networkx.Graph`.
+
+        Nodes are ``(block name, position)``, with attributes ``kind`` (``"variable"`` or ``"factor"``), ``type`` and
+        ``bipartite`` (0 or 1); edges carry the ``port``.
+        """
+        import networkx as nx
+
+        result = nx.Graph()
+        for variables in self.variable_blocks.values():
+            result.add_nodes_from(
+                ((variables.name, i) for i in range(variables.size)), kind="variable", type=repr(variables.type), bipartite=0
+            )
+        for factors in self.factor_blocks.values():
+            result.add_nodes_from(
+                ((factors.name, i) for i in range(factors.count)), kind="factor", type=repr(factors.factor), bipartite=1
+            )
+            for number, port in enumerate(factors.ports):
+                rows = port.index.reshape(factors.count, -1)
+                result.add_edges_from(
+                    (((factors.name, f), (port.name, int(v))) for f, row in enumerate(rows) for v in row), port=number
+                )
+        return result
+
+    # Summaries.
+
+    def _headline(self) -> str:
+        def counted(number: int, noun: str) -> str:
+            return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+        parts = [
+            counted(self.num_variables, "variable"),
+            counted(self.num_factors, "factor"),
+            counted(self.num_edges, "edge"),
+            counted(self.components()[0], "component"),
+            "a forest" if self.is_forest else "with cycles",
+        ]
+        return "FactorGraph: " + ", ".join(parts)
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        rows = []
+        for block in self.variable_blocks.values():
+            observed = 0 if block.observed is None else int(block.observed.sum())
+            rows.append((block.name, repr(block.type), f"shape {block.shape}" + (f", {observed} observed" if observed else "")))
+        for factors in self.factor_blocks.values():
+            ports = ", ".join(f"{port.name}{list(port.shape)}" for port in factors.ports)
+            noun = "factor" if factors.count == 1 else "factors"
+            rows.append((factors.name, repr(factors.factor), f"{factors.count:,} {noun} on {ports}"))
+        return rows
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        widths = [max((len(row[i]) for row in rows), default=0) for i in range(2)]
+        lines = [f"  {name:{widths[0]}}   {kind:{widths[1]}}  {rest}" for name, kind, rest in rows]
+        return "\n".join([self._headline(), *lines])
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows()
+        )
+        return f"<b>{escape(self._headline())}</b><table>{rows}</table>"
+
+
+def check_prior(variables: Variables, params: Any) -> np.ndarray:
+    """Prior parameters as a float64 array ``(*variables.shape, *param_shape)``, or an error that names the block."""
+    kind = variables.type
+    shape = (*variables.shape, *kind.param_shape)
+    try:
+        checked = np.broadcast_to(np.asarray(params, dtype=np.float64), shape)
+    except ValueError:
+        raise ValueError(f"prior of {variables.name!r} has shape {np.shape(params)}; expected {shape}") from None
+    front = np.moveaxis(checked.reshape(-1, *kind.param_shape), 0, -1)
+    problem = kind.check_prior(front)
+    if problem is not None:
+        raise ValueError(f"prior of {variables.name!r}: {problem}")
+    return checked
+
+
+def check_values(variables: Variables, values: Any) -> np.ndarray:
+    """Observed values as an array of ``variables.shape``, or an error that names the block."""
+    try:
+        checked = np.broadcast_to(np.asarray(values), variables.shape)
+    except ValueError:
+        raise ValueError(
+            f"observed values of {variables.name!r} have shape {np.shape(values)}; expected {variables.shape}"
+        ) from None
+    if checked.dtype.kind not in "biuf":
+        raise TypeError(f"observed values of {variables.name!r} must be numbers, not {checked.dtype}")
+    try:
+        variables.type.observe(checked.reshape(-1))
+    except ValueError as error:
+        raise ValueError(f"observed values of {variables.name!r}: {error}") from None
+    return checked
+
+
+def _check_distinct(ports: Sequence[Variables]) -> None:
+    """Refuse a factor that meets the same variable twice."""
+    for block in {port.block.name: port.block for port in ports}.values():
+        columns = [port.index.reshape(len(port.index), -1) for port in ports if port.block is block]
+        if sum(column.shape[1] for column in columns) < 2:
+            continue
+        if len(columns) == 2 and columns[0].shape[1] == columns[1].shape[1] == 1:
+            twice = columns[0] == columns[1]
+            values = columns[0]
+        else:
+            values = np.sort(np.concatenate(columns, axis=1), axis=1)
+            twice = values[:, 1:] == values[:, :-1]
+        if twice.any():
+            factor, place = (int(i) for i in np.argwhere(twice)[0])
+            where = tuple(int(i) for i in np.unravel_index(values[factor, place], block.shape))
+            raise ValueError(f"factor {factor} meets variable {block.name!r}{list(where)} twice")

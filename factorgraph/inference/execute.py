@@ -1,0 +1,128 @@
+"""One pass over a compiled program. The only loop in which messages are updated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from factorgraph.backends import Array
+from factorgraph.inference.program import BlockCall, EdgeCall, Stage, take_parameters
+from factorgraph.inference.state import PoolState, State
+from factorgraph.semiring import Semiring
+
+
+class PlatePort:
+    """What a block factor sees of the plate at one of its ports: see `factorgraph.factors.Port`."""
+
+    def __init__(self, state: PoolState, key: tuple[str, int]) -> None:
+        self._state = state
+        self._key = key
+
+    @property
+    def observed(self) -> bool:
+        return self._state.all_observed
+
+    @property
+    def version(self) -> int:
+        return self._state.version
+
+    @property
+    def mean(self) -> Array:
+        return self._state.means()
+
+    @property
+    def variance(self) -> Array | None:
+        if self.observed:
+            return None
+        return self._state.pool.type.variance(self.mean, self._state.backend)
+
+    @property
+    def incoming(self) -> Array:
+        state = self._state
+        cavity = state.base
+        if state.pool.num_edges:
+            cavity = state.unclamped()[0]
+            if self._key in state.totals:
+                cavity = cavity - state.totals[self._key]
+            return state.in_shape(cavity)
+        for key, total in state.totals.items():
+            if key != self._key:
+                cavity = cavity + total
+        return state.in_shape(cavity)
+
+
+def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undamped: bool, check: bool) -> list[Array]:
+    """
+    Run all stages once.
+
+    Parameters
+    ----------
+    program, state, semiring
+    undamped : whether controls are left out
+    check : whether to measure how far messages went
+
+    Returns
+    -------
+    list of 0-d device arrays: the largest change at each write; empty without ``check``
+    """
+    residuals: list[Array] = []
+    if not undamped:
+        for pool in state.pools:
+            pool.reinforce()
+    for stage in program:
+        outgoing = [
+            block_totals(call, state) if isinstance(call, BlockCall) else edge_messages(call, state, semiring)
+            for call in stage.calls
+        ]
+        for call, messages in zip(stage.calls, outgoing, strict=True):
+            if isinstance(call, BlockCall):
+                for port, total in zip(call.ports, messages, strict=True):
+                    change = state.pools[call.pools[port]].receive((call.factors, port), total)
+                    if check:
+                        residuals.append(state.backend.largest_magnitude(change))
+                continue
+            for (number, edges), message in zip(call.writes, messages, strict=True):
+                pool = state.pools[number]
+                change = pool.write(edges, message, undamped)
+                if check:
+                    residuals.append(state.backend.largest_magnitude(change))
+                    pool.keep_change(edges, change)
+        for refresh in stage.refreshes:
+            pool = state.pools[refresh.pool]
+            if pool.pool.is_plate:
+                pool.update_belief()
+            else:
+                pool.refresh(refresh)
+    state.iteration += 1
+    return residuals
+
+
+def edge_messages(call: EdgeCall, state: State, semiring: Semiring) -> list[Array]:
+    """Outgoing messages of an edgewise call, each in one row of edges."""
+    potentials = state.potentials[call.factors]
+    parameters = take_parameters(potentials.parameters, call.index, state.backend)
+    outgoing = potentials.kernel.messages(incoming(call, state), parameters, call.ports, semiring)
+    rows = []
+    for (number, _), message in zip(call.writes, outgoing, strict=True):
+        shape = state.pools[number].pool.type.param_shape
+        # A plural port's slots are one row of edges.
+        rows.append(semiring.xp.reshape(message, (*shape, -1)) if message.ndim > len(shape) + 1 else message)
+    return rows
+
+
+def incoming(call: EdgeCall, state: State) -> list[Array]:
+    """Cavities at all ports of an edgewise call."""
+    found: dict[int, Array] = {}
+    for read in call.reads:
+        pool = state.pools[read.pool]
+        cavities = pool.cavities(read)
+        axis = pool.pool.axis
+        for port, part, shape in read.parts:
+            piece = cavities if len(read.parts) == 1 else state.backend.take(cavities, part, axis)
+            found[port] = state.backend.xp.reshape(piece, (*piece.shape[:axis], *shape)) if len(shape) > 1 else piece
+    return [found[port] for port in range(len(found))]
+
+
+def block_totals(call: BlockCall, state: State) -> list[Array]:
+    """Sums of a block factor's messages into the asked plates."""
+    ports = [PlatePort(state.pools[pool], (call.factors, port)) for port, pool in enumerate(call.pools)]
+    return state.block_factors[call.factors].update(ports, state.memories[call.factors], call.ports, state.backend)

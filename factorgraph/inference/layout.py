@@ -1,0 +1,210 @@
+"""The compiled layout: where each variable and each message lies in the engine's flat arrays.
+
+Variable blocks of one type and with the same controls share a pool: one array of beliefs ``(*param_shape, V)`` and one of
+messages ``(*param_shape, E + 1)``, whose last entry is always zero. Edges lie factor block by factor block, port by port,
+so that the messages of a port of a whole block are a slice. A block at which a block factor has a port is a pool of its
+own, in its own order, so that the plate is the array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from factorgraph.graph import FactorGraph, VariableBlock, Variables
+from factorgraph.inference.controls import Damping
+from factorgraph.variables import VariableType
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """The edges of one port of a factor block: ``first + slot * count + factor``."""
+
+    pool: int
+    first: int
+    width: int
+    count: int
+
+    def edges(self, index: np.ndarray | None) -> np.ndarray:
+        """Edge numbers, slot by slot, of all factors or of some."""
+        if index is None:
+            return np.arange(self.first, self.first + self.width * self.count)
+        return (self.first + np.arange(self.width)[:, None] * self.count + index).reshape(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """
+    Variables that share arrays.
+
+    Attributes
+    ----------
+    type, damping, reinforcement : what all variables of the pool have in common
+    blocks : their blocks
+    first : where each block starts, in the blocks' own numbering
+    place : (V,) position in the arrays of each variable in that numbering
+    size, num_edges : V and E
+    edge_place : (E,) position of each edge's variable
+    starts, edge_order : the edges of the variable at position i are ``edge_order[starts[i]:starts[i + 1]]``
+    rows : groups of consecutive positions with their slots
+    is_plate : whether block factors have ports here
+    """
+
+    type: VariableType
+    damping: Damping
+    reinforcement: float
+    blocks: list[VariableBlock]
+    first: dict[str, int]
+    place: np.ndarray
+    size: int
+    num_edges: int
+    edge_place: np.ndarray
+    starts: np.ndarray
+    edge_order: np.ndarray
+    rows: list[tuple[slice, np.ndarray]]
+    is_plate: bool
+
+    @property
+    def axis(self) -> int:
+        """The long axis of the pool's arrays."""
+        return len(self.type.param_shape)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether positions are the blocks' own numbering."""
+        return bool((self.place == np.arange(self.size)).all())
+
+    def positions(self, variables: Variables) -> np.ndarray:
+        """Positions of some variables of the pool, in one row."""
+        return self.place[self.first[variables.name] + variables.index.reshape(-1)]
+
+    def variable_at(self, position: int) -> tuple[str, tuple[int, ...]]:
+        """Block name and index of the variable at a position."""
+        number = int(np.flatnonzero(self.place == position)[0])
+        block = next(b for b in reversed(self.blocks) if self.first[b.name] <= number)
+        return block.name, tuple(int(i) for i in np.unravel_index(number - self.first[block.name], block.shape))
+
+    def slots(self, positions: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Groups of the given positions with their slots ``(D, n)``; a slot without an edge names the zero entry."""
+        degrees = self.starts[positions + 1] - self.starts[positions]
+        return [
+            (positions[group], _slots(positions[group], self.starts, self.edge_order)) for group in _degree_groups(degrees)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Pools, the pool of each variable block, and the segment of each port of each edgewise factor block."""
+
+    pools: list[Pool]
+    pool_of: dict[str, int]
+    segments: dict[str, tuple[Segment, ...]]
+
+    def pool(self, name: str) -> Pool:
+        """The pool of a variable block."""
+        return self.pools[self.pool_of[name]]
+
+
+def compile_layout(graph: FactorGraph, damping: dict[str, Damping], reinforcement: dict[str, float]) -> Layout:
+    """Lay out a graph's variables and edges."""
+    plates = {port.name for block in graph.factor_blocks.values() if block.kernel is None for port in block.ports}
+    members: dict[tuple[object, ...], list[VariableBlock]] = {}
+    for block in graph.variable_blocks.values():
+        key = (block.type, damping[block.name], reinforcement[block.name], block.name if block.name in plates else None)
+        members.setdefault(key, []).append(block)
+    pool_of = {block.name: number for number, blocks in enumerate(members.values()) for block in blocks}
+    first: dict[str, int] = {}
+    for blocks in members.values():
+        sizes = np.cumsum([0, *(block.size for block in blocks)])
+        first |= {block.name: int(start) for block, start in zip(blocks, sizes, strict=False)}
+
+    edges: list[list[np.ndarray]] = [[np.zeros(0, dtype=np.int64)] for _ in members]
+    num_edges = [0] * len(members)
+    segments = {}
+    for factors in graph.factor_blocks.values():
+        if factors.kernel is None:
+            continue
+        row = []
+        for port in factors.ports:
+            pool = pool_of[port.name]
+            row.append(Segment(pool, num_edges[pool], port.size // factors.count, factors.count))
+            edges[pool].append(port.index.T.reshape(-1) + first[port.name])
+            num_edges[pool] += port.size
+        segments[factors.name] = tuple(row)
+    pools = [
+        _pool(blocks, first, np.concatenate(edges[number]), damping, reinforcement, blocks[0].name in plates)
+        for number, blocks in enumerate(members.values())
+    ]
+    return Layout(pools, pool_of, segments)
+
+
+def _pool(
+    blocks: list[VariableBlock],
+    first: dict[str, int],
+    edge_variable: np.ndarray,
+    damping: dict[str, Damping],
+    reinforcement: dict[str, float],
+    is_plate: bool,
+) -> Pool:
+    size = sum(block.size for block in blocks)
+    degrees = np.bincount(edge_variable, minlength=size)
+    groups = [np.arange(size)] if is_plate else _degree_groups(degrees)
+    order = groups[0] if len(groups) == 1 else np.concatenate(groups)
+    place = np.empty(size, dtype=np.int64)
+    place[order] = np.arange(size)
+    edge_place = place[edge_variable]
+    starts = np.concatenate([[0], np.cumsum(degrees[order])])
+    edge_order = np.argsort(edge_place, kind="stable")
+    rows, begin = [], 0
+    for group in groups:
+        positions = np.arange(begin, begin + group.size)
+        rows.append((slice(begin, begin + group.size), _slots(positions, starts, edge_order)))
+        begin += group.size
+    return Pool(
+        blocks[0].type,
+        damping[blocks[0].name],
+        reinforcement[blocks[0].name],
+        blocks,
+        {block.name: first[block.name] for block in blocks},
+        place,
+        size,
+        edge_variable.size,
+        edge_place,
+        starts,
+        edge_order,
+        rows,
+        is_plate,
+    )
+
+
+def _degree_groups(degrees: np.ndarray) -> list[np.ndarray]:
+    """
+    Split variables so that padding each group to its largest degree wastes at most about a quarter.
+
+    The groups are few whatever the degrees are, since their largest degrees fall geometrically; small ones are not split.
+    """
+    largest = int(degrees.max(initial=0))
+    if largest * degrees.size <= 1.25 * degrees.sum() + 64:
+        return [np.arange(degrees.size)]
+    counts = np.bincount(degrees)
+    bounds, top, number, edges = [], largest, 0, 0
+    for degree in range(largest, -1, -1):
+        if not counts[degree]:
+            continue
+        number, edges = number + int(counts[degree]), edges + degree * int(counts[degree])
+        if top * number > 1.25 * edges + 64:
+            bounds.append(degree + 1)
+            top, number, edges = degree, int(counts[degree]), degree * int(counts[degree])
+    limits = [*bounds, 0]
+    uppers = [largest + 1, *bounds]
+    return [np.flatnonzero((degrees >= low) & (degrees < high)) for low, high in zip(limits, uppers, strict=True)]
+
+
+def _slots(positions: np.ndarray, starts: np.ndarray, edge_order: np.ndarray) -> np.ndarray:
+    begin, degrees = starts[positions], starts[positions + 1] - starts[positions]
+    rank = np.arange(int(degrees.max(initial=0)))[:, None]
+    real = rank < degrees
+    slots = np.full(real.shape, edge_order.size)
+    slots[real] = edge_order[(begin + rank)[real]]
+    return slots

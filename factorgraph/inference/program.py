@@ -1,0 +1,180 @@
+"""A Plan compiled onto a layout: for each stage what is gathered, which factors are called, where results go.
+
+All indices are worked out here, on the host, once; running a program only slices and gathers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import Array, Backend, Index
+from factorgraph.graph import FactorGraph
+from factorgraph.inference.layout import Layout, Segment
+from factorgraph.schedules import Plan, Step
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Cavities of one pool that a call gathers at once, and the slices and shapes in which its ports take them."""
+
+    pool: int
+    edges: Index
+    places: Index
+    parts: list[tuple[int, slice, tuple[int, ...]]]
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeCall:
+    """One step of an edgewise block: the ports to update, the factors (None: all), what to read and where to write."""
+
+    factors: str
+    ports: tuple[int, ...]
+    index: Array | None
+    reads: list[Read]
+    writes: list[tuple[int, Index]]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockCall:
+    """One step of a block factor: the ports to update and the pools of all its ports."""
+
+    factors: str
+    ports: tuple[int, ...]
+    pools: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Refresh:
+    """Beliefs of one pool to sum anew: all (None), or groups of positions with their slots."""
+
+    pool: int
+    groups: list[tuple[Array, Array]] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Calls that read the same beliefs, and the beliefs to refresh after them."""
+
+    calls: list[EdgeCall | BlockCall]
+    refreshes: list[Refresh]
+
+
+def compile_plan(plan: Plan, graph: FactorGraph, layout: Layout, backend: Backend) -> list[Stage]:
+    """Compile the stages of a plan; a belief is refreshed only before it is read or at the end."""
+    calls = [[_call(step, graph, layout, backend) for step in stage] for stage in plan.stages]
+    refreshes: list[list[Refresh]] = [[] for _ in calls]
+    for pool in range(len(layout.pools)):
+        for stage, positions in _refresh_times(plan, layout, pool):
+            refreshes[stage].append(_refresh(pool, positions, layout, backend))
+    for number, stage_calls in enumerate(calls):
+        plates = {call.pools[port] for call in stage_calls if isinstance(call, BlockCall) for port in call.ports}
+        refreshes[number] += [Refresh(pool, None) for pool in sorted(plates)]
+    return [Stage(*pair) for pair in zip(calls, refreshes, strict=True)]
+
+
+def _call(step: Step, graph: FactorGraph, layout: Layout, backend: Backend) -> EdgeCall | BlockCall:
+    block = graph.factors(step.factors)
+    if block.kernel is None:
+        return BlockCall(block.name, step.ports, [layout.pool_of[port.name] for port in block.ports])
+    return edge_call(step, graph, layout, backend)
+
+
+def edge_call(step: Step, graph: FactorGraph, layout: Layout, backend: Backend) -> EdgeCall:
+    """Compile one step of an edgewise block."""
+    block = graph.factors(step.factors)
+    assert block.kernel is not None
+    segments = layout.segments[block.name]
+    index = None if step.index is None or step.index.size == block.count else step.index
+    plural = block.kernel.factor.plural
+    reads = [
+        _read(pool, [p for p, s in enumerate(segments) if s.pool == pool], segments, index, plural, layout, backend)
+        for pool in dict.fromkeys(segment.pool for segment in segments)
+    ]
+    writes = [(segments[p].pool, as_index(segments[p].edges(index), backend)) for p in step.ports]
+    return EdgeCall(block.name, step.ports, None if index is None else backend.index_array(index), reads, writes)
+
+
+def _read(
+    pool: int,
+    ports: list[int],
+    segments: Sequence[Segment],
+    index: np.ndarray | None,
+    plural: tuple[int, ...],
+    layout: Layout,
+    backend: Backend,
+) -> Read:
+    edges, parts, start = [], [], 0
+    for port in ports:
+        numbers = segments[port].edges(index)
+        shape = (segments[port].width, -1) if port in plural else (-1,)
+        parts.append((port, slice(start, start + numbers.size), shape))
+        edges.append(numbers)
+        start += numbers.size
+    joined = np.concatenate(edges)
+    places = layout.pools[pool].edge_place[joined]
+    return Read(pool, as_index(joined, backend), as_index(places, backend), parts)
+
+
+def as_index(numbers: np.ndarray, backend: Backend) -> Index:
+    """A slice where the numbers are consecutive, else an index array on the device."""
+    first = int(numbers[0]) if numbers.size else 0
+    if numbers.size < 1 or (int(numbers[-1]) - first == numbers.size - 1 and bool((np.diff(numbers) == 1).all())):
+        return slice(first, first + numbers.size)
+    return backend.index_array(numbers)
+
+
+def _refresh(pool: int, positions: np.ndarray, layout: Layout, backend: Backend) -> Refresh:
+    if positions.size == layout.pools[pool].size:
+        return Refresh(pool, None)
+    groups = layout.pools[pool].slots(positions)
+    return Refresh(pool, [(backend.index_array(p), backend.index_array(slots)) for p, slots in groups])
+
+
+def _refresh_times(plan: Plan, layout: Layout, pool: int) -> list[tuple[int, np.ndarray]]:
+    """
+    When to refresh which beliefs of a pool: after the stage that last wrote to a variable before it is read.
+
+    Each stage reads at time 2 s and writes at 2 s + 1. A write counts unless the variable's next event is a write.
+    """
+    times: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
+    places: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
+    edge_place = layout.pools[pool].edge_place
+    for number, stage in enumerate(plan.stages):
+        for step in stage:
+            for port, segment in enumerate(layout.segments.get(step.factors, ())):
+                if segment.pool != pool:
+                    continue
+                variables = edge_place[segment.edges(step.index)]
+                for time in (2 * number, 2 * number + 1) if port in step.ports else (2 * number,):
+                    times.append(np.full(variables.size, time))
+                    places.append(variables)
+    time, place = np.concatenate(times), np.concatenate(places)
+    if not time.size:
+        return []
+    keys = np.unique(place * (2 * len(plan.stages)) + time)
+    place, time = np.divmod(keys, 2 * len(plan.stages))
+    is_write = time % 2 == 1
+    followed = np.zeros(keys.size, dtype=np.bool_)
+    followed[:-1] = (place[1:] == place[:-1]) & is_write[1:]
+    due = is_write & ~followed
+    stage_of, place = time[due] // 2, place[due]
+    order = np.argsort(stage_of, kind="stable")
+    stage_of, place = stage_of[order], place[order]
+    changes = np.flatnonzero(np.diff(stage_of)) + 1
+    if not place.size:
+        return []
+    return [(int(s[0]), p) for s, p in zip(np.split(stage_of, changes), np.split(place, changes), strict=True)]
+
+
+def take_parameters(parameters: dict[str, Array], index: Array | None, backend: Backend) -> dict[str, Any]:
+    """A block's parameters for some of its factors; shared ones as they are."""
+    if index is None:
+        return parameters
+    return {
+        name: array if array.shape[-1] == 1 else backend.take(array, index, array.ndim - 1)
+        for name, array in parameters.items()
+    }

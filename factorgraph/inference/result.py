@@ -1,0 +1,188 @@
+"""What a run gives back."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from factorgraph.graph import Factors, Variables
+from factorgraph.inference import bethe
+from factorgraph.inference.decode import decode
+from factorgraph.inference.program import EdgeCall, edge_call
+from factorgraph.inference.state import State
+from factorgraph.schedules import Step
+
+if TYPE_CHECKING:
+    from factorgraph.inference.inference import Inference
+
+
+class ConvergenceWarning(UserWarning):
+    """Messages were still changing when the iterations ran out."""
+
+
+class ContradictionError(ValueError):
+    """
+    The evidence contradicts the model: it has probability zero.
+
+    Attributes
+    ----------
+    result : Result
+        With ``contradictions`` and ``log_partition`` -inf.
+    """
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+        names = [f"{name}{list(index)}" if index else name for name, index in result.contradictions]
+        shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        super().__init__(f"the evidence contradicts the model: no state is possible for {shown}")
+
+
+class Result:
+    """
+    Beliefs at the end of a run. Made by `Inference.run`; later changes to the inference do not touch it.
+
+    Attributes
+    ----------
+    status : {"exact", "converged", "stopped"}
+        Whether the answers are exact (a forest and an exact schedule), a fixed point, or neither.
+    iterations : int
+    residuals : list of float
+        The largest change of a message at each check, at the iterations `residual_iterations`.
+    contradictions : list of (block name, index)
+        Variables none of whose states is possible; empty unless the evidence contradicts the model.
+    """
+
+    def __init__(
+        self, inference: Inference, state: State, status: str, contradictions: list[tuple[str, tuple[int, ...]]]
+    ) -> None:
+        self._inference = inference
+        self._state = state
+        self.status = status
+        self.iterations = state.iteration
+        self.residuals = list(state.residuals)
+        self.residual_iterations = list(state.residual_iterations)
+        self.contradictions = contradictions
+
+    def __repr__(self) -> str:
+        residual = f", last residual {self.residuals[-1]:.2g}" if self.residuals else ""
+        return f"<Result: {self.status} after {self.iterations} iteration{'s' * (self.iterations != 1)}{residual}>"
+
+    @property
+    def converged(self) -> bool:
+        """Whether the messages are a fixed point (or exact)."""
+        return self.status != "stopped"
+
+    def marginals(self, variables: Variables) -> np.ndarray:
+        """
+        Beliefs of variables in their type's terms.
+
+        Returns
+        -------
+        (*variables.shape, q) array
+            Probabilities of the states in their order (-1, +1 for spins). In max mode, max-marginals scaled to add up
+            to one.
+        """
+        self._check(variables)
+        pool = self._state.pool(variables)
+        with np.errstate(all="ignore"):
+            host = pool.backend.to_host(pool.pool.type.marginals(pool.belief, pool.backend))
+        return self._pick(host, variables)
+
+    def belief(self, variables: Variables) -> np.ndarray:
+        """Natural parameters of the beliefs, ``(*variables.shape, *param_shape)``."""
+        pool = self._pool(variables)
+        return self._pick(pool.backend.to_host(pool.belief), variables)
+
+    def mean(self, variables: Variables) -> np.ndarray:
+        """Mean parameters: ``tanh`` of the field, ``(*variables.shape,)``, for spins; probabilities for categorical."""
+        self._check(variables)
+        pool = self._state.pool(variables)
+        return self._pick(pool.backend.to_host(pool.pool.type.mean(pool.belief, pool.backend)), variables)
+
+    def mode(self, variables: Variables) -> np.ndarray:
+        """
+        Most probable states, ``(*variables.shape,)``.
+
+        In max mode one joint state, decoded so that its variables agree also where several states tie (exact on forests). In
+        sum mode the most probable state of each variable by itself.
+        """
+        self._pool(variables)
+        pool = (self._decoded if self._inference.mode == "max" else self._state).pool(variables)
+        if self._inference.mode == "max":
+            return pool.values[pool.pool.positions(variables)].reshape(variables.shape)
+        return self._pick(pool.backend.to_host(pool.pool.type.mode(pool.belief, pool.backend)), variables)
+
+    def factor_marginals(self, factors: str | Factors) -> np.ndarray:
+        """Joint beliefs of each factor's variables, ``(F, q_0, ..., q_k)``."""
+        self._check()
+        block = self._inference.graph.factors(factors)
+        if block.kernel is None:
+            raise ValueError(f"factors {block.name!r} are a block factor, which has no joint beliefs")
+        return bethe.factor_marginals(self._state, self._call(block), self._inference.semiring)
+
+    @cached_property
+    def log_partition(self) -> float:
+        """
+        Log of the sum over all states, evidence included (log-probability of the evidence in a normalised model).
+
+        Exact on forests, else Bethe's approximation; -inf where the evidence contradicts the model. In max mode the
+        log-weight of the most probable state.
+        """
+        if self.contradictions:
+            return -np.inf
+        blocks = self._inference.graph.factor_blocks.values()
+        for block in blocks:
+            if block.kernel is None:
+                raise NotImplementedError(f"factors {block.name!r} are a block factor, which has no Bethe free energy yet")
+        return bethe.log_partition(self._state, [self._call(block) for block in blocks], self._inference.semiring)
+
+    def largest_changes(self, number: int = 10) -> list[tuple[str, int, str, tuple[int, ...], float]]:
+        """
+        Where messages changed most at the last check: what to look at when a run does not converge.
+
+        Returns
+        -------
+        list of (factor block, factor, variable block, variable index, change), largest first
+        """
+        rows = []
+        for block in self._inference.graph.factor_blocks.values():
+            for segment, port in zip(self._state.layout.segments.get(block.name, ()), block.ports, strict=False):
+                change = self._state.pools[segment.pool].change
+                if change is None:
+                    continue
+                edges = segment.edges(None)
+                host = self._state.backend.to_host(change)[edges]
+                for i in np.argsort(host)[::-1][:number]:
+                    slot, factor = divmod(int(i), block.count)
+                    number_in_block = int(port.index.reshape(block.count, -1)[factor, slot])
+                    index = tuple(int(j) for j in np.unravel_index(number_in_block, port.block.shape))
+                    rows.append((block.name, factor, port.name, index, float(host[i])))
+        return sorted(rows, key=lambda row: row[-1], reverse=True)[:number]
+
+    @cached_property
+    def _decoded(self) -> State:
+        return decode(self._inference.graph, self._state, self._inference.semiring)
+
+    def _call(self, block: Factors) -> EdgeCall:
+        step = Step(block.name, tuple(range(len(block.ports))))
+        call = edge_call(step, self._inference.graph, self._state.layout, self._state.backend)
+        assert isinstance(call, EdgeCall)
+        return call
+
+    def _check(self, variables: Variables | None = None) -> None:
+        if variables is not None:
+            self._inference.graph._own(variables)
+        if self.contradictions:
+            raise ContradictionError(self)
+
+    def _pool(self, variables: Variables) -> Any:
+        self._check(variables)
+        return self._state.pool(variables)
+
+    def _pick(self, host: np.ndarray, variables: Variables) -> np.ndarray:
+        """Entries of an array ``(..., V)`` for some variables, variables first."""
+        positions = self._state.pool(variables).pool.positions(variables)
+        picked = np.moveaxis(host[..., positions], -1, 0)
+        return picked.reshape(*variables.shape, *picked.shape[1:])

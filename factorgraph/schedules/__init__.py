@@ -1,0 +1,8 @@
+"""Schedules: in which order messages are updated. A schedule compiles a graph to a Plan of batched steps."""
+
+from factorgraph.schedules.base import Plan, Schedule, Step
+from factorgraph.schedules.flooding import Flooding
+from factorgraph.schedules.sweep import Sweep
+from factorgraph.schedules.tree import NotAForestError, Tree
+
+__all__ = ["Flooding", "NotAForestError", "Plan", "Schedule", "Step", "Sweep", "Tree"]

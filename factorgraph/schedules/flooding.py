@@ -1,0 +1,17 @@
+"""Flooding: all messages at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from factorgraph.graph import FactorGraph
+from factorgraph.schedules.base import Plan, Schedule, Step
+
+
+@dataclass(frozen=True)
+class Flooding(Schedule):
+    """Update all messages at once from the beliefs of the iteration before: one stage, one step for each factor block."""
+
+    def plan(self, graph: FactorGraph) -> Plan:
+        steps = (Step(block.name, tuple(range(len(block.ports)))) for block in graph.factor_blocks.values())
+        return Plan([tuple(steps)])

@@ -1,0 +1,54 @@
+"""Sweeps: factor blocks one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from factorgraph.graph import FactorGraph, Factors
+from factorgraph.schedules.base import Plan, Schedule, Step
+
+
+@dataclass(frozen=True)
+class Sweep(Schedule):
+    """
+    Update factor blocks one after another, each from the newest beliefs.
+
+    Parameters
+    ----------
+    order : sequence, optional
+        The blocks in turn, by name or handle; a pair ``(block, ports)`` updates only those ports, given by position or,
+        for block factors, by name. A block may come several times. Default: all blocks in the order in which they were
+        added, then back.
+
+    Examples
+    --------
+    A network's forward and backward pass over two layers::
+
+        Sweep([("layer1", "output"), ("layer2", "output"),
+               ("layer2", ("input", "weights")), ("layer1", "weights")])
+    """
+
+    order: Sequence[Any] | None = None
+
+    def plan(self, graph: FactorGraph) -> Plan:
+        order = self.order
+        if order is None:
+            names = list(graph.factor_blocks)
+            order = names + names[-2::-1]
+        return Plan([(_step(graph, entry),) for entry in order])
+
+
+def _step(graph: FactorGraph, entry: Any) -> Step:
+    whole = isinstance(entry, (str, Factors))
+    block = graph.factors(entry if whole else entry[0])
+    if whole:
+        return Step(block.name, tuple(range(len(block.ports))))
+    asked = (entry[1],) if isinstance(entry[1], (str, int)) else tuple(entry[1])
+    labels = getattr(block.factor, "ports", ())
+    ports = tuple(labels.index(port) if port in labels else port for port in asked)
+    for port in ports:
+        if not isinstance(port, int) or not 0 <= port < len(block.ports):
+            raise ValueError(f"sweep: factors {block.name!r} have no port {port!r}; they have {labels or len(block.ports)}")
+    return Step(block.name, ports)

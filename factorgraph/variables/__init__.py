@@ -1,0 +1,8 @@
+"""Variable node types: how messages to one variable multiply, and what a belief means."""
+
+from factorgraph.variables.base import DiscreteType, VariableType
+from factorgraph.variables.categorical import Categorical
+from factorgraph.variables.data import Data
+from factorgraph.variables.spin import Spin
+
+__all__ = ["Categorical", "Data", "DiscreteType", "Spin", "VariableType"]

@@ -1,0 +1,207 @@
+"""The contract of variable types.
+
+A message to a variable is the natural parameters of a density, so that multiplying densities adds messages and
+dividing one out subtracts it. Arrays hold many variables: ``(*param_shape, n)``, or with a batch ``(*param_shape, n, B)``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import Array, Backend, get_backend
+from factorgraph.semiring import Semiring
+
+
+class VariableType(ABC):
+    """
+    What a belief over one variable is. Instances hold settings only, are compared by them, and are shared by all variables of a block.
+
+    Attributes
+    ----------
+    param_shape : tuple of int
+        Shape of one message; ``()`` for a single number.
+    can_be_random : bool
+        False for types that are always observed.
+    """
+
+    param_shape: tuple[int, ...] = ()
+    can_be_random: bool = True
+
+    @abstractmethod
+    def log_partition(self, params: Array, semiring: Semiring, infinite: Array | None = None) -> Array:
+        """
+        Log of the density's sum (or maximum) over the variable's values.
+
+        Parameters
+        ----------
+        params : (*param_shape, n) natural parameters; the finite part of them where ``infinite`` is given
+        semiring : Semiring
+        infinite : the second result of `split`, or None where all is in ``params``
+
+        Returns
+        -------
+        (n,) array; -inf where every value is ruled out
+        """
+
+    @abstractmethod
+    def marginals(self, params: Array, backend: Backend) -> Array:
+        """Belief in the user's terms, e.g. probabilities ``(q, n)``, from natural parameters ``(*param_shape, n)``."""
+
+    @abstractmethod
+    def mode(self, params: Array, backend: Backend) -> Array:
+        """Most probable value of each variable, ``(n,)``; ties go to the first."""
+
+    @abstractmethod
+    def observe(self, values: np.ndarray) -> np.ndarray:
+        """
+        Natural parameters of certainty: host values ``(n,)`` to host parameters ``(*param_shape, n)``.
+
+        Raises
+        ------
+        ValueError
+            A value is not one that the variable can take; the message names it.
+        """
+
+    @abstractmethod
+    def log_density(self, params: Array, values: np.ndarray, backend: Backend) -> Array:
+        """Unnormalised log-density ``(n,)`` at host values ``(n,)``: natural parameters times sufficient statistics."""
+
+    def mean(self, params: Array, backend: Backend) -> Array:
+        """Mean parameters, in which messages and beliefs may be damped, ``(*param_shape, n)``."""
+        raise NotImplementedError(f"{self!r} has no mean parameters: damp in natural parameters")
+
+    def from_mean(self, mean: Array, backend: Backend) -> Array:
+        """Natural parameters from mean parameters; inverse of `mean`."""
+        raise NotImplementedError(f"{self!r} has no mean parameters: damp in natural parameters")
+
+    def relax_mean(self, mean: Array, params: Array, damping: float, backend: Backend) -> Array:
+        """``damping * mean + (1 - damping) * self.mean(params)``; ``mean`` may be overwritten."""
+        return damping * mean + (1.0 - damping) * self.mean(params, backend)
+
+    def variance(self, mean: Array, backend: Backend) -> Array:
+        """Variance from mean parameters, for types whose values are numbers."""
+        raise NotImplementedError(f"{self!r} has no variance")
+
+    def certain_mean(self, values: np.ndarray) -> np.ndarray:
+        """Mean parameters of certainty: host values ``(n,)`` to host arrays, for block factors that take data."""
+        return np.asarray(self.mean(self.observe(values), _HOST))
+
+    def normalize(self, params: Array, backend: Backend) -> Array:
+        """A representative of the same density, for types where several parameters mean the same. May overwrite."""
+        return params
+
+    def check_prior(self, params: np.ndarray) -> str | None:
+        """What is wrong with prior parameters ``(*param_shape, n)`` that a user passes, or None."""
+        return "NaN is not a natural parameter" if np.isnan(params).any() else None
+
+    # Infinite natural parameters are certainty. To subtract one from a sum of several, they are counted apart.
+
+    def split(self, params: Array, backend: Backend) -> tuple[Array, Array]:
+        """
+        Finite part ``(*param_shape, n)`` and counts of infinite terms ``(c, *param_shape, n)``; both add and subtract.
+
+        NaN stands for a contradiction (positive and negative infinite terms at once) and is counted as both.
+        """
+        xp = backend.xp
+        undefined = xp.isnan(params)
+        signs = [xp.astype((params == sign * xp.inf) | undefined, backend.dtype) for sign in (1, -1)]
+        return xp.where(xp.isfinite(params), params, xp.zeros_like(params)), xp.stack(signs)
+
+    def join(self, finite: Array, infinite: Array, backend: Backend) -> Array:
+        """Natural parameters again, from both parts; inverse of `split`."""
+        xp = backend.xp
+        up, down = infinite[0, ...] > 0.5, infinite[1, ...] > 0.5
+        certain = xp.where(up, xp.full_like(finite, xp.inf), xp.where(down, xp.full_like(finite, -xp.inf), finite))
+        return xp.where(up & down, xp.full_like(finite, xp.nan), certain)
+
+
+class DiscreteType(VariableType):
+    """
+    A variable with finitely many states.
+
+    A subclass gives `states`, `log_weights` and `from_log_weights`; all else follows from them.
+
+    Attributes
+    ----------
+    states : (q,) array
+        The values that the variable can take, in the order of table axes and of marginals.
+    """
+
+    states: np.ndarray
+
+    @abstractmethod
+    def log_weights(self, params: Array, backend: Backend) -> Array:
+        """
+        Log-weight of each state, ``(q, n)``, from natural parameters.
+
+        Linear in finite parameters. Where a parameter is infinite, the states that it rules out have -inf and the
+        others the weight of the finite parameters, or 1.
+        """
+
+    @abstractmethod
+    def from_log_weights(self, log_weights: Array, backend: Backend) -> Array:
+        """Natural parameters ``(*param_shape, n)`` from log-weights ``(q, n)`` known up to a constant."""
+
+    def log_partition(self, params: Array, semiring: Semiring, infinite: Array | None = None) -> Array:
+        weights = self.log_weights(params, semiring.backend)
+        if infinite is not None:
+            rules = self.join(semiring.xp.zeros_like(params), infinite, semiring.backend)
+            weights = weights + self.log_weights(rules, semiring.backend)
+        return semiring.sum(weights, axis=0)
+
+    def marginals(self, params: Array, backend: Backend) -> Array:
+        """Probability of each state, ``(q, n)``."""
+        weights = self.log_weights(params, backend)
+        return backend.xp.exp(weights - backend.xp.expand_dims(backend.log_sum_exp(weights, axis=0), axis=0))
+
+    def mode(self, params: Array, backend: Backend) -> Array:
+        """Most probable state, the first of several."""
+        best = backend.xp.argmax(self.log_weights(params, backend), axis=0)
+        states = backend.index_array(self.states)
+        return backend.xp.reshape(backend.xp.take(states, backend.xp.reshape(best, (-1,)), axis=0), best.shape)
+
+    def position(self, values: Any) -> np.ndarray:
+        """
+        Positions in `states` of the given values.
+
+        Raises
+        ------
+        ValueError
+            A value is not a state.
+        """
+        values = np.asarray(values)
+        order = np.argsort(self.states)
+        found = order[np.clip(np.searchsorted(self.states[order], values), 0, len(order) - 1)]
+        wrong = self.states[found] != values
+        if np.any(wrong):
+            where = np.unravel_index(np.argmax(wrong), wrong.shape)
+            first, last = self.states[0], self.states[-1]
+            raise ValueError(
+                f"{values[where]!r} is not a state of {self!r}, whose {len(self.states)} states are {first!r} ... {last!r}"
+            )
+        return np.asarray(found)
+
+    def observe(self, values: np.ndarray) -> np.ndarray:
+        position = self.position(values)
+        rows = np.arange(len(self.states)).reshape(-1, *(1,) * position.ndim)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(self.from_log_weights(np.where(rows == position, 0.0, -np.inf), _HOST))
+
+    def log_density(self, params: Array, values: np.ndarray, backend: Backend) -> Array:
+        weights = self.log_weights(params, backend)
+        rows = np.arange(len(self.states)).reshape(-1, *(1,) * np.ndim(values))
+        chosen = backend.mask_array(rows == self.position(values))
+        chosen = backend.xp.reshape(chosen, (*chosen.shape, *(1,) * (weights.ndim - chosen.ndim)))
+        return backend.xp.max(backend.xp.where(chosen, weights, backend.xp.full_like(weights, -backend.xp.inf)), axis=0)
+
+    def check_prior(self, params: np.ndarray) -> str | None:
+        problem = super().check_prior(params)
+        if problem is None and np.isneginf(self.log_weights(params, _HOST).max(axis=0)).any():
+            problem = "it rules out every state of a variable"
+        return problem
+
+
+_HOST = get_backend("numpy", "float64")

@@ -1,0 +1,53 @@
+"""Spins: variables with the two values -1 and +1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from factorgraph.backends import Array, Backend
+from factorgraph.semiring import Semiring
+from factorgraph.variables.base import DiscreteType
+
+
+@dataclass(frozen=True)
+class Spin(DiscreteType):
+    """
+    A variable of two states, -1 and +1 in this order.
+
+    The natural parameter is the field h, half the log-odds of +1: ``p(x) = exp(h x) / (2 cosh h)`` with mean
+    ``tanh(h)``. An infinite field is certainty.
+    """
+
+    states: ClassVar[np.ndarray] = np.array([-1, 1])
+
+    def log_weights(self, params: Array, backend: Backend) -> Array:
+        xp = backend.xp
+        weights = xp.stack([-params, params])
+        impossible = xp.full_like(weights, -xp.inf)
+        return xp.where(xp.isnan(weights), impossible, xp.where(weights == xp.inf, xp.zeros_like(weights), weights))
+
+    def from_log_weights(self, log_weights: Array, backend: Backend) -> Array:
+        return 0.5 * (log_weights[1, ...] - log_weights[0, ...])
+
+    def log_partition(self, params: Array, semiring: Semiring, infinite: Array | None = None) -> Array:
+        if infinite is not None or semiring.mode == "max":
+            return super().log_partition(params, semiring, infinite)
+        xp = semiring.xp
+        size = xp.abs(params)
+        value = xp.where(xp.isfinite(params), size + xp.log1p(xp.exp(-2.0 * size)), xp.zeros_like(size))
+        return xp.where(xp.isnan(params), xp.full_like(size, -xp.inf), value)
+
+    def mean(self, params: Array, backend: Backend) -> Array:
+        return backend.xp.tanh(params)
+
+    def from_mean(self, mean: Array, backend: Backend) -> Array:
+        return backend.xp.atanh(mean) if hasattr(backend.xp, "atanh") else backend.xp.arctanh(mean)
+
+    def relax_mean(self, mean: Array, params: Array, damping: float, backend: Backend) -> Array:
+        return backend.relax_spin_mean(mean, params, damping)
+
+    def variance(self, mean: Array, backend: Backend) -> Array:
+        return 1.0 - mean * mean
