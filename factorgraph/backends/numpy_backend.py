@@ -41,7 +41,7 @@ class NumpyBackend(Backend):
         return np.take(array, index, axis=axis, mode="clip")
 
     def sum_slots(self, array: Array, slots: Array, axis: int) -> Array:
-        if slots.shape[0] <= 8 and array.ndim == 1:
+        if 0 < slots.shape[0] <= 8 and array.ndim == 1:
             total = np.take(array, slots[0], mode="clip")
             for row in slots[1:]:
                 total += np.take(array, row, mode="clip")

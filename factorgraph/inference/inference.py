@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -105,7 +105,7 @@ class Inference:
             for block in pool.pool.blocks:
                 whole = Variables(block, block.whole)
                 if block.prior is not None:
-                    _put_prior(pool, whole, block.prior.reshape(*block.shape, *block.type.param_shape))
+                    _put_prior(pool, whole, block.prior.reshape((*block.shape, *block.type.param_shape)))
                 if block.observed is not None and block.values is not None and block.observed.any():
                     _put_evidence(pool, whole[block.observed.reshape(block.shape)], block.values[block.observed])
         state.find_hard_pools()
@@ -290,11 +290,9 @@ class Inference:
     def _iterate_until(
         self, state: State, max_iterations: int, tolerance: float, check_every: int, callback: Any, progress: bool
     ) -> str:
-        from tqdm.auto import tqdm
-
         limit = 1 if self.exact else max_iterations
-        for iteration in tqdm(range(1, limit + 1), disable=not progress, desc="belief propagation"):
-            check = iteration % check_every == 0 or iteration == limit
+        for iteration in _counted(limit, progress):
+            check = not self.exact and (iteration % check_every == 0 or iteration == limit)
             residual = self._iterate(state, check)
             stop = callback is not None and callback(iteration, self)
             if self.exact:
@@ -358,9 +356,17 @@ def run(
     return inference.run(max_iterations, tolerance, **options)
 
 
+def _counted(limit: int, progress: bool) -> Iterable[int]:
+    if not progress:
+        return range(1, limit + 1)
+    from tqdm.auto import tqdm  # here, since it takes longer to import than a small graph to solve
+
+    return tqdm(range(1, limit + 1), desc="belief propagation")
+
+
 def _put_prior(pool: PoolState, variables: Variables, params: np.ndarray) -> None:
     kind, backend = pool.pool.type, pool.backend
-    front = np.moveaxis(params.reshape(-1, *kind.param_shape), 0, -1)
+    front = np.moveaxis(params.reshape((-1, *kind.param_shape)), 0, -1)
     positions = pool.pool.positions(variables)
     if positions.size == pool.pool.size and pool.pool.is_plate and variables.is_whole:
         pool.prior = backend.asarray(front)

@@ -185,4 +185,4 @@ class Result:
         """Entries of an array ``(..., V)`` for some variables, variables first."""
         positions = self._state.pool(variables).pool.positions(variables)
         picked = np.moveaxis(host[..., positions], -1, 0)
-        return picked.reshape(*variables.shape, *picked.shape[1:])
+        return picked.reshape((*variables.shape, *picked.shape[1:]))

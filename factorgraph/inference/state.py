@@ -67,7 +67,7 @@ class PoolState:
         self.change: Array | None = None
         self.reinforced: Array | None = None
         self.observed = np.zeros(pool.size, dtype=np.bool_)
-        self.values = np.zeros(pool.size)
+        self.values = np.zeros(pool.size, dtype=np.int64)
         self.mask: Array | None = None  # on the device; None where nothing is observed
         self.certain: Array | None = None  # natural parameters of the observed values
         self.stale = True
