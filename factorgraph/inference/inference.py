@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -85,7 +86,7 @@ class Inference:
             raise ValueError("reinforcement needs an iterative schedule such as Flooding(), not an exact one")
         self.layout = compile_layout(graph, damping_of(damping, graph), strengths)
         self._program = compile_plan(plan, graph, self.layout, self.backend)
-        self._shared = False  # whether a result still looks at the state
+        self._result: weakref.ref[Result] | None = None  # the result that may still look at the state
         self._state = self._fresh_state()
 
     def __repr__(self) -> str:
@@ -120,12 +121,13 @@ class Inference:
     def state(self, state: State) -> None:
         if state.layout is not self.layout:
             raise ValueError("the state belongs to another Inference")
-        self._state, self._shared = state, False
+        self._state, self._result = state, None
 
     def _own_state(self) -> State:
         """The state, copied first if a result still looks at it."""
-        if self._shared:
-            self._state, self._shared = self._state.copy(), False
+        if self._result is not None and self._result() is not None:
+            self._state = self._state.copy()
+        self._result = None
         return self._state
 
     # Evidence, priors, potentials.
@@ -183,6 +185,8 @@ class Inference:
             raise ValueError(f"posterior_as_prior takes a whole block, not a part of {variables.name!r}")
         state = self._own_state()
         pool = state.pool(variables)
+        if pool.stale:
+            pool.refresh()
         if len(pool.pool.blocks) == 1:
             pool.prior = strength * pool.belief
             pool.totals.clear()
@@ -274,8 +278,8 @@ class Inference:
         self._prepare(state)
         status = self._iterate_until(state, max_iterations, tolerance, check_every, callback, progress)
         contradictions = ruled_out(state, self.semiring)
-        self._shared = True
         result = Result(self, state, status, contradictions)
+        self._result = weakref.ref(result)
         if contradictions and raise_on_contradiction:
             raise ContradictionError(result)
         if status == "stopped" and tolerance > 0 and not contradictions:

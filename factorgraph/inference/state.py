@@ -341,6 +341,31 @@ class State:
         """The arrays that a block of variables lies in."""
         return self.pools[self.layout.pool_of[variables.name]]
 
+    def adopt(self, variables: Variables, other: State) -> None:
+        """
+        Take over the prior and belief of a whole block from the state of another graph that has the same block.
+
+        Messages are not taken over: the belief stands until the next one arrives.
+
+        Raises
+        ------
+        ValueError
+            The other graph has no block of that name, type and shape, or it is not a plate of block factors.
+        """
+        name = variables.name
+        if name not in other.layout.pool_of:
+            raise ValueError(f"the other state has no variables {name!r}")
+        mine, theirs = self.pool(variables), other.pools[other.layout.pool_of[name]]
+        if mine.pool.type != theirs.pool.type or mine.pool.blocks[0].shape != theirs.pool.blocks[0].shape:
+            raise ValueError(f"variables {name!r} differ in type or shape between the two states")
+        if not (mine.pool.is_plate and theirs.pool.is_plate):
+            raise ValueError(f"variables {name!r} are not a plate of block factors in both states")
+        host = theirs.backend.to_host
+        mine.prior, mine.total = mine.backend.asarray(host(theirs.prior)), mine.backend.asarray(host(theirs.total))
+        mine.mean = mine.backend.asarray(host(theirs.means()))
+        mine.version += 1
+        mine.mean_version, mine.stale = mine.version, False
+
     def save(self, path: str | Path) -> None:
         """
         Write evidence, priors, messages and beliefs to one ``.npz`` file, whole or not at all.

@@ -1,0 +1,295 @@
+"""Data sets: the embedded digits, MNIST-like idx files wherever they lie, a user's own arrays; and a checked download."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import math
+import os
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+
+_PARTS = {
+    "train_images": "train-images-idx3-ubyte",
+    "train_labels": "train-labels-idx1-ubyte",
+    "test_images": "t10k-images-idx3-ubyte",
+    "test_labels": "t10k-labels-idx1-ubyte",
+}
+# Bytes of the unpacked files, and their md5: the packed ones differ from mirror to mirror.
+_BYTES = {"train_images": 47_040_016, "train_labels": 60_008, "test_images": 7_840_016, "test_labels": 10_008}
+_MD5 = {
+    "mnist": {
+        "train_images": "6bbc9ace898e44ae57da46a324031adb",
+        "train_labels": "a25bea736e30d166cdddb491f175f624",
+        "test_images": "2646ac647ad5339dbf082846283269ea",
+        "test_labels": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashion-mnist": {
+        "train_images": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train_labels": "9018921c3c673c538a1fc5bad174d6f9",
+        "test_images": "8181f5470baa50b63fa0f6fddb340f0a",
+        "test_labels": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+_MIRRORS = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+    ),
+}
+_TORCHVISION = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}
+_MAX_BYTES = 1 << 31
+NAMES = ("digits", *_MD5)
+
+
+class DatasetError(ValueError):
+    """A data set cannot be found or read; the message says which file, what is wrong and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """
+    A data set for classification.
+
+    Attributes
+    ----------
+    name : str
+    X_train, X_test : (n, features) arrays
+    y_train, y_test : (n,) arrays of labels
+    """
+
+    name: str
+    X_train: np.ndarray
+    y_train: np.ndarray
+    X_test: np.ndarray
+    y_test: np.ndarray
+
+
+def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
+    """
+    Load a data set.
+
+    Parameters
+    ----------
+    name : str
+        ``"digits"``: 1797 hand-written digits of 8 x 8 pixels that come with scikit-learn, a third held out for the
+        test. ``"mnist"``, ``"fashion-mnist"``: from idx or idx.gz files. A path ending in ``.npz``: arrays ``X_train``, ``y_train``,
+        ``X_test``, ``y_test`` (or with a small x), or ``X`` and ``y``, a third of which is held out.
+    folder : path, optional
+        Where the idx files lie. Else each folder of the path list ``NETS_DATA``, the user's cache, the system's
+        share/datasets; in each the folder itself, one of the data set's name, and torchvision's.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DatasetError
+        Unknown name, files not found (with the places searched), or damaged files.
+    """
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        X, y = load_digits(return_X_y=True)
+        return _hold_out_third(name, X, y)
+    if name in _MD5:
+        return _load_idx_set(name, folder)
+    if str(name).endswith(".npz"):
+        return _load_npz(Path(name))
+    raise DatasetError(f"unknown data set {name!r}; choose one of {NAMES} or a path ending in .npz")
+
+
+def _hold_out_third(name: str, X: np.ndarray, y: np.ndarray) -> Dataset:
+    """Two thirds for training, always the same ones."""
+    order = np.random.default_rng(0).permutation(len(X))
+    train, test = order[: 2 * len(X) // 3], order[2 * len(X) // 3 :]
+    return Dataset(name, X[train], y[train], X[test], y[test])
+
+
+def _load_npz(path: Path) -> Dataset:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key.replace("x", "X") if key.startswith("x") else key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file") from None
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+        raise DatasetError(f"{path}: not a readable .npz file ({error})") from error
+    for X, y in (("X_train", "y_train"), ("X_test", "y_test"), ("X", "y")):
+        if X in arrays and (y not in arrays or len(arrays[X]) != len(arrays[y])):
+            raise DatasetError(f"{path}: {X} needs a {y} of the same length")
+    arrays = {key: value.reshape(len(value), -1) if key.startswith("X") else value for key, value in arrays.items()}
+    if "X_train" in arrays and "X_test" in arrays:
+        return Dataset(path.stem, arrays["X_train"], arrays["y_train"], arrays["X_test"], arrays["y_test"])
+    if "X" in arrays:
+        return _hold_out_third(path.stem, arrays["X"], arrays["y"])
+    raise DatasetError(f"{path}: has arrays {sorted(arrays)}; expected X_train, y_train, X_test, y_test, or X and y")
+
+
+# idx files.
+
+
+def _load_idx_set(name: str, folder: str | Path | None) -> Dataset:
+    arrays = {}
+    for part in _PARTS:
+        path = _find(name, part, folder)
+        arrays[part] = _read_idx(path, name, part)
+    for kind in ("train", "test"):
+        images, labels = arrays[f"{kind}_images"], arrays[f"{kind}_labels"]
+        if len(images) != len(labels):
+            raise DatasetError(f"{name}: {len(images)} {kind} images, but {len(labels)} labels")
+    flat = {part: a.reshape(len(a), -1) for part, a in arrays.items() if part.endswith("images")}
+    return Dataset(name, flat["train_images"], arrays["train_labels"], flat["test_images"], arrays["test_labels"])
+
+
+def _folders(name: str, folder: str | Path | None) -> list[Path]:
+    if folder is not None:
+        roots = [Path(folder)]
+    else:
+        roots = [Path(entry) for entry in os.environ.get("NETS_DATA", "").split(os.pathsep) if entry]
+        roots += [cache_folder(), Path(sys.prefix) / "share" / "datasets"]
+        roots += [Path("/usr/local/share/datasets"), Path("/usr/share/datasets")]
+    return [place for root in roots for place in (root / name, root / _TORCHVISION[name], root)]
+
+
+def cache_folder() -> Path:
+    """Where downloads go: ``nets`` in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nets"
+
+
+def _find(name: str, part: str, folder: str | Path | None) -> Path:
+    places = _folders(name, folder)
+    for place in places:
+        for suffix in ("", ".gz"):
+            path = place / (_PARTS[part] + suffix)
+            if path.is_file():
+                return path
+    searched = "\n  ".join(str(place) for place in dict.fromkeys(places))
+    raise DatasetError(
+        f"{name}: no file {_PARTS[part]} or {_PARTS[part]}.gz in\n  {searched}\n"
+        f"Name its folder (--data FOLDER, or the environment variable NETS_DATA), or fetch it: nets download {name}"
+    )
+
+
+def _read_idx(path: Path, name: str, part: str) -> np.ndarray:
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
+            content = _read_content(file, path, 3 if part.endswith("images") else 1)  # type: ignore[arg-type]
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DatasetError(f"{path}: damaged gzip file ({error}); fetch it again: nets download {name}") from error
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read ({error})") from error
+    if len(content) == _BYTES[part] and hashlib.md5(content, usedforsecurity=False).hexdigest() != _MD5[name][part]:
+        raise DatasetError(
+            f"{path}: its checksum is not that of {name}; it is damaged or of another data set. Fetch it again: nets download {name}"
+        )
+    dimensions = content[3]
+    shape = tuple(int(n) for n in np.frombuffer(content, dtype=">u4", count=dimensions, offset=4))
+    return np.frombuffer(content, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+
+
+def _read_content(file: io.BufferedIOBase, path: Path, dimensions: int) -> bytes:
+    """The whole file, once its header says how long it is; never more is read than that."""
+    header = file.read(4 + 4 * dimensions)
+    magic = bytes([0, 0, 8, dimensions])
+    if len(header) >= 4 and header[:4] != magic:
+        raise DatasetError(f"{path}: starts with {header[:4].hex()}, not with the magic number {magic.hex()} of its kind of idx file")
+    if len(header) < 4 + 4 * dimensions:
+        raise DatasetError(f"{path}: truncated: {len(header)} bytes, less than an idx header")
+    size = math.prod(int(n) for n in np.frombuffer(header, dtype=">u4", offset=4))
+    if size > _MAX_BYTES:
+        raise DatasetError(f"{path}: its header claims {size:.3g} bytes of data; the file is damaged")
+    body = file.read(size + 1)
+    if len(body) != size:
+        problem = "truncated" if len(body) < size else "too long"
+        raise DatasetError(f"{path}: {problem}: its header says {size} bytes of data, it has {'more' if len(body) > size else len(body)}")
+    return header + body
+
+
+# Downloading.
+
+
+def download_dataset(name: str, folder: str | Path | None = None, mirrors: Sequence[str] | None = None) -> list[Path]:
+    """
+    Fetch a data set's idx.gz files from public mirrors, checked against the md5 of their content.
+
+    Parameters
+    ----------
+    name : {"mnist", "fashion-mnist"}
+    folder : path, optional
+        Default: the user's cache, where `load_dataset` looks.
+    mirrors : sequence of URLs, optional
+
+    Returns
+    -------
+    list of the files' paths; those that were there and whole are kept
+
+    Raises
+    ------
+    DatasetError
+        No mirror gave a file with the right checksum. A file is written whole or not at all.
+    """
+    if name not in _MD5:
+        raise DatasetError(f"{name!r} cannot be downloaded; choose one of {tuple(_MD5)}")
+    target = Path(folder) if folder is not None else cache_folder()
+    target = target / name
+    target.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for part, stem in _PARTS.items():
+        path = target / f"{stem}.gz"
+        if not (path.is_file() and _content_md5(path.read_bytes()) == _MD5[name][part]):
+            _write_whole(path, _fetch(name, part, mirrors or _MIRRORS[name]))
+        paths.append(path)
+    return paths
+
+
+def _fetch(name: str, part: str, mirrors: Sequence[str]) -> bytes:
+    problems = []
+    for mirror in mirrors:
+        url = mirror.rstrip("/") + f"/{_PARTS[part]}.gz"
+        try:
+            with urlopen(url, timeout=30) as reply:
+                packed: bytes = reply.read(_BYTES[part] + (1 << 20))
+        except (URLError, OSError, ValueError) as error:
+            problems.append(f"{url}: {error}")
+            continue
+        if _content_md5(packed) == _MD5[name][part]:
+            return packed
+        problems.append(f"{url}: wrong checksum")
+    raise DatasetError(f"{name}: no mirror gave {_PARTS[part]}.gz:\n  " + "\n  ".join(problems))
+
+
+def _content_md5(packed: bytes) -> str | None:
+    """The md5 of what a gzip file holds; None if it is damaged or absurdly large."""
+    try:
+        with gzip.open(io.BytesIO(packed)) as file:
+            return hashlib.md5(file.read(_MAX_BYTES), usedforsecurity=False).hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

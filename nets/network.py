@@ -1,0 +1,86 @@
+"""From layer sizes to a factor graph, its schedules and its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import factorgraph as fg
+from nets.perceptron import Perceptron
+
+
+class Network:
+    """
+    A multi-layer perceptron with weights of +-1 and sign activations, on one mini-batch, as a factor graph.
+
+    Blocks are named ``weights1``, ``weights2``, ..., ``activations1``, ..., ``input`` and ``output``, factors ``layer1``,
+    ``layer2``, ...
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Inputs, hidden units of each layer, outputs: 1 for two classes (a sign), K > 1 for K classes (the largest).
+    batch_size : int
+        Number of patterns M.
+    method, cavity : see `Perceptron`
+
+    Attributes
+    ----------
+    graph : FactorGraph
+    weights : list of Variables, (K_l, N_l) spins of each layer
+    activations : list of Variables, (N_l, M) spins of each hidden layer
+    input : Variables, (N, M) data
+    output : Variables, (1, M) spins or (M,) categorical
+    """
+
+    def __init__(self, sizes: Sequence[int], batch_size: int, method: str = "bpi", cavity: str = "first-order") -> None:
+        if len(sizes) < 2 or any(size < 1 for size in sizes):
+            raise ValueError(f"layer sizes must be at least 1, and at least two of them, not {tuple(sizes)}")
+        self.sizes = tuple(int(size) for size in sizes)
+        self.batch_size = batch_size
+        self.graph = fg.FactorGraph()
+        self.input = self.graph.add_variables("input", fg.Data(), (self.sizes[0], batch_size))
+        self.weights: list[fg.Variables] = []
+        self.activations: list[fg.Variables] = []
+        below = self.input
+        for layer, (size, neurons) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), start=1):
+            self.weights.append(self.graph.add_variables(f"weights{layer}", fg.Spin(), (neurons, size)))
+            if layer < len(self.sizes) - 1:
+                above = self.graph.add_variables(f"activations{layer}", fg.Spin(), (neurons, batch_size))
+                self.activations.append(above)
+            elif neurons == 1:
+                above = self.graph.add_variables("output", fg.Spin(), (1, batch_size))
+            else:
+                above = self.graph.add_variables("output", fg.Categorical(neurons), (batch_size,))
+            self.graph.add_factors(f"layer{layer}", Perceptron(method, cavity), self.weights[-1], below, above)
+            below = above
+        self.output = below
+
+    @property
+    def num_layers(self) -> int:
+        """Number of weight layers."""
+        return len(self.weights)
+
+    def training_schedule(self) -> fg.Sweep:
+        """Forward through the hidden layers, then backward; each layer's weights are updated on the way back."""
+        forward: list[tuple[str, Any]] = [(f"layer{layer}", "output") for layer in range(1, self.num_layers)]
+        backward: list[tuple[str, Any]] = [
+            (f"layer{layer}", ("weights", "input")) for layer in range(self.num_layers, 1, -1)
+        ]
+        return fg.Sweep([*forward, *backward, ("layer1", "weights")])
+
+    def prediction_schedule(self) -> fg.Sweep:
+        """Forward only, to the output."""
+        return fg.Sweep([(f"layer{layer}", "output") for layer in range(1, self.num_layers + 1)])
+
+    def damping(self, strengths: Sequence[float]) -> dict[str, fg.Damping]:
+        """
+        Damping of each weight layer, as the paper has it.
+
+        Means of the weights are damped, except at an argmax output, whose fields are.
+        """
+        rules = {}
+        for layer, strength in enumerate(strengths, start=1):
+            natural = layer == self.num_layers and self.sizes[-1] > 1
+            rules[f"weights{layer}"] = fg.Damping(strength, "natural" if natural else "mean")
+        return rules

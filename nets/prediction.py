@@ -1,0 +1,65 @@
+"""Predictions: with the most probable weights (point-wise), or with the weights marginalised (Bayesian)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+import factorgraph as fg
+from nets.network import Network
+
+_CHUNK = 512
+
+
+class Predictor:
+    """
+    The network's factor graph with unknown outputs, compiled for chunks of rows.
+
+    Chunks are of one size, the last one padded, so that a row's prediction does not depend on what it is predicted with.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        As in `Network`.
+    backend, dtype : as in `factorgraph.Inference`
+    """
+
+    def __init__(self, sizes: Sequence[int], backend: str | None, dtype: str) -> None:
+        self._network = Network(sizes, _CHUNK)
+        self._inference = fg.Inference(
+            self._network.graph, self._network.prediction_schedule(), backend=backend, dtype=dtype
+        )
+
+    def probabilities(self, means: Sequence[np.ndarray], X: np.ndarray, bayesian: bool) -> np.ndarray:
+        """
+        Class probabilities.
+
+        Parameters
+        ----------
+        means : one (K, N) array of weight means for each layer
+        X : (n, N) inputs
+        bayesian : bool
+            True: weights are random with these means. False: each weight is the sign of its mean.
+
+        Returns
+        -------
+        (n, K) array; for a single output (n, 2), of -1 and +1
+        """
+        network, inference = self._network, self._inference
+        for weights, mean in zip(network.weights, means, strict=True):
+            if bayesian:
+                inference.unobserve(weights)
+                with np.errstate(divide="ignore"):
+                    inference.set_prior(weights, np.arctanh(mean, dtype=np.float64))
+            else:
+                inference.observe(weights, np.where(mean < 0, -1, 1))
+        chunks = []
+        for start in range(0, len(X), _CHUNK):
+            rows = X[start : start + _CHUNK]
+            padded = np.zeros((_CHUNK, X.shape[1]), dtype=X.dtype)
+            padded[: len(rows)] = rows
+            inference.observe(network.input, padded.T)
+            result = inference.run(1, tolerance=0.0)
+            chunks.append(result.marginals(network.output).reshape(_CHUNK, -1)[: len(rows)])
+        return np.concatenate(chunks)

@@ -1,0 +1,149 @@
+"""Mini-batch training: the posterior of one batch is the prior of the next (PasP)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+import factorgraph as fg
+from nets.network import Network
+
+POLARISED = 0.9999  # mean squared magnetisation from which weights can no longer turn
+
+
+class CollapsedTrainingError(RuntimeError):
+    """Training has collapsed: all weights are polarised though the error is at chance, or a field is not finite."""
+
+
+class Trainer:
+    """
+    The training run of a network: one compiled `Inference`, fed batch after batch.
+
+    At each batch the belief over every weight, raised to the power ``prior_strength``, becomes its prior; then the network's
+    factor graph is swept ``iterations`` times with the batch's inputs and labels observed (Lucibello et al. 2022, eq. 3).
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        As in `Network`.
+    batch_size : int
+    method, cavity : as in `Perceptron`
+    prior_strength : sequence of float, one for each layer
+        The paper's rho: 1 keeps all evidence, less forgets, more polarises.
+    damping : sequence of float, one for each layer
+        The paper's psi.
+    reinforcement : float
+        The paper's r, within a batch; matters with several iterations.
+    iterations : int
+        Sweeps for each batch.
+    init_scale : float
+        Standard deviation of the initial fields, which break the symmetry between hidden units.
+    backend, dtype : as in `factorgraph.Inference`
+    rng : numpy.random.Generator
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        batch_size: int,
+        method: str,
+        cavity: str,
+        prior_strength: Sequence[float],
+        damping: Sequence[float],
+        reinforcement: float,
+        iterations: int,
+        init_scale: float,
+        backend: str | None,
+        dtype: str,
+        rng: np.random.Generator,
+    ) -> None:
+        self._settings = (tuple(sizes), method, cavity, backend, dtype)
+        self._damping = tuple(damping)
+        self._prior_strength = tuple(prior_strength)
+        self._reinforcement = reinforcement
+        self._iterations = iterations
+        self.rng = rng
+        self._compile(batch_size)
+        for weights in self.network.weights:
+            self.inference.set_prior(weights, init_scale * rng.normal(size=weights.shape))
+
+    def _compile(self, batch_size: int) -> None:
+        sizes, method, cavity, backend, dtype = self._settings
+        self.network = Network(sizes, batch_size, method, cavity)
+        self.inference = fg.Inference(
+            self.network.graph,
+            self.network.training_schedule(),
+            backend=backend,
+            dtype=dtype,
+            damping=self.network.damping(self._damping),
+            reinforcement={weights.name: self._reinforcement for weights in self.network.weights},
+        )
+
+    def resize(self, batch_size: int) -> None:
+        """Go on with batches of another size."""
+        if batch_size != self.network.batch_size:
+            before = self.inference.state
+            self._compile(batch_size)
+            for weights in self.network.weights:
+                self.inference.state.adopt(weights, before)
+
+    def epoch(self, X: np.ndarray, y: np.ndarray, on_batch: Callable[[], object] | None = None) -> None:
+        """
+        Go through the data once in random order; rows that do not fill a last batch wait for another epoch.
+
+        Parameters
+        ----------
+        X : (n, N) inputs, n at least the batch size
+        y : (n,) labels: -1 or +1 for a single output, else 0 to K - 1
+        on_batch : called after each batch
+        """
+        size = self.network.batch_size
+        order = self.rng.permutation(len(X))
+        for start in range(0, len(X) - size + 1, size):
+            rows = order[start : start + size]
+            self._batch(X[rows], y[rows])
+            if on_batch is not None:
+                on_batch()
+
+    def _batch(self, X: np.ndarray, y: np.ndarray) -> None:
+        network, inference = self.network, self.inference
+        for weights, strength in zip(network.weights, self._prior_strength, strict=True):
+            inference.posterior_as_prior(weights, strength)
+        if network.activations:
+            inference.reset(*network.activations)
+        inference.observe(network.input, X.T)
+        inference.observe(network.output, y.reshape(network.output.shape))
+        for _ in range(self._iterations):
+            inference.step()
+
+    def means(self) -> list[np.ndarray]:
+        """Means of the weights of each layer, ``(K, N)`` host arrays."""
+        state = self.inference.state
+        return [state.backend.to_host(state.pool(weights).means()) for weights in self.network.weights]
+
+    def check_health(self, train_error: float, chance: float) -> None:
+        """
+        Notice training that has collapsed.
+
+        Parameters
+        ----------
+        train_error : error on the training set, in percent
+        chance : error of always answering with the most frequent class, in percent
+
+        Raises
+        ------
+        CollapsedTrainingError
+        """
+        means = self.means()
+        if not all(np.isfinite(mean).all() for mean in means):
+            raise CollapsedTrainingError(
+                "training has collapsed: a weight's field is not finite. Lower prior_strength towards 1, or raise damping."
+            )
+        polarisation = [float(np.mean(np.square(mean))) for mean in means[: max(1, len(means) - 1)]]
+        if min(polarisation) > POLARISED and train_error > 0.8 * chance:
+            raise CollapsedTrainingError(
+                f"training has collapsed: all weights are polarised (mean squared magnetisation {min(polarisation):.5f}) "
+                f"though the training error is {train_error:.1f} %, near chance ({chance:.1f} %). Raise damping (0.8 trains "
+                "well), lower prior_strength to 1 or below, or use larger batches."
+            )
