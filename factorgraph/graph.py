@@ -504,7 +504,7 @@ def check_values(variables: Variables, values: Any) -> np.ndarray:
     if checked.dtype.kind not in "biuf":
         raise TypeError(f"observed values of {variables.name!r} must be numbers, not {checked.dtype}")
     try:
-        variables.type.observe(checked.reshape(-1))
+        variables.type.observe(checked.ravel(order="K"))
     except ValueError as error:
         raise ValueError(f"observed values of {variables.name!r}: {error}") from None
     return checked

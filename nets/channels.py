@@ -11,7 +11,7 @@ incoming field, infinite fields (labels) included.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from factorgraph import Backend
 from factorgraph.backends import Array
 
 _SQRT_HALF = float(np.sqrt(0.5))
-_SQRT_2_OVER_PI = float(np.sqrt(2 / np.pi))
+_INVERSE_SQRT_2_PI = float(1 / np.sqrt(2 * np.pi))
 _C = float(2 / np.sqrt(np.pi))
 # Taylor coefficients of atanh(erf(a)) at odd powers 1, 3, 5, 7.
 _SERIES = (
@@ -30,22 +30,21 @@ _SERIES = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class SignTail:
+class SignTail(NamedTuple):
     """What one evaluation of erfcx gives for a sign channel at ``u = omega / sqrt(V)``; all arrays ``(K, M)``.
 
     Attributes
     ----------
     u : standardised pre-activation
     inverse_deviation : ``1 / sqrt(V)``
-    scaled : ``erfcx(|u| / sqrt 2)``
+    unlikely : ``2 / erfcx(|u| / sqrt 2)``, which is ``sqrt(2 pi) phi / Phi`` at ``-|u|``
     gauss : ``exp(-u^2 / 2)``
     message : message up, ``atanh(erf(u / sqrt 2))``: the field on the output spin
     """
 
     u: Array
     inverse_deviation: Array
-    scaled: Array
+    unlikely: Array
     gauss: Array
     message: Array
 
@@ -54,8 +53,9 @@ def sign_forward(omega: Array, variance: Array, backend: Backend) -> SignTail:
     """
     Message from a neuron with a sign activation to its output spin.
 
-    With a = |u| / sqrt 2, e = erfcx(a) and q = exp(-a^2) e / 2, the probability of the less likely sign, the field is
-    ``sign(u) (log(1 - q) - log(e / 2) + a^2) / 2``; near 0, where this cancels, its Taylor series.
+    With a = |u| / sqrt 2 and e = erfcx(a) the less likely sign has probability ``q = exp(-a^2) e / 2``, and the field is
+    ``sign(u) log((1 - q) / q) / 2 = sign(u) (log(2 / e - exp(-a^2)) + a^2) / 2``; near 0, where this cancels, its
+    Taylor series.
 
     Parameters
     ----------
@@ -66,14 +66,31 @@ def sign_forward(omega: Array, variance: Array, backend: Backend) -> SignTail:
     u = omega * inverse_deviation
     a = _SQRT_HALF * xp.abs(u)
     square = a * a
-    scaled = backend.erfcx(a)
+    unlikely = 2.0 / backend.erfcx(a)
     gauss = xp.exp(-square)
-    field = 0.5 * (xp.log1p(-0.5 * gauss * scaled) - xp.log(0.5 * scaled) + square)
+    message = unlikely - gauss
+    message = xp.log(message)
+    message += square
+    message *= 0.5
+    # Blended by a mask, which is several times faster than choosing element by element.
     near = 0.25 if backend.dtype_name == "float32" else 0.01
-    c1, c3, c5, c7 = _SERIES
-    series = a * (c1 + square * (c3 + square * (c5 + square * c7)))
-    message = xp.sign(u) * xp.where(a < near, series, field)
-    return SignTail(u, inverse_deviation, scaled, gauss, message)
+    is_near = xp.astype(a < near, a.dtype)
+    a = xp.minimum(a, xp.full_like(a, near))
+    message += is_near * (_odd_series(a) - message)
+    message *= xp.sign(u)
+    return SignTail(u, inverse_deviation, unlikely, gauss, message)
+
+
+def _odd_series(a: Array) -> Array:
+    """``atanh(erf(a))`` for small a."""
+    square = a * a
+    total = square * _SERIES[3]
+    for coefficient in (_SERIES[2], _SERIES[1]):
+        total += coefficient
+        total *= square
+    total += _SERIES[0]
+    total *= a
+    return total
 
 
 def sign_backward(tail: SignTail, field: Array, backend: Backend) -> tuple[Array, Array]:
@@ -84,7 +101,7 @@ def sign_backward(tail: SignTail, field: Array, backend: Backend) -> tuple[Array
 
         g = s (1 - exp(-2 |B|)) r(s u) / (sqrt V (1 + exp(-2 |B| - 2 s b))),    Gamma = g (omega / V + g),
 
-    b being the message up.
+    b being the message up. Where the last exponential overflows, g is 0.
 
     Parameters
     ----------
@@ -98,24 +115,35 @@ def sign_backward(tail: SignTail, field: Array, backend: Backend) -> tuple[Array
     xp = backend.xp
     sign = xp.sign(field)
     size = -2.0 * xp.abs(field)
-    aligned = sign * tail.u >= 0
     # phi / Phi on the likely side, and on the unlikely one, where the Gaussian cancels.
-    half_gauss = 0.5 * tail.gauss * tail.scaled
-    ratio = xp.where(aligned, 0.5 * tail.gauss / (1.0 - half_gauss), 1.0 / tail.scaled) * _SQRT_2_OVER_PI
-    strength = sign * -xp.expm1(size) * tail.inverse_deviation
-    # Beyond the largest exponent the gradient is zero.
-    exponent = xp.clip(size - 2.0 * sign * tail.message, None, 80.0)
-    g = strength * ratio / (1.0 + xp.exp(exponent))
-    return g, g * (tail.u * tail.inverse_deviation + g)
+    ratio = tail.gauss / (tail.unlikely - tail.gauss)
+    ratio -= 1.0
+    ratio *= xp.astype(sign * tail.u >= 0, ratio.dtype)
+    ratio += 1.0
+    ratio *= tail.unlikely
+    ratio *= tail.inverse_deviation
+    exponent = sign * tail.message
+    exponent *= -2.0
+    exponent += size
+    g = xp.expm1(size)
+    g *= sign
+    g *= -_INVERSE_SQRT_2_PI
+    g *= ratio
+    g /= 1.0 + xp.exp(exponent)
+    gamma = tail.u * tail.inverse_deviation
+    gamma += g
+    gamma *= g
+    return g, gamma
 
 
 def inverse_mills(x: Array, backend: Backend) -> Array:
     """``phi(x) / Phi(x)`` of the standard normal density and distribution function, stable for all x."""
     xp = backend.xp
     a = _SQRT_HALF * xp.abs(x)
-    scaled = backend.erfcx(a)
+    unlikely = 2.0 / backend.erfcx(a)
     gauss = xp.exp(-a * a)
-    return xp.where(x >= 0, 0.5 * gauss / (1.0 - 0.5 * gauss * scaled), 1.0 / scaled) * _SQRT_2_OVER_PI
+    likely = gauss / (unlikely - gauss)
+    return xp.where(x >= 0, likely, xp.ones_like(likely)) * unlikely * _INVERSE_SQRT_2_PI
 
 
 def argmax_backward(omega: Array, variance: Array, label: Array, backend: Backend) -> Array:

@@ -106,7 +106,11 @@ class Perceptron(BlockFactor):
         self, moments: _Moments, output: Port, memory: dict[str, Any], backend: Backend
     ) -> tuple[Array, Array | None]:
         if not self._argmax:
-            return sign_backward(_tail(moments, memory, backend), _field(output, backend), backend)
+            tail = _tail(moments, memory, backend)
+            g, gamma = backend.elementwise(
+                lambda *parts: sign_backward(SignTail(*parts[:-1]), parts[-1], backend), *tail, _field(output, backend)
+            )
+            return g, gamma
         if not output.observed:
             raise ValueError("an argmax output sends messages back only where its labels are observed")
         return argmax_backward(moments.omega, moments.variance, output.mean, backend), None
@@ -163,7 +167,8 @@ def _moments(weights: Port, inputs: Port, memory: dict[str, Any], backend: Backe
 
 def _tail(moments: _Moments, memory: dict[str, Any], backend: Backend) -> SignTail:
     if "tail" not in memory:
-        memory["tail"] = sign_forward(moments.omega, moments.variance, backend)
+        parts = backend.elementwise(lambda *parts: sign_forward(*parts, backend), moments.omega, moments.variance)
+        memory["tail"] = SignTail(*parts)
     return memory["tail"]
 
 

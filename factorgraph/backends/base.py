@@ -9,7 +9,7 @@ then (where several sets of evidence are run together) a batch axis. Arithmetic 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -120,6 +120,10 @@ class Backend:
         larger, smaller = xp.maximum(a, b), xp.minimum(a, b)
         gap = xp.where(smaller == larger, xp.zeros_like(larger), smaller - larger)
         return larger + xp.log1p(xp.exp(gap))
+
+    def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+        """Apply an elementwise function of arrays of one shape, which returns a tuple of such, in pieces that fit the cache."""
+        return function(*arrays)
 
     # Elementwise chains of the hot path. `out` and inputs named so may be overwritten.
 
@@ -262,6 +266,14 @@ class Backend:
         """Matrix product; ``out`` is used where the library can."""
         return self.xp.matmul(a, b)
 
+    def add(self, a: Array, b: Array, out: Array | None) -> Array:
+        """``a + b``; ``out``, where given, may be overwritten with it."""
+        return a + b
+
     def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
         """``damping * mean + (1 - damping) * tanh(fields)``; ``mean`` may be overwritten."""
         return damping * mean + (1.0 - damping) * self.xp.tanh(fields)
+
+    def spin_variance(self, mean: Array) -> Array:
+        """``1 - mean^2``."""
+        return 1.0 - mean * mean

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.polynomial import chebyshev
 from scipy import special
 
 from factorgraph.backends.base import Array, Backend, Index
 
 _CHUNK_BYTES = 1 << 19  # half of a usual second-level cache: room for the chunk and its result
+_ELEMENTWISE_BYTES = 1 << 16  # of each array of a long chain: all its temporaries stay in the cache
+_ERFCX_CENTRE = 2.0
+
+
+def _erfcx_coefficients(degree: int) -> list[float]:
+    """Coefficients of ``(x + c) erfcx(x)`` in powers of ``t = (x - c) / (x + c)``, interpolated at Chebyshev points."""
+
+    def scaled(t: np.ndarray) -> np.ndarray:
+        x = _ERFCX_CENTRE * (1.0 + t) / (1.0 - t)
+        return (x + _ERFCX_CENTRE) * special.erfcx(x)
+
+    return [float(c) for c in chebyshev.cheb2poly(chebyshev.chebinterpolate(scaled, degree))]
+
+
+_ERFCX_COEFFICIENTS = _erfcx_coefficients(10)
 
 
 class NumpyBackend(Backend):
@@ -65,6 +81,19 @@ class NumpyBackend(Backend):
         np.log(total, out=total)
         total += largest.squeeze(axis)
         return total
+
+    def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+        rows = max(1, _ELEMENTWISE_BYTES // max(1, arrays[0].nbytes // max(1, len(arrays[0]))))
+        if len(arrays[0]) <= rows:
+            return function(*arrays)
+        results: tuple[Array, ...] = ()
+        for start in range(0, len(arrays[0]), rows):
+            part = slice(start, start + rows)
+            values = function(*(array[part] for array in arrays))
+            results = results or tuple(np.empty(arrays[0].shape, dtype=value.dtype) for value in values)
+            for result, value in zip(results, values, strict=True):
+                result[part] = value
+        return results
 
     def relax(self, array: Array, index: Index, values: Array, step: float, axis: int) -> Array:
         if not isinstance(index, slice):
@@ -125,7 +154,19 @@ class NumpyBackend(Backend):
         return special.erf(x)
 
     def erfcx(self, x: Array) -> Array:
-        return special.erfcx(x)
+        if self.dtype_name == "float64":
+            return special.erfcx(x)
+        # (x + c) erfcx(x) is a polynomial in t = (x - c) / (x + c), which maps [0, inf) to [-1, 1): relative error 3e-7.
+        inverse = 1.0 / (x + _ERFCX_CENTRE)
+        t = inverse * (-2.0 * _ERFCX_CENTRE)
+        t += 1.0
+        value = t * _ERFCX_COEFFICIENTS[-1]
+        for coefficient in _ERFCX_COEFFICIENTS[-2:0:-1]:
+            value += coefficient
+            value *= t
+        value += _ERFCX_COEFFICIENTS[0]
+        value *= inverse
+        return value
 
     def log_ndtr(self, x: Array) -> Array:
         return special.log_ndtr(x)
@@ -136,13 +177,21 @@ class NumpyBackend(Backend):
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         return np.matmul(a, b, out=out)
 
+    def add(self, a: Array, b: Array, out: Array | None) -> Array:
+        return np.add(a, b, out=out)
+
     def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
         flat_mean, flat_fields = mean.reshape(-1), fields.reshape(-1)
-        chunk = _CHUNK_BYTES // (2 * mean.itemsize)
+        chunk = _CHUNK_BYTES // (4 * mean.itemsize)
+        buffer = np.empty(chunk, dtype=mean.dtype)
         for start in range(0, flat_mean.size, chunk):
-            target = np.tanh(flat_fields[start : start + chunk])
             piece = flat_mean[start : start + chunk]
-            target -= piece
+            target = np.tanh(flat_fields[start : start + chunk], out=buffer[: piece.size])
             target *= 1.0 - damping
+            piece *= damping
             piece += target
         return mean
+
+    def spin_variance(self, mean: Array) -> Array:
+        variance = np.multiply(mean, mean)
+        return np.subtract(1.0, variance, out=variance)

@@ -76,9 +76,10 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
         for call, messages in zip(stage.calls, outgoing, strict=True):
             if isinstance(call, BlockCall):
                 for port, total in zip(call.ports, messages, strict=True):
-                    change = state.pools[call.pools[port]].receive((call.factors, port), total)
+                    pool, key = state.pools[call.pools[port]], (call.factors, port)
+                    old = pool.receive(key, total)
                     if check:
-                        residuals.append(state.backend.largest_magnitude(change))
+                        residuals.append(state.backend.largest_magnitude(pool.totals[key] - old))
                 continue
             for (number, edges), message in zip(call.writes, messages, strict=True):
                 pool = state.pools[number]

@@ -133,8 +133,8 @@ class PoolState:
 
     def reset(self) -> None:
         """Forget all messages."""
-        for array in (self.messages, *self.totals.values()):
-            array[...] = 0.0
+        self.messages[...] = 0.0
+        self.totals.clear()
 
     def reinforce(self) -> None:
         """Add the belief of now to the prior of the iteration to come: prior + r * belief."""
@@ -171,10 +171,10 @@ class PoolState:
         """Prior and all messages, evidence left out."""
         xp, axis = self.backend.xp, self.pool.axis
         if self.pool.num_edges == 0 and not self.hard:
-            total = self.base
+            total = None
             for message in self.totals.values():
-                total = total + message
-            return (total if self.totals else xp.asarray(total, copy=True)), None
+                total = self.backend.add(self.base if total is None else total, message, total)
+            return (xp.asarray(self.base, copy=True) if total is None else total), None
         parts = [self._sum(slots, self.backend.take(self.base, rows, axis)) for rows, slots in self.slots]
         total = parts[0][0] if len(parts) == 1 else xp.concat([part[0] for part in parts], axis=axis)
         infinite = None
@@ -253,14 +253,13 @@ class PoolState:
 
     def receive(self, key: tuple[str, int], total: Array) -> Array:
         """
-        Take in the sum of a block factor's messages into this plate; return how far it went.
+        Take in the sum of a block factor's messages into this plate; return the sum that it replaces.
 
         The one place where totals enter the belief: where runs are spread over data, they are added up here.
         """
-        flat = self.backend.xp.reshape(total, self.prior.shape)
         old = self.totals.get(key)
-        self.totals[key] = flat
-        return flat if old is None else flat - old
+        self.totals[key] = self.backend.xp.reshape(total, self.prior.shape)
+        return 0.0 if old is None else old
 
     def update_belief(self) -> None:
         """Sum the plate's belief anew; damp it, or the means made from it."""

@@ -50,4 +50,4 @@ class Spin(DiscreteType):
         return backend.relax_spin_mean(mean, params, damping)
 
     def variance(self, mean: Array, backend: Backend) -> Array:
-        return 1.0 - mean * mean
+        return backend.spin_variance(mean)
