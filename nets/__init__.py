@@ -9,6 +9,7 @@ if not hasattr(factorgraph, "BlockFactor"):
     )
 
 from nets.datasets import Dataset, DatasetError, load_dataset
+from nets.estimator import BPClassifier
 from nets.network import Network
 from nets.perceptron import Perceptron
 from nets.training import CollapsedTrainingError

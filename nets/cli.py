@@ -1,0 +1,251 @@
+"""Command line: ``nets train``, ``evaluate``, ``predict``, ``download``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from factorgraph import BackendUnavailableError, backend_names
+from nets.datasets import NAMES, DatasetError, download_dataset, load_dataset
+from nets.estimator import BPClassifier
+from nets.perceptron import CAVITIES, METHODS
+from nets.training import CollapsedTrainingError
+
+_COLUMNS = ("epoch", "train_error", "test_error", "test_error_bayes", "seconds")
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns 0, 1 (failed), 2 (wrong usage) or 130 (interrupted)."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        if getattr(options, "config", None):
+            _read_config(parser, options, arguments)
+        code: int = options.run(options)
+        return code
+    except (DatasetError, BackendUnavailableError, CollapsedTrainingError, ValueError, OSError) as error:
+        print(f"nets: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("nets: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nets", description="Deep binary networks trained by belief propagation.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    data_help = f"one of {', '.join(NAMES)}, or a path.npz with X_train, y_train, X_test, y_test (or X and y)"
+    folder_help = "folder of the idx or idx.gz files (default: NETS_DATA, a path list, then the usual places)"
+
+    train = commands.add_parser("train", help="train a network", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    train.add_argument("dataset", nargs="?", default="digits", metavar="DATASET", help=data_help)
+    train.add_argument("--data", metavar="FOLDER", help=folder_help)
+    train.add_argument("--hidden", type=int, nargs="*", default=[101, 101], metavar="N", help="units of each hidden layer")
+    train.add_argument("--method", choices=METHODS, default="bpi", help="approximation of the layers")
+    train.add_argument("--cavity", choices=CAVITIES, default="first-order", help="how bpi takes an input out of a sum")
+    train.add_argument("--epochs", type=int, default=20, help="passes through the training data")
+    train.add_argument("--batch-size", type=int, default=128, help="rows of a mini-batch")
+    train.add_argument(
+        "--prior-strength", type=float, nargs="+", metavar="RHO", help="power of the posterior as next prior, one or one a layer"
+    )
+    train.add_argument("--damping", type=float, nargs="+", default=[0.8], metavar="PSI", help="one or one a layer")
+    train.add_argument("--reinforcement", type=float, default=0.0, help="within a batch")
+    train.add_argument("--iterations", type=int, default=1, help="sweeps for each batch")
+    train.add_argument("--backend", choices=backend_names(), default="numpy", help="array library of the engine")
+    train.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="precision")
+    train.add_argument("--seed", type=int, default=0, help="makes a run reproducible")
+    train.add_argument("--save", metavar="FILE", help="write the model here, after each epoch")
+    train.add_argument("--json", metavar="FILE", help="write configuration and results here")
+    train.add_argument("--config", metavar="FILE.toml", help="options of the same names; the command line has precedence")
+    train.set_defaults(run=_train)
+
+    evaluate = commands.add_parser("evaluate", help="errors of a saved model on a data set's test part")
+    evaluate.add_argument("model", metavar="MODEL")
+    evaluate.add_argument("dataset", nargs="?", default="digits", metavar="DATASET", help=data_help)
+    evaluate.add_argument("--data", metavar="FOLDER", help=folder_help)
+    evaluate.add_argument("--json", metavar="FILE", help="write the errors here")
+    evaluate.set_defaults(run=_evaluate)
+
+    predict = commands.add_parser("predict", help="labels that a saved model gives to rows")
+    predict.add_argument("model", metavar="MODEL")
+    predict.add_argument("dataset", metavar="DATASET", help="rows to label: a path.npz with X, or the test part of a data set")
+    predict.add_argument("--data", metavar="FOLDER", help=folder_help)
+    predict.add_argument("--proba", action="store_true", help="print the probability of each class instead")
+    predict.add_argument("--output", metavar="FILE", help="write there instead of to the screen")
+    predict.set_defaults(run=_predict)
+
+    download = commands.add_parser("download", help="fetch a data set from public mirrors, checked")
+    download.add_argument("name", choices=NAMES[1:])
+    download.add_argument("--folder", help="where to put it (default: the user's cache)")
+    download.add_argument("--mirror", action="append", metavar="URL", help="fetch from here instead")
+    download.set_defaults(run=_download)
+    return parser
+
+
+def _read_config(parser: argparse.ArgumentParser, options: argparse.Namespace, arguments: Sequence[str] | None) -> None:
+    """Options from a TOML file, under those given on the command line."""
+    try:
+        settings = tomllib.loads(Path(options.config).read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{options.config}: not TOML ({error})") from error
+    words: list[str] = []
+    known = vars(options)
+    dataset = settings.pop("dataset", None)
+    for name, value in settings.items():
+        if name.replace("-", "_") not in known or name in ("run", "config"):
+            raise ValueError(f"{options.config}: unknown option {name!r}; known: {sorted(set(known) - {'run', 'config'})}")
+        words += [f"--{name.replace('_', '-')}", *(str(v) for v in (value if isinstance(value, list) else [value]))]
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # What stands later has precedence; a data set, the only word without a dash, must stay first.
+    positional = [given[1]] if len(given) > 1 and not given[1].startswith("-") else [] if dataset is None else [dataset]
+    rest = given[2:] if len(given) > 1 and not given[1].startswith("-") else given[1:]
+    parser.parse_args([given[0], *positional, *words, *rest], namespace=options)
+
+
+def _train(options: argparse.Namespace) -> int:
+    for name in ("save", "json"):
+        _check_writable(getattr(options, name))
+    data = load_dataset(options.dataset, options.data)
+    model = BPClassifier(
+        options.hidden,
+        method=options.method,
+        cavity=options.cavity,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        prior_strength=_one_or_many(options.prior_strength),
+        damping=_one_or_many(options.damping),
+        reinforcement=options.reinforcement,
+        iterations=options.iterations,
+        backend=options.backend,
+        dtype=options.dtype,
+        random_state=options.seed,
+        verbose=True,
+    )
+    classes = len(np.unique(data.y_train))
+    sizes = [data.X_train.shape[1], *options.hidden, 1 if classes == 2 else classes]
+    print(
+        f"{data.name}: {len(data.X_train):,} training and {len(data.X_test):,} test rows; "
+        f"network {'-'.join(str(n) for n in sizes)}, {options.method}, {options.backend}"
+    )
+    print(f"{'epoch':>5} {'train %':>8} {'test %':>8} {'Bayes %':>8} {'seconds':>8}", flush=True)
+
+    def on_epoch(fitted: BPClassifier) -> None:
+        row = fitted.history_[-1]
+        print(
+            f"{row['epoch']:>5} {row['train_error']:>8.2f} {row['test_error']:>8.2f} "
+            f"{row['test_error_bayes']:>8.2f} {row['seconds']:>8.2f}",
+            flush=True,
+        )
+        _keep(fitted, options)
+
+    code = 0
+    try:
+        model.fit(data.X_train, data.y_train, (data.X_test, data.y_test), on_epoch)
+    except KeyboardInterrupt:
+        code = _INTERRUPTED
+        if not getattr(model, "history_", None):
+            print("interrupted before the first epoch was finished: nothing kept", file=sys.stderr)
+            return code
+        print(f"interrupted: the model of epoch {model.n_iter_} is kept", file=sys.stderr)
+    row = model.history_[-1]
+    seconds = sum(entry["seconds"] for entry in model.history_)
+    print(
+        f"after {row['epoch']} epochs and {seconds:.1f} s of training: test error {row['test_error']:.2f} % point-wise, "
+        f"{row['test_error_bayes']:.2f} % Bayesian"
+    )
+    if options.save:
+        print(f"model saved to {options.save}")
+    return code
+
+
+def _keep(model: BPClassifier, options: argparse.Namespace) -> None:
+    """Write the model and the results as they are after an epoch."""
+    if options.save:
+        model.save(options.save)
+    if options.json:
+        config = {name: value for name, value in vars(options).items() if name != "run"}
+        epochs = [{name: row[name] for name in _COLUMNS} for row in model.history_]
+        _write_json(options.json, {"config": config, "epochs": epochs, "final": epochs[-1]})
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    _check_writable(options.json)
+    model = BPClassifier.load(options.model)
+    data = load_dataset(options.dataset, options.data)
+    errors = model.errors(data.X_test, data.y_test)
+    print(
+        f"{data.name}, {len(data.X_test):,} test rows: error {errors['test_error']:.2f} % point-wise, "
+        f"{errors['test_error_bayes']:.2f} % Bayesian"
+    )
+    if options.json:
+        _write_json(options.json, errors)
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> int:
+    _check_writable(options.output)
+    model = BPClassifier.load(options.model)
+    X = _rows(options)
+    if options.proba:
+        lines = [" ".join(f"{p:.6f}" for p in row) for row in model.predict_proba(X)]
+    else:
+        lines = [str(label) for label in model.predict(X)]
+    text = "\n".join(lines) + "\n"
+    if options.output:
+        _write_text(options.output, text)
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def _rows(options: argparse.Namespace) -> np.ndarray:
+    path = Path(options.dataset)
+    if path.suffix == ".npz" and path.is_file():
+        with np.load(path, allow_pickle=False) as file:
+            if set(file.files) == {"X"}:
+                X = file["X"]
+                return np.asarray(X.reshape(len(X), -1))
+    return load_dataset(options.dataset, options.data).X_test
+
+
+def _download(options: argparse.Namespace) -> int:
+    for path in download_dataset(options.name, options.folder, options.mirror):
+        print(path)
+    return 0
+
+
+def _one_or_many(values: list[float] | None) -> Any:
+    return values[0] if values is not None and len(values) == 1 else values
+
+
+def _check_writable(path: str | None) -> None:
+    """Refuse a file that cannot be written before hours of training, not after."""
+    if path is not None and (not Path(path).resolve().parent.is_dir() or Path(path).is_dir()):
+        raise ValueError(f"cannot write {path}: its folder does not exist, or it is a folder itself")
+
+
+def _write_json(path: str, content: dict[str, Any]) -> None:
+    _write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write_text(path: str, text: str) -> None:
+    """Write a text file whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=Path(path).resolve().parent, prefix=".")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,444 @@
+"""`BPClassifier`: deep binary networks with scikit-learn's interface."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from factorgraph.inference.state import write_npz
+from nets.encoding import Standardization, ThermometerCode, encode
+from nets.perceptron import CAVITIES, METHODS
+from nets.prediction import Predictor
+from nets.training import CollapsedTrainingError, Trainer
+
+_EVALUATED_ROWS = 10_000
+
+
+class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """
+    A multi-layer perceptron with weights of +-1 and sign activations, trained by belief propagation.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : tuple of int, default (101, 101)
+    method : {"bpi", "mf"}, default "bpi"
+        Approximation of the layers: see `nets.Perceptron`.
+    cavity : {"first-order", "exact"}, default "first-order"
+        How bpi takes one input out of a sum; exact is slow.
+    epochs : int, default 20
+    batch_size : int, default 128
+        Rows of a mini-batch; fewer if there are fewer rows. Rows that do not fill a last batch wait for another epoch.
+    prior_strength : float or one for each layer, optional
+        Power to which each batch's posterior is raised as the next one's prior. Default 1 for hidden layers and 0.9 for the
+        output layer; 1 everywhere favours `predict_proba`.
+    damping : float or one for each layer, default 0.8
+        Share of the old weights kept at each update. Without it training collapses.
+    reinforcement : float, default 0
+        Reinforcement within a batch, for ``iterations`` above 1.
+    iterations : int, default 1
+        Forward and backward sweeps for each batch.
+    init_scale : float, default 1
+        Standard deviation of the initial fields on the weights.
+    encoding : {"auto", "standardize", "thermometer"}, default "auto"
+        How features become inputs. ``"standardize"``: less the mean, by the standard deviation, both over all features.
+        ``"thermometer"``: each feature as 9 signs that tell which of its deciles it is above; needed for few features,
+        since the network has no biases. ``"auto"``: thermometer below 16 features.
+    prediction : {"bayesian", "point"}, default "bayesian"
+        `predict` and `predict_proba` with the weights marginalised, or with each weight at its most probable value.
+    early_stopping : bool, default False
+        Stop when the validation error (of ``prediction``) has not improved for ``n_epochs_no_change`` epochs, and go back to the
+        best. Uses ``validation_data`` of `fit`, or holds a share out.
+    validation_fraction : float, default 0.1
+    n_epochs_no_change : int, default 10
+    backend : str, optional
+        Backend of the engine; see `factorgraph.get_backend`.
+    dtype : {"float32", "float64"}, default "float32"
+    random_state : int, RandomState or None
+    verbose : bool, default False
+        Show a progress bar.
+
+    Attributes
+    ----------
+    classes_ : (n_classes,) array
+    n_features_in_ : int
+    n_iter_ : int
+        Epochs done.
+    history_ : list of dict
+        For each epoch: ``epoch``, ``train_error`` (percent, point-wise, on at most 10,000 training rows), ``seconds`` (of training
+        alone), and with validation data ``test_error`` and ``test_error_bayes``.
+    weight_means_ : list of (K, N) arrays
+        Mean of each weight, in [-1, 1]; its sign is the weight.
+
+    Examples
+    --------
+    >>> from nets import BPClassifier, load_dataset
+    >>> data = load_dataset("digits")
+    >>> model = BPClassifier(hidden_layer_sizes=(101,), epochs=5, random_state=0)
+    >>> model.fit(data.X_train, data.y_train).score(data.X_test, data.y_test) > 0.9
+    True
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] = (101, 101),
+        *,
+        method: str = "bpi",
+        cavity: str = "first-order",
+        epochs: int = 20,
+        batch_size: int = 128,
+        prior_strength: Any = None,
+        damping: Any = 0.8,
+        reinforcement: float = 0.0,
+        iterations: int = 1,
+        init_scale: float = 1.0,
+        encoding: str = "auto",
+        prediction: str = "bayesian",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_epochs_no_change: int = 10,
+        backend: str | None = None,
+        dtype: str = "float32",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.method = method
+        self.cavity = cavity
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.prior_strength = prior_strength
+        self.damping = damping
+        self.reinforcement = reinforcement
+        self.iterations = iterations
+        self.init_scale = init_scale
+        self.encoding = encoding
+        self.prediction = prediction
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_epochs_no_change = n_epochs_no_change
+        self.backend = backend
+        self.dtype = dtype
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # Training.
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        validation_data: tuple[Any, Any] | None = None,
+        on_epoch: Callable[[BPClassifier], Any] | None = None,
+    ) -> BPClassifier:
+        """
+        Train from scratch.
+
+        Parameters
+        ----------
+        X : (n, features) array
+        y : (n,) labels of at least two classes
+        validation_data : (X, y), optional
+            Evaluated after each epoch, for `history_` and early stopping; never trained on.
+        on_epoch : callable, optional
+            Called with the estimator after each epoch; a true value stops training.
+
+        Raises
+        ------
+        CollapsedTrainingError
+            All weights are polarised though the error is at chance.
+        """
+        self._check_settings()
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
+        self.classes_ = np.unique(y)
+        if len(self.classes_) < 2:
+            raise ValueError(f"BPClassifier needs samples of at least 2 classes; y has 1 class: {self.classes_[0]!r}")
+        validation = None if validation_data is None else self._check_labelled(*validation_data)
+        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+        if self.early_stopping and validation is None:
+            X, y, *validation = self._hold_out(X, y, rng)
+        self._start(X, rng)
+        self._train(X, y, self.epochs, None if validation is None else tuple(validation), on_epoch)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> BPClassifier:
+        """
+        Train for one epoch on these rows, going on from the weights as they are.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+        classes : array of all classes, needed at the first call unless ``y`` has them all
+        """
+        first = not hasattr(self, "weight_means_")
+        self._check_settings()
+        X, y = validate_data(self, X, y, dtype=np.float64, reset=first)
+        check_classification_targets(y)
+        if first:
+            self.classes_ = np.unique(y if classes is None else classes)
+            if len(self.classes_) < 2:
+                raise ValueError("the first call of partial_fit needs `classes`, at least 2 of them")
+        elif classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
+            raise ValueError(f"classes {classes!r} are not those of the first call, {self.classes_!r}")
+        unknown = np.setdiff1d(y, self.classes_)
+        if unknown.size:
+            raise ValueError(f"y has labels that are not among the classes: {unknown[:5].tolist()}")
+        if first:
+            self._start(X, np.random.default_rng(check_random_state(self.random_state).randint(2**31)))
+        elif not hasattr(self, "_trainer"):
+            raise NotFittedError("a loaded model predicts only: it has no training state to go on from")
+        self._train(X, y, 1, None, None)
+        return self
+
+    def _check_settings(self) -> None:
+        for name, allowed in (
+            ("method", METHODS),
+            ("cavity", CAVITIES),
+            ("encoding", ("auto", "standardize", "thermometer")),
+            ("prediction", ("bayesian", "point")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
+        for name in ("epochs", "batch_size", "iterations", "n_epochs_no_change"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        sizes = self.hidden_layer_sizes
+        if isinstance(sizes, (int, np.integer)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in sizes):
+            raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
+        if not self.init_scale > 0:
+            raise ValueError(f"init_scale must be above 0 to tell hidden units apart, not {self.init_scale!r}")
+
+    def _check_labelled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        X, y = validate_data(self, X, y, dtype=np.float64, reset=False)
+        unknown = np.setdiff1d(y, self.classes_)
+        if unknown.size:
+            raise ValueError(f"validation data have labels that the training data lack: {unknown[:5].tolist()}")
+        return X, y
+
+    def _hold_out(
+        self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        held = int(self.validation_fraction * len(X))
+        if not 0 < held < len(X) - 1:
+            raise ValueError(f"validation_fraction={self.validation_fraction!r} of {len(X)} rows leaves nothing to hold out or train on")
+        order = rng.permutation(len(X))
+        return X[order[held:]], y[order[held:]], X[order[:held]], y[order[:held]]
+
+    def _per_layer(self, name: str, default: Sequence[float], layers: int) -> list[float]:
+        value = getattr(self, name)
+        values = default if value is None else [float(value)] * layers if np.isscalar(value) else [float(v) for v in value]
+        if len(values) != layers:
+            raise ValueError(f"{name} has {len(values)} values for {layers} weight layers")
+        return list(values)
+
+    def _start(self, X: np.ndarray, rng: np.random.Generator) -> None:
+        thermometer = self.encoding == "thermometer" or (self.encoding == "auto" and X.shape[1] < 16)
+        self._encoder = ThermometerCode.of(X) if thermometer else Standardization.of(X)
+        outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
+        self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), outputs)
+        layers = len(self._sizes) - 1
+        self._trainer = Trainer(
+            self._sizes,
+            min(int(self.batch_size), len(X)),
+            self.method,
+            self.cavity,
+            self._per_layer("prior_strength", [1.0] * (layers - 1) + [0.9], layers),
+            self._per_layer("damping", [0.8] * layers, layers),
+            self.reinforcement,
+            self.iterations,
+            self.init_scale,
+            self.backend,
+            self.dtype,
+            rng,
+        )
+        self.history_: list[dict[str, Any]] = []
+        self.n_iter_ = 0
+        self.__dict__.pop("_predictor", None)
+
+    def _train(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        epochs: int,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        on_epoch: Callable[[BPClassifier], Any] | None,
+    ) -> None:
+        inputs = encode(self._encoder, X, self.dtype)
+        labels = np.searchsorted(self.classes_, y)
+        targets = 2 * labels - 1 if len(self.classes_) == 2 else labels
+        chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
+        sample = self._trainer.rng.permutation(len(X))[:_EVALUATED_ROWS] if len(X) > _EVALUATED_ROWS else slice(None)
+        self._trainer.resize(min(int(self.batch_size), len(X)))
+        if validation is not None:
+            X, y = validation
+            validation = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
+        best: tuple[float, list[np.ndarray]] | None = None
+        waited = 0
+        for _ in range(epochs):
+            seconds = self._epoch(inputs, targets, epochs)
+            means = self._trainer.means()
+            row: dict[str, Any] = {"epoch": self.n_iter_ + 1}
+            row["train_error"] = self._error(means, inputs[sample], labels[sample], bayesian=False)
+            self._trainer.check_health(row["train_error"], chance)
+            if validation is not None:
+                row["test_error"] = self._error(means, *validation, bayesian=False)
+                row["test_error_bayes"] = self._error(means, *validation, bayesian=True)
+            row["seconds"] = seconds
+            self.n_iter_, self.weight_means_ = self.n_iter_ + 1, means
+            self.history_.append(row)
+            if on_epoch is not None and on_epoch(self):
+                break
+            if self.early_stopping and validation is not None:
+                error = row["test_error_bayes" if self.prediction == "bayesian" else "test_error"]
+                waited += 1
+                if best is None or error < best[0]:
+                    best, waited = (error, means), 0
+                if waited >= self.n_epochs_no_change:
+                    break
+        if best is not None:
+            self.weight_means_ = best[1]
+
+    def _epoch(self, inputs: np.ndarray, targets: np.ndarray, epochs: int) -> float:
+        start = time.perf_counter()
+        if not self.verbose:
+            self._trainer.epoch(inputs, targets)
+            return time.perf_counter() - start
+        from tqdm.auto import tqdm
+
+        batches = len(inputs) // self._trainer.network.batch_size
+        with tqdm(total=batches, desc=f"epoch {self.n_iter_ + 1}/{epochs}", leave=False) as bar:
+            self._trainer.epoch(inputs, targets, bar.update)
+        return time.perf_counter() - start
+
+    # Predicting.
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable class of each row, ``(n,)``."""
+        probabilities = self.predict_proba(X)
+        return np.asarray(self.classes_[np.argmax(probabilities, axis=1)])
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """
+        Probability of each class, ``(n, n_classes)``, in the order of ``classes_``.
+
+        The network's own: the probability that a class's output wins when activations (and, for Bayesian prediction,
+        weights) are random.
+        """
+        check_is_fitted(self, "weight_means_")
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        inputs = encode(self._encoder, X, self.dtype)
+        return self._probabilities(self.weight_means_, inputs, self.prediction == "bayesian")
+
+    def _probabilities(self, means: Sequence[np.ndarray], inputs: np.ndarray, bayesian: bool) -> np.ndarray:
+        if not hasattr(self, "_predictor"):
+            self._predictor = Predictor(self._sizes, self.backend, self.dtype)
+        found = self._predictor.probabilities(means, inputs, bayesian).astype(np.float64)
+        return found / found.sum(axis=1, keepdims=True)
+
+    def _error(self, means: Sequence[np.ndarray], inputs: np.ndarray, labels: np.ndarray, bayesian: bool) -> float:
+        found = np.argmax(self._probabilities(means, inputs, bayesian), axis=1)
+        return 100.0 * float(np.mean(found != labels))
+
+    def errors(self, X: Any, y: Any) -> dict[str, float]:
+        """Errors in percent with both kinds of prediction: ``test_error`` (point-wise) and ``test_error_bayes``."""
+        check_is_fitted(self, "weight_means_")
+        X, y = self._check_labelled(X, y)
+        inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
+        return {
+            "test_error": self._error(self.weight_means_, inputs, labels, bayesian=False),
+            "test_error_bayes": self._error(self.weight_means_, inputs, labels, bayesian=True),
+        }
+
+    # Files.
+
+    def save(self, path: str | Path) -> None:
+        """Write the trained model to one ``.npz`` file, whole or not at all; `load` reads it, without pickle."""
+        check_is_fitted(self, "weight_means_")
+        params = self.get_params()
+        if not isinstance(params["random_state"], (int, np.integer, type(None))):
+            params["random_state"] = None  # a generator's state is no setting
+        meta = {
+            "format": "nets.BPClassifier",
+            "version": 1,
+            "params": params,
+            "encoder": type(self._encoder).__name__,
+            "history": self.history_,
+            "n_iter": self.n_iter_,
+        }
+        arrays = {f"weight_means/{layer}": mean for layer, mean in enumerate(self.weight_means_)}
+        arrays |= {f"encoder/{name}": np.asarray(value) for name, value in vars(self._encoder).items()}
+        if self.classes_.dtype == object:
+            raise TypeError("classes of type object cannot be saved without pickle; use strings or numbers")
+        arrays["classes"] = self.classes_
+        arrays["meta"] = np.frombuffer(json.dumps(meta, default=_plain).encode(), dtype=np.uint8)
+        write_npz(path, arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> BPClassifier:
+        """
+        Read a model that `save` wrote. It predicts as the saved one did.
+
+        Raises
+        ------
+        ValueError
+            The file is not a whole one of this kind.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                _check_members(file, path)
+                arrays = {name: file[name] for name in file.files}
+            meta = json.loads(arrays["meta"].tobytes())
+            if meta["format"] != "nets.BPClassifier" or meta["version"] != 1:
+                raise ValueError(f"it holds {meta['format']} version {meta['version']}")
+            model = cls(**meta["params"])
+            means = [arrays[f"weight_means/{layer}"] for layer in range(sum(n.startswith("weight_means/") for n in arrays))]
+            model._sizes = (means[0].shape[1], *(mean.shape[0] for mean in means))
+            encoder = {"Standardization": Standardization, "ThermometerCode": ThermometerCode}[meta["encoder"]]
+            model._encoder = encoder(**{n.split("/")[1]: a for n, a in arrays.items() if n.startswith("encoder/")})
+            model.classes_, model.weight_means_ = arrays["classes"], means
+            model.history_, model.n_iter_ = meta["history"], meta["n_iter"]
+            model.n_features_in_ = model._encoder.features(model._sizes[0])
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile, EOFError) as error:
+            raise ValueError(f"{path}: not a model saved by BPClassifier ({error})") from error
+        return model
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is compiled is made anew where it is needed.
+        return {name: value for name, value in super().__getstate__().items() if name not in ("_predictor", "_trainer")}
+
+    def __sklearn_tags__(self) -> Any:
+        return super().__sklearn_tags__()
+
+
+def _plain(value: Any) -> Any:
+    """Settings as JSON: NumPy scalars as numbers, arrays and tuples as lists."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"setting {value!r} of type {type(value).__name__} cannot be saved")
+
+
+def _check_members(file: Any, path: str | Path) -> None:
+    """Refuse a file whose arrays claim more bytes than it has."""
+    size = Path(path).stat().st_size
+    claimed = sum(entry.file_size for entry in file.zip.infolist())
+    if claimed > size:
+        raise ValueError(f"its arrays claim {claimed} bytes, the file has {size}")
+
+
+__all__ = ["BPClassifier", "CollapsedTrainingError"]
