@@ -34,7 +34,8 @@ def peer_python() -> Path:
         venv.create(PEER, with_pip=True)
         subprocess.run(
             [python, "-m", "pip", "install", "-q", "pgmax==0.6.1", "jax==0.5.3", "jaxlib==0.5.3"],
-            check=True, stderr=subprocess.DEVNULL,
+            check=True,
+            stderr=subprocess.DEVNULL,
         )
     return python
 
@@ -43,8 +44,11 @@ def problem(side: int, iterations: int) -> dict[str, np.ndarray]:
     """Weak random couplings, for which flooding converges, so that marginals compare."""
     rng = np.random.default_rng(side)
     return {
-        "side": np.array(side), "iterations": np.array(iterations), "damping": np.array(0.5),
-        "rows": 0.5 * rng.normal(size=(side - 1, side)), "columns": 0.5 * rng.normal(size=(side, side - 1)),
+        "side": np.array(side),
+        "iterations": np.array(iterations),
+        "damping": np.array(0.5),
+        "rows": 0.5 * rng.normal(size=(side - 1, side)),
+        "columns": 0.5 * rng.normal(size=(side, side - 1)),
         "fields": 0.3 * rng.normal(size=(side, side)),
     }
 
@@ -79,13 +83,15 @@ def main() -> None:
     options = parser.parse_args()
     python = peer_python()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    print(f"{'grid':>9} {'dtype':>8} {'ours, M/s':>10} {'PGMax, M/s':>11} {'ratio':>6} {'build':>8} {'first':>8} {'PGMax':>8} {'gap':>8}")
+    print(" grid         dtype   ours M/s   PGMax M/s  ratio    build    first    PGMax      gap")
     for side in options.sides:
         data = problem(side, options.iterations)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "problem.npz"
             np.savez(path, **data)
-            output = subprocess.run([python, HERE / "peers" / "pgmax_grid.py", path], capture_output=True, text=True, check=False)
+            output = subprocess.run(
+                [python, HERE / "peers" / "pgmax_grid.py", path], capture_output=True, text=True, check=False
+            )
         if output.returncode:
             sys.exit(f"PGMax failed:\n{output.stderr}")
         peer = json.loads(output.stdout.splitlines()[-1])

@@ -4,8 +4,9 @@ Seconds per training epoch of a 784-501-501-10 network, as a ratio to the bare m
     python benchmarks/nets_epoch.py [--methods bpi mf] [--batch-size 128] [--batches 100]
 
 The bare products of a layer and batch: forward mean and forward variance, (K, N) x (N, M) each; backward to the weights,
-(K, M) x (M, N); backward to the activations, (N, K) x (K, M), but for the first layer. The first-order cavity of bpi needs two more
-products a layer, which are ours to pay. Products and training are timed in turn, in one process, on random data of the size of MNIST.
+(K, M) x (M, N); backward to the activations, (N, K) x (K, M), but for the first layer. The first-order cavity of bpi needs
+two more products a layer, which are ours to pay. Products and training are timed in turn, in one process, on random data of
+the size of MNIST.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from itertools import pairwise
 
 import numpy as np
 
@@ -29,9 +31,18 @@ class BareProducts:
             return rng.normal(size=shape).astype("f4")
 
         self.layers = []
-        for size, neurons in zip(SIZES, SIZES[1:], strict=False):
-            weights, inputs, gradient = (normal(neurons, size), normal(neurons, size)), normal(size, batch_size), normal(neurons, batch_size)
-            buffers = (normal(neurons, batch_size), normal(neurons, batch_size), normal(neurons, size), normal(size, batch_size))
+        for size, neurons in pairwise(SIZES):
+            weights, inputs, gradient = (
+                (normal(neurons, size), normal(neurons, size)),
+                normal(size, batch_size),
+                normal(neurons, batch_size),
+            )
+            buffers = (
+                normal(neurons, batch_size),
+                normal(neurons, batch_size),
+                normal(neurons, size),
+                normal(size, batch_size),
+            )
             self.layers.append((weights, (inputs, inputs * inputs), gradient, buffers))
 
     def __call__(self) -> None:
@@ -58,7 +69,18 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, numpy {np.__version__}, batch {options.batch_size}, float32")
     for method in options.methods:
         trainer = Trainer(
-            SIZES, options.batch_size, method, "first-order", (1.0, 1.0, 0.9), (0.8, 0.8, 0.8), 0.0, 1, 1.0, None, "float32", rng
+            SIZES,
+            options.batch_size,
+            method,
+            "first-order",
+            (1.0, 1.0, 0.9),
+            (0.8, 0.8, 0.8),
+            0.0,
+            1,
+            1.0,
+            None,
+            "float32",
+            rng,
         )
         trainer.epoch(X, y)
         products = BareProducts(options.batch_size, rng)

@@ -3,8 +3,9 @@
 import logging
 
 from factorgraph.backends import Backend, BackendUnavailableError, backend_names, get_backend
+from factorgraph.blocks import Factors, Variables
 from factorgraph.factors import BlockFactor, Factor, Ising, Port, Potts, Table
-from factorgraph.graph import FactorGraph, Factors, Variables
+from factorgraph.graph import FactorGraph
 from factorgraph.inference import (
     ContradictionError,
     ConvergenceWarning,

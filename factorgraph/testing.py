@@ -10,9 +10,10 @@ import numpy as np
 from scipy.special import logsumexp
 
 from factorgraph.backends import Backend, BackendUnavailableError, get_backend
+from factorgraph.blocks import Factors, Variables
 from factorgraph.factors import Factor
 from factorgraph.factors.kernel import FactorKernel
-from factorgraph.graph import FactorGraph, Factors, Variables
+from factorgraph.graph import FactorGraph
 from factorgraph.semiring import MODES, Semiring
 from factorgraph.variables import DiscreteType, VariableType
 
@@ -61,8 +62,8 @@ class Enumeration:
                 for variable, row in enumerate(rows):
                     total += weights[row, variable]
             if block.observed is not None and block.values is not None:
-                for variable in np.flatnonzero(block.observed):
-                    total[rows[variable] != block.type.position(block.values[variable])] = -np.inf
+                for place in np.flatnonzero(block.observed):
+                    total[rows[place] != block.type.position(block.values[place])] = -np.inf
         for factors in graph.factor_blocks.values():
             if factors.kernel is None:
                 raise TypeError(f"factors {factors.name!r} are a block factor and cannot be enumerated")
@@ -72,7 +73,9 @@ class Enumeration:
         return total
 
     def _nodes(self, factors: Factors, factor: int) -> list[int]:
-        return [int(v) + self._first[port.name] for port in factors.ports for v in port.index.reshape(factors.count, -1)[factor]]
+        return [
+            int(v) + self._first[port.name] for port in factors.ports for v in port.index.reshape(factors.count, -1)[factor]
+        ]
 
     def marginals(self, variables: Variables, mode: str = "sum") -> np.ndarray:
         """Probabilities ``(*shape, q)``; in mode "max" the max-marginals, scaled to add up to one."""
@@ -107,7 +110,7 @@ class Enumeration:
 
 
 def oracle_table(kernel: FactorKernel) -> np.ndarray:
-    """A factor's log-potentials at all joint states, from ``log_potential``, else from ``log_partition`` with all ports clamped."""
+    """A factor's log-potentials at all joint states, from ``log_potential``, else ``log_partition`` with all ports clamped."""
     if kernel.factor.gives("log_potential"):
         return kernel.table()
     if not kernel.factor.gives("log_partition"):
@@ -353,11 +356,12 @@ def _check_variable(kind: DiscreteType, backend: Backend, label: str, scale: flo
     compare("log_weights of from_log_weights", shifted(back), shifted(weights[0]))
     product = shifted(weights[0] + weights[1])
     total = [a + b for a, b in zip(kind.split(first, backend), kind.split(second, backend), strict=True)]
-    belief = kind.join(*total, backend)
+    belief = kind.join(total[0], total[1], backend)
     compare("log_weights of a sum of two messages", shifted(backend.to_host(kind.log_weights(belief, backend))), product)
     probabilities = np.exp(product - logsumexp(product, axis=0))
     compare("marginals", backend.to_host(kind.marginals(belief, backend)), probabilities)
-    cavity = kind.join(*[t - p for t, p in zip(total, kind.split(second, backend), strict=True)], backend)
+    finite, infinite = kind.split(second, backend)
+    cavity = kind.join(total[0] - finite, total[1] - infinite, backend)
     compare(
         "cavity after taking a message out",
         shifted(backend.to_host(kind.log_weights(cavity, backend))),

@@ -117,9 +117,9 @@ def sign_backward(tail: SignTail, field: Array, backend: Backend) -> tuple[Array
     size = -2.0 * xp.abs(field)
     # phi / Phi on the likely side, and on the unlikely one, where the Gaussian cancels.
     ratio = tail.gauss / (tail.unlikely - tail.gauss)
-    ratio -= 1.0
-    ratio *= xp.astype(sign * tail.u >= 0, ratio.dtype)
-    ratio += 1.0
+    aligned = xp.astype(sign * tail.u >= 0, ratio.dtype)
+    ratio *= aligned
+    ratio += 1.0 - aligned
     ratio *= tail.unlikely
     ratio *= tail.inverse_deviation
     exponent = sign * tail.message

@@ -56,7 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--epochs", type=int, default=20, help="passes through the training data")
     train.add_argument("--batch-size", type=int, default=128, help="rows of a mini-batch")
     train.add_argument(
-        "--prior-strength", type=float, nargs="+", metavar="RHO", help="power of the posterior as next prior, one or one a layer"
+        "--prior-strength",
+        type=float,
+        nargs="+",
+        metavar="RHO",
+        help="power of the posterior as next prior, one or one a layer",
     )
     train.add_argument("--damping", type=float, nargs="+", default=[0.8], metavar="PSI", help="one or one a layer")
     train.add_argument("--reinforcement", type=float, default=0.0, help="within a batch")

@@ -87,8 +87,8 @@ def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
     ----------
     name : str
         ``"digits"``: 1797 hand-written digits of 8 x 8 pixels that come with scikit-learn, a third held out for the
-        test. ``"mnist"``, ``"fashion-mnist"``: from idx or idx.gz files. A path ending in ``.npz``: arrays ``X_train``, ``y_train``,
-        ``X_test``, ``y_test`` (or with a small x), or ``X`` and ``y``, a third of which is held out.
+        test. ``"mnist"``, ``"fashion-mnist"``: from idx or idx.gz files. A path ending in ``.npz``: arrays ``X_train``,
+        ``y_train``, ``X_test``, ``y_test`` (or with a small x), or ``X`` and ``y``, a third of which is held out.
     folder : path, optional
         Where the idx files lie. Else each folder of the path list ``NETS_DATA``, the user's cache, the system's
         share/datasets; in each the folder itself, one of the data set's name, and torchvision's.
@@ -188,14 +188,15 @@ def _find(name: str, part: str, folder: str | Path | None) -> Path:
 def _read_idx(path: Path, name: str, part: str) -> np.ndarray:
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            content = _read_content(file, path, 3 if part.endswith("images") else 1)  # type: ignore[arg-type]
+            content = _read_content(file, path, 3 if part.endswith("images") else 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DatasetError(f"{path}: damaged gzip file ({error}); fetch it again: nets download {name}") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error})") from error
     if len(content) == _BYTES[part] and hashlib.md5(content, usedforsecurity=False).hexdigest() != _MD5[name][part]:
         raise DatasetError(
-            f"{path}: its checksum is not that of {name}; it is damaged or of another data set. Fetch it again: nets download {name}"
+            f"{path}: its checksum is not that of {name}; it is damaged or of another data set. "
+            f"Fetch it again: nets download {name}"
         )
     dimensions = content[3]
     shape = tuple(int(n) for n in np.frombuffer(content, dtype=">u4", count=dimensions, offset=4))
@@ -207,7 +208,9 @@ def _read_content(file: io.BufferedIOBase, path: Path, dimensions: int) -> bytes
     header = file.read(4 + 4 * dimensions)
     magic = bytes([0, 0, 8, dimensions])
     if len(header) >= 4 and header[:4] != magic:
-        raise DatasetError(f"{path}: starts with {header[:4].hex()}, not with the magic number {magic.hex()} of its kind of idx file")
+        raise DatasetError(
+            f"{path}: starts with {header[:4].hex()}, not with the magic number {magic.hex()} of its kind of idx file"
+        )
     if len(header) < 4 + 4 * dimensions:
         raise DatasetError(f"{path}: truncated: {len(header)} bytes, less than an idx header")
     size = math.prod(int(n) for n in np.frombuffer(header, dtype=">u4", offset=4))
@@ -216,7 +219,9 @@ def _read_content(file: io.BufferedIOBase, path: Path, dimensions: int) -> bytes
     body = file.read(size + 1)
     if len(body) != size:
         problem = "truncated" if len(body) < size else "too long"
-        raise DatasetError(f"{path}: {problem}: its header says {size} bytes of data, it has {'more' if len(body) > size else len(body)}")
+        raise DatasetError(
+            f"{path}: {problem}: its header says {size} bytes of data, it has {'more' if len(body) > size else len(body)}"
+        )
     return header + body
 
 

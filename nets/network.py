@@ -64,9 +64,7 @@ class Network:
     def training_schedule(self) -> fg.Sweep:
         """Forward through the hidden layers, then backward; each layer's weights are updated on the way back."""
         forward: list[tuple[str, Any]] = [(f"layer{layer}", "output") for layer in range(1, self.num_layers)]
-        backward: list[tuple[str, Any]] = [
-            (f"layer{layer}", ("weights", "input")) for layer in range(self.num_layers, 1, -1)
-        ]
+        backward: list[tuple[str, Any]] = [(f"layer{layer}", ("weights", "input")) for layer in range(self.num_layers, 1, -1)]
         return fg.Sweep([*forward, *backward, ("layer1", "weights")])
 
     def prediction_schedule(self) -> fg.Sweep:

@@ -77,9 +77,7 @@ class Perceptron(BlockFactor):
         if isinstance(output, Categorical) and output.num_states != neurons:
             raise ValueError(f"{neurons} neurons need an output of {neurons} states, not {output.num_states}")
 
-    def update(
-        self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
-    ) -> list[Array]:
+    def update(self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend) -> list[Array]:
         weights, inputs, output = ports
         moments = _moments(weights, inputs, memory, backend)
         totals: dict[int, Array] = {}
@@ -127,10 +125,11 @@ class Perceptron(BlockFactor):
         for start in range(0, neurons, tile):
             part = slice(start, start + tile)
             parts = xp.expand_dims(m[part, :], axis=2) * xp.expand_dims(x, axis=0)  # (k, N, M)
-            tail = sign_forward(
-                xp.expand_dims(omega[part, :], axis=1) - parts, xp.expand_dims(variance[part, :], axis=1), backend
-            )
-            g, _ = sign_backward(tail, xp.expand_dims(field[part, :], axis=1), backend)
+            spread = [
+                xp.broadcast_to(xp.expand_dims(array[part, :], axis=1), parts.shape) for array in (omega, variance, field)
+            ]
+            tail = sign_forward(spread[0] - parts, spread[1], backend)
+            g, _ = sign_backward(tail, spread[2], backend)
             to_inputs = to_inputs + xp.sum(xp.expand_dims(m[part, :], axis=2) * g, axis=0)
             to_weights.append(xp.sum(g * xp.expand_dims(x, axis=0), axis=2))
         return xp.concat(to_weights, axis=0), to_inputs
@@ -167,7 +166,9 @@ def _moments(weights: Port, inputs: Port, memory: dict[str, Any], backend: Backe
 
 def _tail(moments: _Moments, memory: dict[str, Any], backend: Backend) -> SignTail:
     if "tail" not in memory:
-        parts = backend.elementwise(lambda *parts: sign_forward(*parts, backend), moments.omega, moments.variance)
+        parts = backend.elementwise(
+            lambda omega, variance: sign_forward(omega, variance, backend), moments.omega, moments.variance
+        )
         memory["tail"] = SignTail(*parts)
     return memory["tail"]
 

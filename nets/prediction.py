@@ -27,9 +27,7 @@ class Predictor:
 
     def __init__(self, sizes: Sequence[int], backend: str | None, dtype: str) -> None:
         self._network = Network(sizes, _CHUNK)
-        self._inference = fg.Inference(
-            self._network.graph, self._network.prediction_schedule(), backend=backend, dtype=dtype
-        )
+        self._inference = fg.Inference(self._network.graph, self._network.prediction_schedule(), backend=backend, dtype=dtype)
 
     def probabilities(self, means: Sequence[np.ndarray], X: np.ndarray, bayesian: bool) -> np.ndarray:
         """
@@ -53,6 +51,7 @@ class Predictor:
                 with np.errstate(divide="ignore"):
                     inference.set_prior(weights, np.arctanh(mean, dtype=np.float64))
             else:
+                inference.set_prior(weights, 0.0)
                 inference.observe(weights, np.where(mean < 0, -1, 1))
         chunks = []
         for start in range(0, len(X), _CHUNK):

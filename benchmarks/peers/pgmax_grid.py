@@ -1,4 +1,4 @@
-"""A spin grid in PGMax: messages per second and time to the first answer, as JSON. Run by ../engine.py in its own environment."""
+"""A spin grid in PGMax: messages per second and time to the first answer, as JSON. Run by ../engine.py."""
 
 import importlib
 import json
@@ -10,8 +10,8 @@ import numpy as np
 # PGMax 0.6.1 looks for the backend's name in a module that newer JAX does not load by itself.
 importlib.import_module("jax.lib.xla_bridge")
 
-import jax
-from pgmax import fgraph, fgroup, infer, vgroup
+import jax  # noqa: E402
+from pgmax import fgraph, fgroup, infer, vgroup  # noqa: E402
 
 
 def main(path: str) -> None:
@@ -46,9 +46,16 @@ def main(path: str) -> None:
     marginals = infer.get_marginals(bp.get_beliefs(final))[variables]
     edges = 2 * len(couplings)
     mean = (np.asarray(marginals)[..., 1] - np.asarray(marginals)[..., 0]).ravel()
-    print(json.dumps({
-        "rate": edges * iterations / seconds, "build": built - start, "first_answer": first, "mean": mean[:1000].tolist(),
-    }))
+    print(
+        json.dumps(
+            {
+                "rate": edges * iterations / seconds,
+                "build": built - start,
+                "first_answer": first,
+                "mean": mean[:1000].tolist(),
+            }
+        )
+    )
 
 
 main(sys.argv[1])

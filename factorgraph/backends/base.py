@@ -227,9 +227,7 @@ class Backend:
                 smaller = self._reduce_out(table, weights, ports, removed, reduce)
                 self._reduce_halves(smaller, weights, kept, asked, reduce, found)
 
-    def _reduce_out(
-        self, table: Array, weights: Sequence[Array], ports: list[int], removed: list[int], reduce: Any
-    ) -> Array:
+    def _reduce_out(self, table: Array, weights: Sequence[Array], ports: list[int], removed: list[int], reduce: Any) -> Array:
         for port in removed:
             axis = ports.index(port)
             incoming = weights[port]

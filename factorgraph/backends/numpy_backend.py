@@ -23,7 +23,8 @@ def _erfcx_coefficients(degree: int) -> list[float]:
         x = _ERFCX_CENTRE * (1.0 + t) / (1.0 - t)
         return (x + _ERFCX_CENTRE) * special.erfcx(x)
 
-    return [float(c) for c in chebyshev.cheb2poly(chebyshev.chebinterpolate(scaled, degree))]
+    points = chebyshev.chebpts1(degree + 1)
+    return [float(c) for c in chebyshev.cheb2poly(chebyshev.chebfit(points, scaled(points), degree))]
 
 
 _ERFCX_COEFFICIENTS = _erfcx_coefficients(10)

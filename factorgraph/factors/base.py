@@ -36,6 +36,9 @@ class Factor:
     arity: ClassVar[int | None] = None
     plural: ClassVar[tuple[int, ...]] = ()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         """
         Refuse variables that the factor cannot take.

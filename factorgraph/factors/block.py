@@ -59,9 +59,7 @@ class BlockFactor(ABC):
         """Refuse plates that the block cannot take, with a ValueError or TypeError that says why."""
 
     @abstractmethod
-    def update(
-        self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
-    ) -> list[Array]:
+    def update(self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend) -> list[Array]:
         """
         Sums of the block's messages into the asked plates.
 

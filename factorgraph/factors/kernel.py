@@ -104,9 +104,7 @@ class FactorKernel:
 
     # From a table.
 
-    def _table_messages(
-        self, incoming: Sequence[Array], table: Array, ports: Sequence[int], semiring: Semiring
-    ) -> list[Array]:
+    def _table_messages(self, incoming: Sequence[Array], table: Array, ports: Sequence[int], semiring: Semiring) -> list[Array]:
         backend, xp = semiring.backend, semiring.xp
         weights = self._spread_weights(incoming, semiring)
         starts = np.cumsum([0, *self.widths])
@@ -133,9 +131,7 @@ class FactorKernel:
 
     # By clamping ports to states.
 
-    def _clamped_message(
-        self, incoming: Sequence[Array], parameters: Parameters, port: int, semiring: Semiring
-    ) -> Array:
+    def _clamped_message(self, incoming: Sequence[Array], parameters: Parameters, port: int, semiring: Semiring) -> Array:
         kind, xp = self._discrete(port), semiring.xp
         axis = len(kind.param_shape)
         each = []

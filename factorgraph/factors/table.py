@@ -39,7 +39,9 @@ class Table(Factor):
         self._shared = True
 
     def __repr__(self) -> str:
-        return f"Table({self._function!r})" if self._array is None else f"Table(array of shape {self._array.shape})"
+        if self._array is None:
+            return f"Table({getattr(self._function, '__name__', 'a function')})"
+        return f"Table(array of shape {self._array.shape})"
 
     def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):

@@ -6,8 +6,9 @@ import numpy as np
 
 from factorgraph.backends import Array
 from factorgraph.inference.execute import incoming
+from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.program import EdgeCall
-from factorgraph.inference.state import PoolState, State
+from factorgraph.inference.state import State
 from factorgraph.semiring import Semiring
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from factorgraph.graph import FactorGraph, Variables
+from factorgraph.blocks import Variables
+from factorgraph.graph import FactorGraph
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from factorgraph.backends import Array
+from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.program import BlockCall, EdgeCall, Stage, take_parameters
-from factorgraph.inference.state import PoolState, State
+from factorgraph.inference.state import State
 from factorgraph.semiring import Semiring
 
 

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Backend, get_backend
+from factorgraph.blocks import Factors, Variables, check_prior, check_values
 from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.kernel import FactorKernel
-from factorgraph.graph import FactorGraph, Factors, Variables, check_prior, check_values
+from factorgraph.graph import FactorGraph
 from factorgraph.inference.bethe import ruled_out
 from factorgraph.inference.controls import PerBlock, damping_of, reinforcement_of
 from factorgraph.inference.execute import run_once
 from factorgraph.inference.layout import compile_layout
+from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.program import compile_plan
 from factorgraph.inference.result import ContradictionError, ConvergenceWarning, Result
-from factorgraph.inference.state import PoolState, Potentials, State
+from factorgraph.inference.state import Potentials, State
 from factorgraph.schedules import Flooding, Schedule, Tree
 from factorgraph.semiring import MODES, Semiring
 
@@ -188,7 +190,8 @@ class Inference:
         if pool.stale:
             pool.refresh()
         if len(pool.pool.blocks) == 1:
-            pool.prior = strength * pool.belief
+            with np.errstate(over="ignore"):
+                pool.prior = strength * pool.belief
             pool.totals.clear()
             pool.messages[...] = 0.0
             return
@@ -208,9 +211,6 @@ class Inference:
             pool.reset()
             pool.stale = True
         if not variables:
-            state.iteration = 0
-            state.residuals.clear()
-            state.residual_iterations.clear()
             for memory in state.memories.values():
                 memory.clear()
 
@@ -275,14 +275,15 @@ class Inference:
         state = self._own_state()
         if self.exact or not keep_messages:
             self.reset()
+        state.restart_count()
         self._prepare(state)
-        status = self._iterate_until(state, max_iterations, tolerance, check_every, callback, progress)
+        status, ran_out = self._iterate_until(state, max_iterations, tolerance, check_every, callback, progress)
         contradictions = ruled_out(state, self.semiring)
         result = Result(self, state, status, contradictions)
         self._result = weakref.ref(result)
         if contradictions and raise_on_contradiction:
             raise ContradictionError(result)
-        if status == "stopped" and tolerance > 0 and not contradictions:
+        if ran_out and tolerance > 0 and not contradictions:
             message = (
                 f"belief propagation did not converge in {state.iteration} iterations: the largest change of a message is "
                 f"{state.residuals[-1]:.2g}, the tolerance {tolerance:.2g}. Try damping=0.5, more iterations, or another "
@@ -293,19 +294,20 @@ class Inference:
 
     def _iterate_until(
         self, state: State, max_iterations: int, tolerance: float, check_every: int, callback: Any, progress: bool
-    ) -> str:
+    ) -> tuple[str, bool]:
+        """The status, and whether the iterations ran out."""
         limit = 1 if self.exact else max_iterations
         for iteration in _counted(limit, progress):
             check = not self.exact and (iteration % check_every == 0 or iteration == limit)
             residual = self._iterate(state, check)
             stop = callback is not None and callback(iteration, self)
             if self.exact:
-                return "exact"
+                return "exact", False
             if residual is not None and residual <= tolerance:
-                return "converged"
+                return "converged", False
             if stop:
-                break
-        return "stopped"
+                return "stopped", False
+        return "stopped", True
 
     def _prepare(self, state: State) -> None:
         for pool in state.pools:
@@ -365,7 +367,7 @@ def _counted(limit: int, progress: bool) -> Iterable[int]:
         return range(1, limit + 1)
     from tqdm.auto import tqdm  # here, since it takes longer to import than a small graph to solve
 
-    return tqdm(range(1, limit + 1), desc="belief propagation")
+    return tqdm(range(1, limit + 1), desc="belief propagation", disable=None)
 
 
 def _put_prior(pool: PoolState, variables: Variables, params: np.ndarray) -> None:

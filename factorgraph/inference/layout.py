@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from factorgraph.graph import FactorGraph, VariableBlock, Variables
+from factorgraph.blocks import VariableBlock, Variables
+from factorgraph.graph import FactorGraph
 from factorgraph.inference.controls import Damping
 from factorgraph.variables import VariableType
 
@@ -88,9 +89,7 @@ class Pool:
     def slots(self, positions: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Groups of the given positions with their slots ``(D, n)``; a slot without an edge names the zero entry."""
         degrees = self.starts[positions + 1] - self.starts[positions]
-        return [
-            (positions[group], _slots(positions[group], self.starts, self.edge_order)) for group in _degree_groups(degrees)
-        ]
+        return [(positions[group], _slots(positions[group], self.starts, self.edge_order)) for group in _degree_groups(degrees)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -107,7 +107,9 @@ def _read(
     layout: Layout,
     backend: Backend,
 ) -> Read:
-    edges, parts, start = [], [], 0
+    edges: list[np.ndarray] = []
+    parts: list[tuple[int, slice, tuple[int, ...]]] = []
+    start = 0
     for port in ports:
         numbers = segments[port].edges(index)
         shape = (segments[port].width, -1) if port in plural else (-1,)
@@ -149,8 +151,8 @@ def _refresh_times(plan: Plan, layout: Layout, pool: int) -> list[tuple[int, np.
                 if segment.pool != pool:
                     continue
                 variables = edge_place[segment.edges(step.index)]
-                for time in (2 * number, 2 * number + 1) if port in step.ports else (2 * number,):
-                    times.append(np.full(variables.size, time))
+                for moment in (2 * number, 2 * number + 1) if port in step.ports else (2 * number,):
+                    times.append(np.full(variables.size, moment))
                     places.append(variables)
     time, place = np.concatenate(times), np.concatenate(places)
     if not time.size:

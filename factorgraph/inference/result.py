@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factorgraph.graph import Factors, Variables
+from factorgraph.blocks import Factors, Variables
 from factorgraph.inference import bethe
 from factorgraph.inference.decode import decode
 from factorgraph.inference.program import EdgeCall, edge_call

@@ -47,12 +47,15 @@ class SpanningForest:
         number, labels = graph.components()
         roots = _middles(variable, factor, nodes, graph.num_variables, number, labels)
         depth, predecessor = _breadth_first(variable, factor, nodes, roots)
-        columns = _edge_columns(graph)
+        block, port, slot, position = _edge_columns(graph)
         return cls(
             roots,
             variable,
             factor,
-            *columns,
+            block,
+            port,
+            slot,
+            position,
             depth[factor],
             predecessor[factor] == variable,
             predecessor[variable] == factor,
@@ -81,9 +84,7 @@ def _edge_columns(graph: FactorGraph) -> tuple[np.ndarray, ...]:
     return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
 
 
-def _breadth_first(
-    variable: np.ndarray, factor: np.ndarray, nodes: int, roots: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _breadth_first(variable: np.ndarray, factor: np.ndarray, nodes: int, roots: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Depth and predecessor of each node, from all roots at once by way of one more node, number ``nodes``."""
     ends = np.concatenate([variable, factor, np.full(roots.size, nodes)])
     starts = np.concatenate([factor, variable, roots])

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from factorgraph.graph import FactorGraph, Factors
+from factorgraph.blocks import Factors
+from factorgraph.graph import FactorGraph
 from factorgraph.schedules.base import Plan, Schedule, Step
 
 

@@ -17,7 +17,9 @@ from factorgraph.semiring import Semiring
 
 class VariableType(ABC):
     """
-    What a belief over one variable is. Instances hold settings only, are compared by them, and are shared by all variables of a block.
+    What a belief over one variable is.
+
+    Instances hold settings only, are compared by them, and are shared by all variables of a block.
 
     Attributes
     ----------
@@ -29,6 +31,9 @@ class VariableType(ABC):
 
     param_shape: tuple[int, ...] = ()
     can_be_random: bool = True
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
 
     @abstractmethod
     def log_partition(self, params: Array, semiring: Semiring, infinite: Array | None = None) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -20,7 +19,7 @@ class Data(VariableType):
     Only block factors take them; every variable of a block must be observed before a run.
     """
 
-    can_be_random: ClassVar[bool] = False
+    can_be_random = False
 
     def log_partition(self, params: Array, semiring: Semiring, infinite: Array | None = None) -> Array:
         return semiring.xp.zeros_like(params)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -21,7 +20,7 @@ class Spin(DiscreteType):
     ``tanh(h)``. An infinite field is certainty.
     """
 
-    states: ClassVar[np.ndarray] = np.array([-1, 1])
+    states = np.array([-1, 1])
 
     def log_weights(self, params: Array, backend: Backend) -> Array:
         xp = backend.xp

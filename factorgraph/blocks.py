@@ -1,0 +1,193 @@
+"""Blocks of variables and factors: arrays that users index and pass around, and checks of what is said about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from factorgraph.factors import BlockFactor, Factor
+from factorgraph.factors.kernel import FactorKernel
+from factorgraph.variables import VariableType
+
+
+class Variables:
+    """
+    A block of like variables, or a part of one: an array of variables that indexes like a NumPy array.
+
+    Made by `FactorGraph.add_variables`. Integers, slices, boolean and integer arrays, ``...`` and `reshape` all give
+    Variables again; nothing is copied but indices.
+
+    Attributes
+    ----------
+    block : VariableBlock
+        The block that the variables belong to.
+    index : integer array
+        Positions in the block; its shape is the shape of this array of variables.
+    """
+
+    __slots__ = ("block", "index")
+
+    def __init__(self, block: VariableBlock, index: np.ndarray) -> None:
+        self.block = block
+        self.index = index
+
+    @property
+    def name(self) -> str:
+        """Name of the block."""
+        return self.block.name
+
+    @property
+    def type(self) -> VariableType:
+        """Type of the variables."""
+        return self.block.type
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of this array of variables."""
+        return self.index.shape
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.index.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of variables."""
+        return self.index.size
+
+    @property
+    def T(self) -> Variables:
+        """Transposed."""
+        return Variables(self.block, self.index.T)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __iter__(self) -> Iterator[Variables]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Variables:
+        try:
+            return Variables(self.block, np.asarray(self.index[key]))
+        except IndexError as error:
+            raise IndexError(f"variables {self.name!r} of shape {self.shape}: {error}") from None
+
+    def reshape(self, *shape: Any) -> Variables:
+        """The same variables in another shape, as `numpy.reshape`."""
+        return Variables(self.block, self.index.reshape(*shape))
+
+    def ravel(self) -> Variables:
+        """The same variables in one row."""
+        return Variables(self.block, self.index.reshape(-1))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this is all of its block, in the block's own order and shape."""
+        return self.shape == self.block.shape and self.index is self.block.whole
+
+    def __repr__(self) -> str:
+        return f"<Variables {self.name!r}: {self.type!r}, shape {self.shape}>"
+
+
+@dataclass(eq=False)
+class VariableBlock:
+    """A block of like variables with its prior and evidence, arrays variables-first."""
+
+    name: str
+    type: VariableType
+    shape: tuple[int, ...]
+    whole: np.ndarray
+    prior: np.ndarray | None = None  # (n, *param_shape); None: no prior
+    observed: np.ndarray | None = None  # (n,) bool; None: nothing observed
+    values: np.ndarray | None = None  # (n,) observed values
+
+    @property
+    def size(self) -> int:
+        return self.whole.size
+
+
+@dataclass(eq=False)
+class Factors:
+    """
+    A block of like factors; made by `FactorGraph.add_factors`.
+
+    Attributes
+    ----------
+    name : str
+    factor : Factor or BlockFactor
+    ports : tuple of Variables
+        One for each port: ``(F,)`` variables, ``(F, d)`` at plural ports, whole plates for block factors.
+    count : int
+        Number of factors F; 1 for a block factor.
+    kernel : FactorKernel or None
+        The factor bound to its variables' types; None for a block factor.
+    """
+
+    name: str
+    factor: Factor | BlockFactor
+    ports: tuple[Variables, ...]
+    count: int
+    kernel: FactorKernel | None = field(repr=False)
+
+    @property
+    def num_edges(self) -> int:
+        """Number of edges; for a block factor, the variables of its plates."""
+        return sum(port.size for port in self.ports)
+
+    def __repr__(self) -> str:
+        ports = ", ".join(f"{port.name}{list(port.shape)}" for port in self.ports)
+        return f"<Factors {self.name!r}: {self.count} x {self.factor!r} on {ports}>"
+
+
+def check_prior(variables: Variables, params: Any) -> np.ndarray:
+    """Prior parameters as a float64 array ``(*variables.shape, *param_shape)``, or an error that names the block."""
+    kind = variables.type
+    shape = (*variables.shape, *kind.param_shape)
+    try:
+        checked = np.broadcast_to(np.asarray(params, dtype=np.float64), shape)
+    except ValueError:
+        raise ValueError(f"prior of {variables.name!r} has shape {np.shape(params)}; expected {shape}") from None
+    front = np.moveaxis(checked.reshape(-1, *kind.param_shape), 0, -1)
+    problem = kind.check_prior(front)
+    if problem is not None:
+        raise ValueError(f"prior of {variables.name!r}: {problem}")
+    return checked
+
+
+def check_values(variables: Variables, values: Any) -> np.ndarray:
+    """Observed values as an array of ``variables.shape``, or an error that names the block."""
+    try:
+        checked = np.broadcast_to(np.asarray(values), variables.shape)
+    except ValueError:
+        raise ValueError(
+            f"observed values of {variables.name!r} have shape {np.shape(values)}; expected {variables.shape}"
+        ) from None
+    if checked.dtype.kind not in "biuf":
+        raise TypeError(f"observed values of {variables.name!r} must be numbers, not {checked.dtype}")
+    try:
+        variables.type.observe(checked.ravel(order="K"))
+    except ValueError as error:
+        raise ValueError(f"observed values of {variables.name!r}: {error}") from None
+    return checked
+
+
+def check_distinct(ports: Sequence[Variables]) -> None:
+    """Refuse a factor that meets the same variable twice."""
+    for block in {port.block.name: port.block for port in ports}.values():
+        columns = [port.index.reshape(len(port.index), -1) for port in ports if port.block is block]
+        if sum(column.shape[1] for column in columns) < 2:
+            continue
+        if len(columns) == 2 and columns[0].shape[1] == columns[1].shape[1] == 1:
+            twice = columns[0] == columns[1]
+            values = columns[0]
+        else:
+            values = np.sort(np.concatenate(columns, axis=1), axis=1)
+            twice = values[:, 1:] == values[:, :-1]
+        if twice.any():
+            factor, place = (int(i) for i in np.argwhere(twice)[0])
+            where = tuple(int(i) for i in np.unravel_index(values[factor, place], block.shape))
+            raise ValueError(f"factor {factor} meets variable {block.name!r}{list(where)} twice")

@@ -1,0 +1,263 @@
+"""The arrays of one pool of variables: evidence, messages, beliefs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import Array, Backend
+from factorgraph.inference.layout import Pool
+from factorgraph.inference.program import Read, Refresh
+
+
+class PoolState:
+    """
+    The arrays of one pool.
+
+    Attributes
+    ----------
+    prior : (*param_shape, V) natural parameters
+    messages : (*param_shape, E + 1) messages from edgewise factors; the last entry is zero
+    totals : messages from block factors, by (block, port), each ``(*param_shape, V)``
+    total : (*param_shape, V) beliefs; where ``infinite`` is set, their finite part
+    infinite : counts of infinite terms, kept apart only in hard pools
+    mean : mean parameters that block factors are handed
+    version : counts the changes of the belief
+    """
+
+    def __init__(self, pool: Pool, backend: Backend) -> None:
+        self.pool = pool
+        self.backend = backend
+        shape = pool.type.param_shape
+        self.prior = backend.zeros((*shape, pool.size))
+        self.messages = backend.zeros((*shape, pool.num_edges + 1))
+        self.totals: dict[tuple[str, int], Array] = {}
+        self.total = backend.zeros((*shape, pool.size))
+        self.infinite: Array | None = None
+        self.hard = False
+        self.mean: Array | None = None
+        self.mean_version = -1
+        self.version = 0
+        self.change: Array | None = None
+        self.reinforced: Array | None = None
+        self.observed = np.zeros(pool.size, dtype=np.bool_)
+        self.values = np.zeros(pool.size, dtype=np.int64)
+        self.mask: Array | None = None  # on the device; None where nothing is observed
+        self.certain: Array | None = None  # natural parameters of the observed values
+        self.stale = True
+        self.slots = [(rows, backend.index_array(slots)) for rows, slots in pool.rows]
+
+    def copy(self) -> PoolState:
+        """An independent copy."""
+        twin = copy.copy(self)
+        copied = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced")
+        for name in copied:
+            array = getattr(self, name)
+            if array is not None:
+                setattr(twin, name, self.backend.xp.asarray(array, copy=True))
+        twin.totals = {key: self.backend.xp.asarray(array, copy=True) for key, array in self.totals.items()}
+        twin.observed, twin.values = self.observed.copy(), self.values.copy()
+        return twin
+
+    # Evidence.
+
+    def upload_evidence(self) -> None:
+        """Bring the host's evidence to the device, as natural parameters of certainty."""
+        if self.all_observed and self.pool.is_plate:
+            mean = self.pool.type.certain_mean(self.values)
+            self.mean = self.backend.asarray(mean.reshape(*mean.shape[:-1], *self.pool.blocks[0].shape))
+            self.version += 1
+        if not self.observed.any() or not self.pool.type.can_be_random:
+            self.mask = self.certain = None
+            return
+        values = np.where(self.observed, self.values, self.values[np.argmax(self.observed)])
+        self.mask = self.backend.mask_array(self.observed)
+        self.certain = self.backend.asarray(self.pool.type.observe(values))
+
+    @property
+    def all_observed(self) -> bool:
+        """Whether every variable is evidence."""
+        return bool(self.observed.all())
+
+    def fix(self, positions: np.ndarray) -> None:
+        """Observe variables at the best state of their beliefs as their messages make them now."""
+        kind, backend, axis = self.pool.type, self.backend, self.pool.axis
+        if self.mask is None or self.certain is None:
+            self.mask = backend.mask_array(np.zeros(self.pool.size, dtype=np.bool_))
+            self.certain = backend.zeros(self.prior.shape)
+        groups = [(backend.index_array(p), backend.index_array(s)) for p, s in self.pool.slots(positions)]
+        self.refresh(Refresh(-1, groups))
+        device = backend.index_array(positions)
+        values = backend.to_host(kind.mode(backend.take(self.belief, device, axis), backend))
+        self.values = self.values.astype(np.result_type(self.values, values), copy=False)
+        self.values[positions] = values
+        self.observed[positions] = True
+        backend.put(self.certain, device, backend.asarray(kind.observe(values)), axis)
+        backend.put(self.mask, device, backend.mask_array(np.ones(positions.size, dtype=np.bool_)), 0)
+        self.refresh(Refresh(-1, groups))
+
+    # Beliefs.
+
+    @property
+    def belief(self) -> Array:
+        """Natural parameters of all beliefs, infinite ones joined in."""
+        if self.infinite is None:
+            return self.total
+        return self.pool.type.join(self.total, self.infinite, self.backend)
+
+    def reset(self) -> None:
+        """Forget all messages."""
+        self.messages[...] = 0.0
+        self.totals.clear()
+
+    def reinforce(self) -> None:
+        """Add the belief of now to the prior of the iteration to come: prior + r * belief."""
+        if self.pool.reinforcement:
+            self.reinforced = self.prior + self.pool.reinforcement * self.belief
+
+    def refresh(self, which: Refresh | None = None) -> None:
+        """Sum beliefs anew: all of them, or the positions that ``which`` names."""
+        axis = self.pool.axis
+        if which is None or which.groups is None:
+            self.total, self.infinite = self._summed()
+            if self.mask is not None:
+                self.total, self.infinite = self._clamped(self.total, self.infinite, self.mask, self.certain)
+        else:
+            for positions, slots in which.groups:
+                base = self.backend.take(self.base, positions, axis)
+                total, infinite = self._sum(slots, base)
+                if self.mask is not None:
+                    mask = self.backend.take(self.mask, positions, 0)
+                    certain = self.backend.take(self.certain, positions, axis)
+                    total, infinite = self._clamped(total, infinite, mask, certain)
+                self.backend.put(self.total, positions, total, axis)
+                if infinite is not None:
+                    self.backend.put(self.infinite, positions, infinite, axis + 1)
+        self.version += 1
+        self.stale = False
+
+    @property
+    def base(self) -> Array:
+        """Prior, with reinforcement where there is any."""
+        return self.prior if self.reinforced is None else self.reinforced
+
+    def _summed(self) -> tuple[Array, Array | None]:
+        """Prior and all messages, evidence left out."""
+        xp, axis = self.backend.xp, self.pool.axis
+        if self.pool.num_edges == 0 and not self.hard:
+            total = None
+            for message in self.totals.values():
+                total = self.backend.add(self.base if total is None else total, message, total)
+            return (xp.asarray(self.base, copy=True) if total is None else total), None
+        parts = [self._sum(slots, self.backend.take(self.base, rows, axis)) for rows, slots in self.slots]
+        total = parts[0][0] if len(parts) == 1 else xp.concat([part[0] for part in parts], axis=axis)
+        infinite = None
+        if self.hard:
+            counts = [part[1] for part in parts]
+            infinite = counts[0] if len(parts) == 1 else xp.concat(counts, axis=axis + 1)
+        for message in self.totals.values():
+            total = total + message
+        return total, infinite
+
+    def _sum(self, slots: Array, base: Array) -> tuple[Array, Array | None]:
+        kind, backend, axis = self.pool.type, self.backend, self.pool.axis
+        if not self.hard:
+            return backend.sum_slots(self.messages, slots, axis) + base, None
+        finite, infinite = kind.split(backend.gather_slots(self.messages, slots, axis), backend)
+        base_finite, base_infinite = kind.split(base, backend)
+        return (
+            backend.xp.sum(finite, axis=axis) + base_finite,
+            backend.xp.sum(infinite, axis=axis + 1) + base_infinite,
+        )
+
+    def _clamped(self, total: Array, infinite: Array | None, mask: Array, certain: Array) -> tuple[Array, Array | None]:
+        xp = self.backend.xp
+        if infinite is None:
+            return xp.where(mask, certain, total), None
+        finite, counts = self.pool.type.split(certain, self.backend)
+        # Evidence outweighs whatever a factor's own message takes out of the count.
+        return xp.where(mask, finite, total), xp.where(mask, 1e6 * counts, infinite)
+
+    def unclamped(self) -> tuple[Array, Array | None]:
+        """Finite part and infinite counts of the beliefs as if nothing were observed."""
+        return self._summed()
+
+    # Messages.
+
+    def cavities(self, read: Read) -> Array:
+        """Beliefs less the own message of each edge that is read."""
+        finite, infinite = self.cavity_parts(read)
+        return finite if infinite is None else self.pool.type.join(finite, infinite, self.backend)
+
+    def cavity_parts(self, read: Read) -> tuple[Array, Array | None]:
+        """`cavities`, infinite terms apart."""
+        backend, axis = self.backend, self.pool.axis
+        if self.infinite is None:
+            return backend.gather_subtract(self.total, read.places, self.messages, read.edges, axis), None
+        finite, infinite = self.pool.type.split(backend.take(self.messages, read.edges, axis), backend)
+        return (
+            backend.take(self.total, read.places, axis) - finite,
+            backend.take(self.infinite, read.places, axis + 1) - infinite,
+        )
+
+    def write(self, edges: Any, outgoing: Array, undamped: bool) -> Array:
+        """Take in new messages, normalised and damped; return how far each went."""
+        kind, backend, axis = self.pool.type, self.backend, self.pool.axis
+        outgoing = kind.normalize(outgoing, backend)
+        damping = self.pool.damping
+        step = 1.0 if undamped else 1.0 - damping.strength
+        if step < 1.0 and damping.parameters == "mean":
+            old = kind.mean(backend.take(self.messages, edges, axis), backend)
+            outgoing = kind.from_mean(old + step * (kind.mean(outgoing, backend) - old), backend)
+            outgoing, step = kind.normalize(outgoing, backend), 1.0
+        relax = backend.relax_infinite if self.hard else backend.relax
+        return relax(self.messages, edges, outgoing, step, axis)
+
+    def keep_change(self, edges: Any, change: Array) -> None:
+        """Remember how far messages went, the largest parameter of each, for reports."""
+        xp = self.backend.xp
+        if self.change is None:
+            self.change = self.backend.zeros((self.pool.num_edges + 1,))
+        size = xp.abs(change)
+        for _ in range(self.pool.axis):
+            size = xp.max(size, axis=0)
+        self.backend.put(self.change, edges, size, 0)
+
+    # Plates.
+
+    def receive(self, key: tuple[str, int], total: Array) -> Array:
+        """
+        Take in the sum of a block factor's messages into this plate; return the sum that it replaces.
+
+        The one place where totals enter the belief: where runs are spread over data, they are added up here.
+        """
+        old = self.totals.get(key)
+        self.totals[key] = self.backend.xp.reshape(total, self.prior.shape)
+        return 0.0 if old is None else old
+
+    def update_belief(self) -> None:
+        """Sum the plate's belief anew; damp it, or the means made from it."""
+        damping, kind, old = self.pool.damping, self.pool.type, self.total
+        means = self.mean if damping.strength and damping.parameters == "mean" else None
+        self.refresh()
+        if means is not None:
+            fields = self.backend.xp.reshape(self.total, means.shape)
+            self.mean = kind.relax_mean(means, fields, damping.strength, self.backend)
+            self.mean_version = self.version
+        elif damping.strength and damping.parameters == "natural":
+            self.total = old + (1.0 - damping.strength) * (self.total - old)
+            if self.mask is not None:
+                self.total, _ = self._clamped(self.total, None, self.mask, self.certain)
+
+    def means(self) -> Array:
+        """Mean parameters in the plate's shape, computed once for each change of the belief."""
+        if self.mean is None or (self.mean_version != self.version and not self.all_observed):
+            self.mean = self.pool.type.mean(self.in_shape(self.belief), self.backend)
+            self.mean_version = self.version
+        return self.mean
+
+    def in_shape(self, params: Array) -> Array:
+        """Parameters ``(*param_shape, V)`` in the plate's shape, ``(*param_shape, *shape)``."""
+        return self.backend.xp.reshape(params, (*self.pool.type.param_shape, *self.pool.blocks[0].shape))

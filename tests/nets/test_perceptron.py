@@ -1,0 +1,284 @@
+"""The dense perceptron block against an edgewise factor with the same approximation, and against all weights enumerated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+from nets.channels import argmax_backward, sign_backward, sign_forward
+from nets.network import Network
+from nets.perceptron import VARIANCE_FLOOR, Perceptron
+
+
+class EdgewiseNeuron(fg.Factor):
+    """
+    One neuron on one pattern as an edgewise factor with the block's approximation, in plain loops' place.
+
+    Ports: N weights, N inputs (spins; data are the factor's own array), the output (a spin; labels are its own too).
+    """
+
+    plural: ClassVar[tuple[int, ...]] = (0, 1)
+
+    def __init__(self, method: str, cavity: str, data: np.ndarray | None = None, labels: np.ndarray | None = None) -> None:
+        self.method, self.cavity = method, cavity
+        self.data, self.labels = data, labels  # (N, F), (F,)
+        self.hidden = None if data is None else ()
+        type(self).plural = (0, 1)
+
+    def check(self, types: Sequence[fg.VariableType], widths: Sequence[int], count: int) -> None:
+        self.plain_ports = len(types)
+
+    def messages(self, incoming: Any, parameters: Any, ports: Any, semiring: fg.Semiring) -> list[Any]:
+        backend = semiring.backend
+        m = np.tanh(incoming[0])
+        x = np.tanh(incoming[1]) if self.data is None else self.data
+        noise = (1 - x * x) if self.data is None else np.zeros_like(x)
+        omega = (m * x).sum(axis=0)
+        variance = ((1 - m * m) * x * x + noise).sum(axis=0) + VARIANCE_FLOOR
+        up = sign_forward(omega[None], variance[None], backend).message[0]
+        field = incoming[-1] if self.labels is None else self.labels * np.inf
+
+        def gradient(omega: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            shape = np.broadcast_shapes(omega.shape, variance.shape)
+            tail = sign_forward(np.broadcast_to(omega, shape), np.broadcast_to(variance, shape), backend)
+            return sign_backward(tail, np.broadcast_to(field, shape), backend)
+
+        g, gamma = gradient(omega)
+        if self.method == "mf":
+            cavity = np.broadcast_to(g, m.shape)
+        elif self.cavity == "exact":
+            cavity = gradient(omega - m * x)[0]
+        else:
+            cavity = g + m * x * gamma
+        found = {0: cavity * x}
+        if self.data is None:
+            found[1] = m * cavity
+        if self.labels is None:
+            found[len(incoming) - 1] = up
+        return [found[port] for port in ports]
+
+
+class FirstLayerNeuron(EdgewiseNeuron):
+    """A neuron whose inputs are data: no port for them."""
+
+    plural: ClassVar[tuple[int, ...]] = (0,)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        type(self).plural = (0,)
+
+
+class LabelledNeuron(EdgewiseNeuron):
+    """A neuron whose output is a label: no port for it."""
+
+
+@pytest.mark.parametrize(("method", "cavity"), [("mf", "first-order"), ("bpi", "first-order"), ("bpi", "exact")])
+def test_the_dense_block_equals_an_edgewise_factor(method: str, cavity: str, rng: np.random.Generator) -> None:
+    """One forward and backward sweep of a 5-4-1 network on 6 patterns: all beliefs agree to 1e-10."""
+    size, hidden, patterns = 5, 4, 6
+    data, labels = rng.normal(size=(size, patterns)), np.sign(rng.normal(size=patterns))
+    priors = [0.5 * rng.normal(size=(hidden, size)), 0.5 * rng.normal(size=(1, hidden))]
+
+    network = Network((size, hidden, 1), patterns, method, cavity)
+    dense = fg.Inference(network.graph, network.training_schedule())
+    for weights, prior in zip(network.weights, priors, strict=True):
+        dense.set_prior(weights, prior)
+    dense.observe(network.input, data)
+    dense.observe(network.output, labels[None].astype(int))
+    dense.step()
+
+    graph = fg.FactorGraph()
+    w1 = graph.add_variables("w1", fg.Spin(), (hidden, size))
+    w2 = graph.add_variables("w2", fg.Spin(), (1, hidden))
+    h = graph.add_variables("h", fg.Spin(), (hidden, patterns))
+    graph.set_prior(w1, priors[0])
+    graph.set_prior(w2, priors[1])
+    neuron, pattern = (a.ravel() for a in np.meshgrid(np.arange(hidden), np.arange(patterns), indexing="ij"))
+    first = FirstLayerNeuron(method, cavity, data=data[:, pattern])
+    graph.add_factors("layer1", first, w1[neuron], h.ravel())
+    second = LabelledNeuron(method, cavity, labels=labels)
+    graph.add_factors("layer2", second, w2[np.zeros(patterns, dtype=int)], h.T)
+    sparse = fg.Inference(graph, fg.Sweep([("layer1", 1), ("layer2", (0, 1)), ("layer1", 0)]))
+    sparse.step()
+
+    for block, variables in ((w1, network.weights[0]), (w2, network.weights[1]), (h, network.activations[0])):
+        theirs = sparse.state.pool(block)
+        edgewise = theirs.belief[theirs.pool.positions(block)].reshape(block.shape)
+        ours = dense.state.pool(variables).belief.reshape(variables.shape)
+        np.testing.assert_allclose(ours, edgewise, atol=1e-10)
+
+
+def test_exact_and_first_order_cavities_agree_for_wide_layers(rng: np.random.Generator) -> None:
+    beliefs = []
+    for cavity in ("exact", "first-order"):
+        network = Network((400, 9, 1), 20, "bpi", cavity)
+        inference = fg.Inference(network.graph, network.training_schedule())
+        local = np.random.default_rng(3)
+        for weights in network.weights:
+            inference.set_prior(weights, local.normal(size=weights.shape))
+        inference.observe(network.input, local.normal(size=(400, 20)))
+        inference.observe(network.output, local.choice([-1, 1], size=(1, 20)))
+        inference.step()
+        beliefs.append(inference.state.pool(network.weights[0]).belief.copy())
+    gap, size = np.abs(beliefs[0] - beliefs[1]).max(), np.abs(beliefs[0]).max()
+    assert 0 < gap < 0.02 * size
+
+
+def enumerate_perceptron(data: np.ndarray, labels: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Exact means of a binary perceptron's weights given labelled patterns."""
+    weights = np.array(list(product([-1, 1], repeat=len(data))))
+    consistent = (np.sign(weights @ data) == labels).all(axis=1)
+    weight = np.exp(weights @ prior) * consistent
+    return np.asarray((weight[:, None] * weights).sum(axis=0) / weight.sum())
+
+
+@pytest.mark.parametrize("method", ["bpi", "mf"])
+def test_tiny_perceptrons_are_near_enumeration_of_all_weights(method: str) -> None:
+    """
+    Eleven weights, four random patterns, twenty problems: the mean gap between a weight's mean and the exact one.
+
+    Measured: 0.146 for bpi and 0.183 for mf after 100 damped iterations; the prior's mean is off by 0.402. (With so few weights
+    the Gaussian approximation of the sum is rough, and only the gradient has a cavity.)
+    """
+    gaps, blind = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        teacher = rng.choice([-1, 1], size=11)
+        data = rng.normal(size=(11, 4))
+        labels = np.sign(teacher @ data)
+        network = Network((11, 1), 4, method)
+        inference = fg.Inference(network.graph, network.training_schedule(), damping={"weights1": fg.Damping(0.5, "mean")})
+        prior = 0.3 * rng.normal(size=11)
+        inference.set_prior(network.weights[0], prior[None])
+        inference.observe(network.input, data)
+        inference.observe(network.output, labels[None].astype(int))
+        for _ in range(100):
+            inference.step()
+        exact = enumerate_perceptron(data, labels, prior)
+        gaps.append(np.abs(inference.state.pool(network.weights[0]).means()[0] - exact).mean())
+        blind.append(np.abs(np.tanh(prior) - exact).mean())
+    assert np.mean(gaps) < {"bpi": 0.4, "mf": 0.5}[method] * np.mean(blind)
+
+
+def test_tiny_networks_are_near_enumeration_of_all_weights() -> None:
+    """
+    Five inputs, three hidden units, one output, six patterns, by all 2^18 weights.
+
+    Hidden units may be exchanged and flipped, so that exact means of the weights carry less than the predictions do: what
+    is compared is the probability of a new pattern's label. Measured: mean gap
+    0.200 after 200 damped sweeps; always answering 1/2 is off by 0.277.
+    """
+    weights1 = np.array(list(product([-1, 1], repeat=15))).reshape(-1, 3, 5)
+    weights2 = np.array(list(product([-1, 1], repeat=3)))
+    gaps, blind = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        data, new = rng.normal(size=(5, 6)), rng.normal(size=(5, 20))
+        labels = np.sign(np.array([1, 1, 1]) @ np.sign(rng.choice([-1, 1], size=(3, 5)) @ data))
+        hidden, unseen = np.sign(weights1 @ data), np.sign(weights1 @ new)
+        outputs = np.sign(np.einsum("vh,whp->wvp", weights2, hidden))
+        consistent = (outputs == labels).all(axis=2)
+        answers = np.sign(np.einsum("vh,whp->wvp", weights2, unseen))
+        exact = answers[consistent].mean(axis=0)
+
+        network = Network((5, 3, 1), 6)
+        damping = network.damping([0.8, 0.8])
+        inference = fg.Inference(network.graph, network.training_schedule(), damping=damping)
+        for weights in network.weights:
+            inference.set_prior(weights, 0.3 * rng.normal(size=weights.shape))
+        inference.observe(network.input, data)
+        inference.observe(network.output, labels[None].astype(int))
+        for _ in range(200):
+            inference.step()
+        predictor = Network((5, 3, 1), 20)
+        prediction = fg.Inference(predictor.graph, predictor.prediction_schedule())
+        for mine, theirs in zip(predictor.weights, network.weights, strict=True):
+            prediction.set_prior(mine, np.arctanh(np.clip(inference.state.pool(theirs).means(), -1 + 1e-12, 1 - 1e-12)))
+        prediction.observe(predictor.input, new)
+        found = prediction.run(1, tolerance=0).mean(predictor.output)[0]
+        gaps.append(np.abs(found - exact).mean() / 2)
+        blind.append(np.abs(exact).mean() / 2)
+    assert np.mean(gaps) < 0.8 * np.mean(blind)
+
+
+@pytest.mark.parametrize("sizes", [(6, 1), (6, 3), (6, 5, 1), (6, 5, 4, 3)])
+@pytest.mark.parametrize("method", ["bpi", "mf"])
+def test_training_steps_are_the_same_on_each_backend(
+    backend: str, sizes: tuple[int, ...], method: str, rng: np.random.Generator
+) -> None:
+    data = rng.normal(size=(6, 8))
+    labels = rng.choice([-1, 1], size=(1, 8)) if sizes[-1] == 1 else rng.integers(sizes[-1], size=8)
+    beliefs = []
+    for name in ("numpy", backend):
+        network = Network(sizes, 8, method)
+        damping = network.damping([0.8] * network.num_layers)
+        inference = fg.Inference(network.graph, network.training_schedule(), backend=name, damping=damping)
+        local = np.random.default_rng(5)
+        for weights in network.weights:
+            inference.set_prior(weights, local.normal(size=weights.shape))
+        inference.observe(network.input, data)
+        inference.observe(network.output, labels)
+        for _ in range(3):
+            for weights in network.weights:
+                inference.posterior_as_prior(weights, 0.95)
+            inference.step()
+        state = inference.state
+        beliefs.append([state.backend.to_host(state.pool(w).belief) for w in network.weights])
+    for ours, theirs in zip(*beliefs, strict=True):
+        np.testing.assert_allclose(theirs, ours, atol=1e-9)
+
+
+_SPIN = fg.Spin()
+
+
+class TestRefused:
+    def block(self, weights: Any, inputs: Any, output: Any, kinds: Any = (_SPIN, _SPIN, _SPIN)) -> None:
+        graph = fg.FactorGraph()
+        plates = [graph.add_variables(n, k, s) for n, k, s in zip("wxy", kinds, (weights, inputs, output), strict=True)]
+        graph.add_factors("layer", Perceptron(), *plates)
+
+    def test_shapes_that_do_not_fit(self) -> None:
+        with pytest.raises(ValueError, match=r"factors 'layer': weights \(3, 4\) need input \(4, M\)"):
+            self.block((3, 4), (5, 6), (3, 6))
+        with pytest.raises(ValueError, match=r"output \(3, M\)"):
+            self.block((3, 4), (4, 6), (2, 6))
+        with pytest.raises(ValueError, match="3 neurons need an output of 3 states, not 4"):
+            self.block((3, 4), (4, 6), (6,), (fg.Spin(), fg.Spin(), fg.Categorical(4)))
+
+    def test_types_that_do_not_fit(self) -> None:
+        with pytest.raises(TypeError, match="factors 'layer': weights must be Spin"):
+            self.block((3, 4), (4, 6), (3, 6), (fg.Categorical(2), fg.Spin(), fg.Spin()))
+
+    def test_parts_of_a_plate(self) -> None:
+        graph = fg.FactorGraph()
+        w, x, y = (graph.add_variables(n, fg.Spin(), s) for n, s in (("w", (3, 4)), ("x", (4, 6)), ("y", (3, 6))))
+        with pytest.raises(ValueError, match="port 'input' takes a whole block, but has a part of 'x'"):
+            graph.add_factors("layer", Perceptron(), w, x[:, ::-1], y)
+
+    def test_data_that_were_not_observed(self) -> None:
+        network = Network((3, 1), 2)
+        with pytest.raises(ValueError, match=r"variables 'input' are Data.* must be observed before a run"):
+            fg.Inference(network.graph, network.prediction_schedule()).run(1)
+        with pytest.raises(ValueError, match="observed values of 'input': data must be finite"):
+            network.graph.observe(network.input, np.nan)
+
+    def test_unknown_methods(self) -> None:
+        with pytest.raises(ValueError, match="method must be one of"):
+            Perceptron("sgd")
+        with pytest.raises(ValueError, match="layer sizes must be at least 1"):
+            Network((3, 0, 1), 2)
+
+
+def test_an_argmax_output_learns_from_labels_only() -> None:
+    """The pairwise gradient needs to know the label; without one the error says so."""
+    network = Network((3, 4), 2)
+    inference = fg.Inference(network.graph, network.training_schedule())
+    inference.observe(network.input, np.zeros((3, 2)))
+    with pytest.raises(ValueError, match="only where its labels are observed"):
+        inference.step()
+    assert argmax_backward(np.zeros((2, 1)), np.ones((2, 1)), np.array([[1.0], [0.0]]), inference.backend)[0, 0] > 0

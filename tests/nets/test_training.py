@@ -1,0 +1,223 @@
+"""Training on digits: what it reaches, what reproduces it, and collapse that is noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from nets import BPClassifier, CollapsedTrainingError, load_dataset
+from nets.datasets import Dataset
+from nets.training import Trainer
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def fitted(digits: Dataset) -> BPClassifier:
+    model = BPClassifier((51,), epochs=4, random_state=0)
+    return model.fit(digits.X_train, digits.y_train, (digits.X_test, digits.y_test))
+
+
+# No exception is needed: every check of scikit-learn's passes.
+@parametrize_with_checks([BPClassifier(epochs=20, random_state=0)])
+def test_scikit_learn_estimator_checks(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+def test_default_settings_learn_digits(digits: Dataset) -> None:
+    """Median of three seeds, hold-out third; 20 epochs of a 64-101-101-10 network."""
+    finals = []
+    for seed in range(3):
+        model = BPClassifier(random_state=seed).fit(digits.X_train, digits.y_train, (digits.X_test, digits.y_test))
+        finals.append((model.history_[-1]["test_error"], model.history_[-1]["test_error_bayes"]))
+    point, bayes = np.median(finals, axis=0)
+    assert point <= 4.5
+    assert bayes <= 3.0
+
+
+@pytest.mark.parametrize("method", ["bpi", "mf"])
+@pytest.mark.parametrize("hidden", [(), (51,), (31, 31, 31)])
+def test_methods_and_depths_learn_two_classes(digits: Dataset, method: str, hidden: tuple[int, ...]) -> None:
+    model = BPClassifier(hidden, method=method, epochs=10, random_state=1)
+    odd = model.fit(digits.X_train, digits.y_train % 2)
+    assert odd.score(digits.X_test, digits.y_test % 2) > (0.85 if hidden == () else 0.92)
+    assert odd.predict_proba(digits.X_test[:3]).shape == (3, 2)
+
+
+def test_exact_cavity_trains_like_first_order(digits: Dataset) -> None:
+    scores = [
+        BPClassifier((31,), cavity=cavity, epochs=2, random_state=0)
+        .fit(digits.X_train, digits.y_train)
+        .score(digits.X_test, digits.y_test)
+        for cavity in ("exact", "first-order")
+    ]
+    assert scores[0] > 0.85
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
+
+
+def test_seeds_make_a_run_reproducible(digits: Dataset) -> None:
+    def weights(seed: int) -> np.ndarray:
+        model = BPClassifier((21,), epochs=1, random_state=seed)
+        return model.fit(digits.X_train, digits.y_train).weight_means_[0]
+
+    np.testing.assert_array_equal(weights(3), weights(3))
+    assert not np.array_equal(weights(3), weights(4))
+
+
+def test_rows_are_predicted_alike_alone_and_together(fitted: BPClassifier, digits: Dataset) -> None:
+    together = fitted.predict_proba(digits.X_test)
+    alone = np.concatenate([fitted.predict_proba(digits.X_test[i : i + 1]) for i in (0, 5, 598)])
+    np.testing.assert_array_equal(together[[0, 5, 598]], alone)
+    np.testing.assert_allclose(together.sum(axis=1), 1.0)
+
+
+def test_history_has_a_row_for_each_epoch(fitted: BPClassifier) -> None:
+    assert [row["epoch"] for row in fitted.history_] == [1, 2, 3, 4]
+    assert set(fitted.history_[0]) == {"epoch", "train_error", "test_error", "test_error_bayes", "seconds"}
+    assert fitted.n_iter_ == 4
+    assert all(0 <= row["train_error"] <= 100 for row in fitted.history_)
+
+
+def test_partial_fit_goes_on_from_the_weights(digits: Dataset) -> None:
+    model = BPClassifier((51,), random_state=0)
+    errors = []
+    for start in range(0, 1100, 100):
+        part = slice(start, start + 100)
+        model.partial_fit(digits.X_train[part], digits.y_train[part], classes=np.arange(10))
+        errors.append(model.errors(digits.X_test, digits.y_test)["test_error_bayes"])
+    model.partial_fit(digits.X_train[1100:1137], digits.y_train[1100:1137])  # a smaller batch than before
+    assert errors[-1] < 0.5 * errors[0]
+    assert errors[-1] < 15
+    with pytest.raises(ValueError, match=r"labels that are not among the classes: \[11\]"):
+        model.partial_fit(digits.X_train[:5], [0, 1, 2, 3, 11])
+
+
+def test_early_stopping_goes_back_to_the_best_epoch(digits: Dataset) -> None:
+    model = BPClassifier((31,), epochs=60, early_stopping=True, n_epochs_no_change=3, random_state=0)
+    model.fit(digits.X_train, digits.y_train)
+    errors = [row["test_error_bayes"] for row in model.history_]
+    assert len(errors) < 60
+    assert int(np.argmin(errors)) == len(errors) - 4
+    assert len(errors) == model.n_iter_
+
+
+def test_on_epoch_can_stop(digits: Dataset) -> None:
+    model = BPClassifier((21,), epochs=9, random_state=0)
+    model.fit(digits.X_train, digits.y_train, on_epoch=lambda fitted: fitted.n_iter_ == 2)
+    assert model.n_iter_ == 2
+
+
+def test_collapse_is_named_and_stops_training_with_advice(digits: Dataset) -> None:
+    with pytest.raises(CollapsedTrainingError, match=r"all weights are polarised .* near chance .*Raise damping"):
+        BPClassifier(damping=0.0, epochs=10, random_state=0).fit(digits.X_train, digits.y_train)
+
+
+def test_fields_that_are_not_finite_stop_training(digits: Dataset) -> None:
+    with pytest.raises(CollapsedTrainingError, match=r"field is not finite|all weights are polarised"):
+        BPClassifier((11,), prior_strength=1e30, epochs=10, random_state=0).fit(digits.X_train, digits.y_train)
+
+
+def test_several_iterations_with_reinforcement_train(digits: Dataset) -> None:
+    model = BPClassifier((51,), iterations=3, reinforcement=0.1, epochs=3, random_state=0)
+    assert model.fit(digits.X_train, digits.y_train).score(digits.X_test, digits.y_test) > 0.8
+
+
+def test_a_batch_of_another_size_keeps_the_weights(rng: np.random.Generator) -> None:
+    arguments = ("bpi", "first-order", (1.0, 1.0), (0.8, 0.8), 0.0, 1, 1.0, None, "float64", rng)
+    trainer = Trainer((4, 5, 1), 8, *arguments)
+    trainer.epoch(rng.normal(size=(16, 4)), rng.choice([-1, 1], size=16))
+    before = trainer.means()
+    trainer.resize(3)
+    for mine, theirs in zip(trainer.means(), before, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+class TestFiles:
+    @pytest.mark.parametrize("features", [64, 3])
+    def test_a_loaded_model_predicts_alike(self, digits: Dataset, tmp_path: Path, features: int) -> None:
+        X = digits.X_train[:, 20 : 20 + features] if features < 64 else digits.X_train
+        names = np.array(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+        model = BPClassifier((21,), epochs=2, random_state=0).fit(X, names[digits.y_train])
+        model.save(tmp_path / "model.npz")
+        twin = BPClassifier.load(tmp_path / "model.npz")
+        np.testing.assert_array_equal(twin.predict_proba(X[:50]), model.predict_proba(X[:50]))
+        np.testing.assert_array_equal(twin.predict(X[:50]), model.predict(X[:50]))
+        assert twin.history_ == model.history_
+        assert list(twin.get_params()["hidden_layer_sizes"]) == [21]
+        assert [path.name for path in tmp_path.iterdir()] == ["model.npz"]
+
+    @pytest.mark.parametrize("damage", ["empty", "truncated", "text", "other"])
+    def test_damaged_files_are_refused(self, fitted: BPClassifier, tmp_path: Path, damage: str) -> None:
+        path = tmp_path / "model.npz"
+        fitted.save(path)
+        content = path.read_bytes()
+        path.write_bytes({"empty": b"", "truncated": content[:-500], "text": b"<html>", "other": content}[damage])
+        if damage == "other":
+            np.savez(path, X=np.zeros(3))
+        with pytest.raises(ValueError, match="not a model saved by BPClassifier"):
+            BPClassifier.load(path)
+
+    def test_a_failed_save_leaves_the_old_file(
+        self, fitted: BPClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "model.npz"
+        fitted.save(path)
+        before = path.read_bytes()
+
+        def full_disk(*args: Any, **kwargs: Any) -> None:
+            raise OSError("no space left")
+
+        monkeypatch.setattr(np, "savez", full_disk)
+        with pytest.raises(OSError, match="no space left"):
+            fitted.save(path)
+        assert path.read_bytes() == before
+        assert [entry.name for entry in tmp_path.iterdir()] == ["model.npz"]
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"method": "sgd"}, "method must be one of"),
+            ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
+            ({"batch_size": 0}, "batch_size must be a whole number"),
+            ({"hidden_layer_sizes": (5, 0)}, r"hidden_layer_sizes must be .* not \(5, 0\)"),
+            ({"hidden_layer_sizes": 5}, "hidden_layer_sizes must be a sequence"),
+            ({"damping": 1.0}, "damping must be at least 0 and below 1"),
+            ({"damping": (0.8, 0.8)}, "damping has 2 values for 3 weight layers"),
+            ({"init_scale": 0.0}, "init_scale must be above 0"),
+            ({"encoding": "raw"}, "encoding must be one of"),
+            ({"backend": "torch"}, "unknown backend 'torch'"),
+        ],
+    )
+    def test_settings(self, digits: Dataset, settings: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            BPClassifier(**settings).fit(digits.X_train[:50], digits.y_train[:50])
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_features_that_are_not_finite(self, fitted: BPClassifier, digits: Dataset, value: float) -> None:
+        X = digits.X_test[:5].copy()
+        X[2, 3] = value
+        with pytest.raises(ValueError, match=r"(?i)nan|infinity"):
+            fitted.predict(X)
+        with pytest.raises(ValueError, match=r"(?i)nan|infinity"):
+            BPClassifier().fit(X, digits.y_test[:5])
+
+    def test_wrong_feature_counts(self, fitted: BPClassifier, digits: Dataset) -> None:
+        with pytest.raises(ValueError, match="63 features, but BPClassifier is expecting 64"):
+            fitted.predict(digits.X_test[:, :63])
+
+    def test_labels_never_seen(self, digits: Dataset) -> None:
+        with pytest.raises(ValueError, match=r"labels that the training data lack: \[9\]"):
+            BPClassifier().fit(digits.X_train[:9], np.arange(9), (digits.X_test[:1], [9]))
+
+    def test_empty_batches(self, digits: Dataset) -> None:
+        with pytest.raises(ValueError, match="0 sample"):
+            BPClassifier().fit(digits.X_train[:0], digits.y_train[:0])

@@ -1,0 +1,133 @@
+"""The structure that the design promises, read off the source."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import factorgraph
+import nets
+from factorgraph import factors, variables
+
+ENGINE, NETS = Path(factorgraph.__file__).parent, Path(nets.__file__).parent
+NODE_TYPES = {
+    name
+    for module in (variables, factors)
+    for name in module.__all__
+    if name not in ("VariableType", "Factor", "BlockFactor", "Port")
+}
+
+
+def trees(folder: Path) -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted(folder.rglob("*.py")):
+        yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported_modules(tree: ast.Module) -> set[str]:
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+    return modules
+
+
+def names_used(tree: ast.Module) -> set[str]:
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} | {
+        n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)
+    }
+
+
+@pytest.mark.parametrize("folder", ["inference", "schedules"])
+def test_the_engine_names_no_node_type(folder: str) -> None:
+    for path, tree in trees(ENGINE / folder):
+        strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        found = (names_used(tree) | strings) & NODE_TYPES
+        assert not found, f"{path.name} names {found}"
+
+
+def test_nets_names_no_backend() -> None:
+    libraries = {"cupy", "cupyx", "array_api_strict", "array_api_compat", "torch", "jax"}
+    for path, tree in trees(NETS):
+        roots = {module.split(".")[0] for module in imported_modules(tree)}
+        assert not roots & libraries, f"{path.name} imports {roots & libraries}"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare):
+                constants = {c.value for c in ast.walk(node) if isinstance(c, ast.Constant)}
+                assert not constants & {"numpy", "cupy"}, f"{path.name}:{node.lineno} chooses by a backend's name"
+
+
+def test_the_device_code_of_nets_computes_by_its_backend_alone() -> None:
+    for name in ("channels.py", "perceptron.py"):
+        tree = ast.parse((NETS / name).read_text(encoding="utf-8"))
+        functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+        for function in functions:
+            arguments = {a.arg for a in function.args.args}
+            numpy_calls = [
+                ast.unparse(n)
+                for n in ast.walk(function)
+                if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "np"
+            ]
+            allowed = {"np.polynomial"}
+            if "backend" in arguments:
+                assert set(numpy_calls) <= allowed, f"{name}:{function.name} calls {numpy_calls}"
+
+
+def test_nets_has_no_message_passing_loop_of_its_own() -> None:
+    """Messages are updated by `Inference` only: nets sends none, keeps none and asks nothing for its own convergence."""
+    forbidden = {
+        "cavities",
+        "write",
+        "refresh",
+        "receive",
+        "run_once",
+        "edge_messages",
+        "block_totals",
+        "residuals",
+        "messages",
+    }
+    for path, tree in trees(NETS):
+        imported = imported_modules(tree)
+        inner = {module for module in imported if module.startswith("factorgraph.inference.")}
+        assert inner <= {"factorgraph.inference.state"}, f"{path.name} imports {inner}"
+        calls = {n.func.attr for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}
+        found = calls & forbidden
+        if path.name in ("datasets.py", "cli.py"):
+            found -= {"write"}  # files
+        assert not found, f"{path.name} calls {found}"
+        updates = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "attr", "") == "update"]
+        assert not updates, f"{path.name} drives a block factor itself"
+
+
+@pytest.mark.parametrize(
+    ("folder", "may_import"),
+    [
+        ("backends", {"backends"}),
+        ("variables", {"variables", "backends", "semiring"}),
+        ("factors", {"factors", "variables", "backends", "semiring"}),
+        ("schedules", {"schedules", "graph", "blocks"}),
+        ("inference", {"inference", "schedules", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
+    ],
+)
+def test_imports_go_one_way(folder: str, may_import: set[str]) -> None:
+    for path, tree in trees(ENGINE / folder):
+        rooms = {m.split(".")[1] for m in imported_modules(tree) if m.startswith("factorgraph.")}
+        assert rooms <= may_import, f"{path.name} imports {rooms - may_import}"
+
+
+def test_only_backends_import_device_libraries() -> None:
+    for path, tree in trees(ENGINE):
+        roots = {module.split(".")[0] for module in imported_modules(tree)}
+        if path.parent.name != "backends":
+            assert not roots & {"cupy", "cupyx", "array_api_strict"}, path
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    for folder in (ENGINE, NETS):
+        for path, _ in trees(folder):
+            lines = len(path.read_text(encoding="utf-8").splitlines())
+            assert lines <= 460, f"{path} has {lines} lines"
