@@ -218,8 +218,8 @@ class Backend:
         """Split the table's ports in halves, take each half out in one pass, and go on with what is left."""
         if len(ports) == 1:
             if ports[0] in asked:
-                count = weights[ports[0]].shape[1:]
-                found[ports[0]] = self.xp.broadcast_to(table, (table.shape[0], *count))
+                shape = (table.shape[0], *weights[ports[0]].shape[1:])
+                found[ports[0]] = table if table.shape == shape else self.xp.broadcast_to(table, shape)
             return
         middle = len(ports) // 2
         for kept, removed in ((ports[:middle], ports[middle:]), (ports[middle:], ports[:middle])):

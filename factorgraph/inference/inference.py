@@ -74,6 +74,9 @@ class Inference:
             raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
         if schedule is not None and not isinstance(schedule, Schedule):
             raise TypeError(f"schedule must be a Schedule such as Flooding(), not {schedule!r}")
+        for block in graph.factor_blocks.values():
+            if mode == "max" and block.kernel is None:
+                raise ValueError(f"mode 'max': factors {block.name!r} are a block factor, which has a sum form only")
         strengths = reinforcement_of(reinforcement, graph)
         if schedule is None:
             schedule = Tree() if graph.is_forest and not any(strengths.values()) else Flooding()

@@ -31,6 +31,8 @@ class Segment:
         """Edge numbers, slot by slot, of all factors or of some."""
         if index is None:
             return np.arange(self.first, self.first + self.width * self.count)
+        if self.width == 1:
+            return self.first + index
         return (self.first + np.arange(self.width)[:, None] * self.count + index).reshape(-1)
 
 

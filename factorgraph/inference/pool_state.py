@@ -253,10 +253,15 @@ class PoolState:
 
     def means(self) -> Array:
         """Mean parameters in the plate's shape, computed once for each change of the belief."""
-        if self.mean is None or (self.mean_version != self.version and not self.all_observed):
+        if self.mean is None or not self.mean_is_current:
             self.mean = self.pool.type.mean(self.in_shape(self.belief), self.backend)
             self.mean_version = self.version
         return self.mean
+
+    @property
+    def mean_is_current(self) -> bool:
+        """Whether `mean` is of the belief as it is now (or damped on the way to it)."""
+        return self.mean_version == self.version or self.all_observed
 
     def in_shape(self, params: Array) -> Array:
         """Parameters ``(*param_shape, V)`` in the plate's shape, ``(*param_shape, *shape)``."""

@@ -123,9 +123,10 @@ def _read(
 
 def as_index(numbers: np.ndarray, backend: Backend) -> Index:
     """A slice where the numbers are consecutive, else an index array on the device."""
-    first = int(numbers[0]) if numbers.size else 0
-    if numbers.size < 1 or (int(numbers[-1]) - first == numbers.size - 1 and bool((np.diff(numbers) == 1).all())):
-        return slice(first, first + numbers.size)
+    size = numbers.size
+    first = int(numbers[0]) if size else 0
+    if size < 2 or (int(numbers[-1]) - first == size - 1 and (size == 2 or bool((np.diff(numbers) == 1).all()))):
+        return slice(first, first + size)
     return backend.index_array(numbers)
 
 

@@ -143,8 +143,9 @@ class State:
         """
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-        own = dict(self._arrays())
-        for name, array in own.items():
+        for name, array in self._arrays():
+            if name.startswith(("mean/", "totals/")):
+                continue  # there or not, as the run went
             if name not in arrays or arrays[name].shape != array.shape:
                 raise ValueError(
                     f"{path}: saved for another graph ({name} is {arrays[name].shape if name in arrays else 'absent'})"
@@ -172,7 +173,7 @@ class State:
             yield f"prior/{number}", pool.prior
             yield f"messages/{number}", pool.messages
             yield f"total/{number}", pool.total
-            if pool.mean is not None:
+            if pool.mean is not None and pool.mean_is_current:
                 yield f"mean/{number}", pool.mean
             for (block, port), total in pool.totals.items():
                 yield f"totals/{number}/{block}/{port}", total

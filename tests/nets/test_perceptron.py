@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -231,6 +232,48 @@ def test_training_steps_are_the_same_on_each_backend(
         beliefs.append([state.backend.to_host(state.pool(w).belief) for w in network.weights])
     for ours, theirs in zip(*beliefs, strict=True):
         np.testing.assert_allclose(theirs, ours, atol=1e-9)
+
+
+def test_a_saved_state_goes_on_bit_for_bit(tmp_path: Path, rng: np.random.Generator) -> None:
+    batches = [(rng.normal(size=(6, 8)), rng.integers(3, size=8)) for _ in range(4)]
+    network = Network((6, 5, 3), 8)
+
+    def compiled() -> fg.Inference:
+        damping = network.damping([0.8, 0.8])
+        return fg.Inference(network.graph, network.training_schedule(), damping=damping, dtype="float32")
+
+    def train(inference: fg.Inference, batches: Any) -> None:
+        for data, labels in batches:
+            for weights in network.weights:
+                inference.posterior_as_prior(weights, 0.99)
+            inference.reset(*network.activations)
+            inference.observe(network.input, data)
+            inference.observe(network.output, labels)
+            inference.step()
+
+    whole, half, rest = compiled(), compiled(), compiled()
+    for inference in (whole, half):
+        for seed, weights in enumerate(network.weights):
+            inference.set_prior(weights, np.random.default_rng(seed).normal(size=weights.shape))
+    train(whole, batches)
+    train(half, batches[:2])
+    half.state.save(tmp_path / "state.npz")
+    rest.state.load(tmp_path / "state.npz")
+    train(rest, batches[2:])
+    for weights in network.weights:
+        np.testing.assert_array_equal(rest.state.pool(weights).means(), whole.state.pool(weights).means())
+
+
+def test_block_factors_have_a_sum_form_only() -> None:
+    network = Network((3, 1), 2)
+    with pytest.raises(ValueError, match="factors 'layer1' are a block factor, which has a sum form only"):
+        fg.Inference(network.graph, network.prediction_schedule(), mode="max")
+    network.graph.observe(network.input, 0.5)
+    result = fg.Inference(network.graph, network.prediction_schedule()).run(1, tolerance=0)
+    with pytest.raises(NotImplementedError, match="factors 'layer1' are a block factor, which has no Bethe free energy"):
+        _ = result.log_partition
+    with pytest.raises(ValueError, match="factors 'layer1' are a block factor, which has no joint beliefs"):
+        result.factor_marginals("layer1")
 
 
 _SPIN = fg.Spin()
