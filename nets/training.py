@@ -60,7 +60,7 @@ class Trainer:
     ) -> None:
         self._settings = (tuple(sizes), method, cavity, backend, dtype)
         self._damping = tuple(damping)
-        self._prior_strength = tuple(prior_strength)
+        self.prior_strength = tuple(prior_strength)  # may be set anew between epochs
         self._reinforcement = reinforcement
         self._iterations = iterations
         self.rng = rng
@@ -108,7 +108,7 @@ class Trainer:
 
     def _batch(self, X: np.ndarray, y: np.ndarray) -> None:
         network, inference = self.network, self.inference
-        for weights, strength in zip(network.weights, self._prior_strength, strict=True):
+        for weights, strength in zip(network.weights, self.prior_strength, strict=True):
             inference.posterior_as_prior(weights, strength)
         if network.activations:
             inference.reset(*network.activations)
