@@ -121,7 +121,7 @@ class PoolState:
         """Sum beliefs anew: all of them, or the positions that ``which`` names."""
         axis = self.pool.axis
         if which is None or which.groups is None:
-            self.total, self.infinite = self._summed()
+            self.total, self.infinite = self.unclamped()
             if self.mask is not None:
                 self.total, self.infinite = self._clamped(self.total, self.infinite, self.mask, self.certain)
         else:
@@ -143,8 +143,8 @@ class PoolState:
         """Prior, with reinforcement where there is any."""
         return self.prior if self.reinforced is None else self.reinforced
 
-    def _summed(self) -> tuple[Array, Array | None]:
-        """Prior and all messages, evidence left out."""
+    def unclamped(self) -> tuple[Array, Array | None]:
+        """Finite part and infinite counts of the beliefs as if nothing were observed: prior and all messages."""
         xp, axis = self.backend.xp, self.pool.axis
         if self.pool.num_edges == 0 and not self.hard:
             total = None
@@ -179,10 +179,6 @@ class PoolState:
         finite, counts = self.pool.type.split(certain, self.backend)
         # Evidence outweighs whatever a factor's own message takes out of the count.
         return xp.where(mask, finite, total), xp.where(mask, 1e6 * counts, infinite)
-
-    def unclamped(self) -> tuple[Array, Array | None]:
-        """Finite part and infinite counts of the beliefs as if nothing were observed."""
-        return self._summed()
 
     # Messages.
 

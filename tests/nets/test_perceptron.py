@@ -264,6 +264,28 @@ def test_a_saved_state_goes_on_bit_for_bit(tmp_path: Path, rng: np.random.Genera
         np.testing.assert_array_equal(rest.state.pool(weights).means(), whole.state.pool(weights).means())
 
 
+def test_edgewise_and_block_factors_share_a_plate(backend: str, rng: np.random.Generator) -> None:
+    """A unary factor on each output is a prior on it, whichever way the engine keeps it."""
+    data, fields, prior = rng.normal(size=(6, 8)), rng.normal(size=8), rng.normal(size=(1, 6))
+    beliefs = []
+    for way in ("prior", "factors"):
+        network = Network((6, 1), 8)
+        output = network.output
+        if way == "prior":
+            network.graph.set_prior(output, fields[None])
+        else:
+            network.graph.add_factors("evidence", fg.Table(np.stack([-fields, fields], axis=1)), output.ravel())
+        network.graph.set_prior(network.weights[0], prior)
+        network.graph.observe(network.input, data)
+        order = [("layer1", ("weights", "output"))]
+        if way == "factors":
+            order.insert(0, ("evidence", (0,)))
+        result = fg.Inference(network.graph, fg.Sweep(order), backend=backend).run(3, tolerance=0)
+        beliefs.append((result.belief(network.weights[0]), result.belief(output)))
+    for ours, theirs in zip(*beliefs, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-10)
+
+
 def test_block_factors_have_a_sum_form_only() -> None:
     network = Network((3, 1), 2)
     with pytest.raises(ValueError, match="factors 'layer1' are a block factor, which has a sum form only"):
