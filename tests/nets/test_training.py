@@ -43,12 +43,15 @@ def test_default_settings_learn_digits(digits: Dataset) -> None:
 
 
 @pytest.mark.parametrize("method", ["bpi", "mf"])
-@pytest.mark.parametrize("hidden", [(), (51,), (31, 31, 31)])
-def test_methods_and_depths_learn_two_classes(digits: Dataset, method: str, hidden: tuple[int, ...]) -> None:
-    model = BPClassifier(hidden, method=method, epochs=10, random_state=1)
-    odd = model.fit(digits.X_train, digits.y_train % 2)
-    assert odd.score(digits.X_test, digits.y_test % 2) > (0.85 if hidden == () else 0.92)
-    assert odd.predict_proba(digits.X_test[:3]).shape == (3, 2)
+@pytest.mark.parametrize(("hidden", "accuracy"), [((), 0.82), ((51,), 0.92), ((31, 31, 31), 0.92)], ids=str)
+def test_methods_and_depths_learn_two_classes(digits: Dataset, method: str, hidden: tuple[int, ...], accuracy: float) -> None:
+    """Odd against even, median of three seeds; without hidden units they cannot be told apart exactly."""
+    scores = []
+    for seed in range(3):
+        model = BPClassifier(hidden, method=method, epochs=10, random_state=seed)
+        scores.append(model.fit(digits.X_train, digits.y_train % 2).score(digits.X_test, digits.y_test % 2))
+    assert np.median(scores) > accuracy
+    assert model.predict_proba(digits.X_test[:3]).shape == (3, 2)
 
 
 def test_exact_cavity_trains_like_first_order(digits: Dataset) -> None:
