@@ -143,6 +143,13 @@ def _refresh_times(plan: Plan, layout: Layout, pool: int) -> list[tuple[int, np.
 
     Each stage reads at time 2 s and writes at 2 s + 1. A write counts unless the variable's next event is a write.
     """
+    if len(plan.stages) == 1:  # no need to sort events
+        written = np.zeros(layout.pools[pool].size, dtype=np.bool_)
+        for step in plan.stages[0]:
+            for port, segment in enumerate(layout.segments.get(step.factors, ())):
+                if segment.pool == pool and port in step.ports:
+                    written[layout.pools[pool].edge_place[segment.edges(step.index)]] = True
+        return [(0, np.flatnonzero(written))] if written.any() else []
     times: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
     places: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
     edge_place = layout.pools[pool].edge_place

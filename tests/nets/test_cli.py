@@ -119,3 +119,13 @@ def test_ctrl_c_keeps_the_last_finished_epoch(tmp_path: Path) -> None:
     epochs = len(json.loads(results.read_text())["epochs"])
     assert f"after {epochs} epochs" in output or f"after {epochs + 1} epochs" in output
     assert main(["evaluate", str(model)]) == 0
+
+
+def test_another_package_named_factorgraph_is_told_from_ours(tmp_path: Path) -> None:
+    (tmp_path / "factorgraph").mkdir()
+    (tmp_path / "factorgraph" / "__init__.py").write_text("")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", "import nets"]
+    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert output.returncode == 1
+    assert "is another project of that name; remove it (pip uninstall factorgraph)" in output.stderr

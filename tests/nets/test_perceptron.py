@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,11 +27,6 @@ class EdgewiseNeuron(fg.Factor):
     def __init__(self, method: str, cavity: str, data: np.ndarray | None = None, labels: np.ndarray | None = None) -> None:
         self.method, self.cavity = method, cavity
         self.data, self.labels = data, labels  # (N, F), (F,)
-        self.hidden = None if data is None else ()
-        type(self).plural = (0, 1)
-
-    def check(self, types: Sequence[fg.VariableType], widths: Sequence[int], count: int) -> None:
-        self.plain_ports = len(types)
 
     def messages(self, incoming: Any, parameters: Any, ports: Any, semiring: fg.Semiring) -> list[Any]:
         backend = semiring.backend
@@ -69,14 +63,6 @@ class FirstLayerNeuron(EdgewiseNeuron):
 
     plural: ClassVar[tuple[int, ...]] = (0,)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        type(self).plural = (0,)
-
-
-class LabelledNeuron(EdgewiseNeuron):
-    """A neuron whose output is a label: no port for it."""
-
 
 @pytest.mark.parametrize(("method", "cavity"), [("mf", "first-order"), ("bpi", "first-order"), ("bpi", "exact")])
 def test_the_dense_block_equals_an_edgewise_factor(method: str, cavity: str, rng: np.random.Generator) -> None:
@@ -102,7 +88,7 @@ def test_the_dense_block_equals_an_edgewise_factor(method: str, cavity: str, rng
     neuron, pattern = (a.ravel() for a in np.meshgrid(np.arange(hidden), np.arange(patterns), indexing="ij"))
     first = FirstLayerNeuron(method, cavity, data=data[:, pattern])
     graph.add_factors("layer1", first, w1[neuron], h.ravel())
-    second = LabelledNeuron(method, cavity, labels=labels)
+    second = EdgewiseNeuron(method, cavity, labels=labels)
     graph.add_factors("layer2", second, w2[np.zeros(patterns, dtype=int)], h.T)
     sparse = fg.Inference(graph, fg.Sweep([("layer1", 1), ("layer2", (0, 1)), ("layer1", 0)]))
     sparse.step()
