@@ -126,6 +126,6 @@ def test_another_package_named_factorgraph_is_told_from_ours(tmp_path: Path) -> 
     (tmp_path / "factorgraph" / "__init__.py").write_text("")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     command = [sys.executable, "-c", "import nets"]
-    output = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    output = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert output.returncode == 1
     assert "is another project of that name; remove it (pip uninstall factorgraph)" in output.stderr
