@@ -270,7 +270,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         self.history_: list[dict[str, Any]] = []
         self.n_iter_ = 0
-        self.__dict__.pop("_predictor", None)
+        for name in ("weight_means_", "_predictor"):  # of a fit before
+            self.__dict__.pop(name, None)
 
     def _train(
         self,
@@ -287,11 +288,10 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sample = self._trainer.rng.permutation(len(X))[:_EVALUATED_ROWS] if len(X) > _EVALUATED_ROWS else slice(None)
         self._trainer.resize(min(int(self.batch_size), len(X)))
         if validation is not None:
-            X, y = validation
-            validation = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
+            validation = encode(self._encoder, validation[0], self.dtype), np.searchsorted(self.classes_, validation[1])
         best: tuple[float, list[np.ndarray]] | None = None
         waited = 0
-        layers, batches = len(self._sizes) - 1, len(X) // self._trainer.network.batch_size
+        layers, batches = len(self._sizes) - 1, len(inputs) // self._trainer.network.batch_size
         for epoch in range(epochs):
             default = _prior_strength(epoch, epochs, batches, layers)
             self._trainer.prior_strength = tuple(self._per_layer("prior_strength", default, layers))

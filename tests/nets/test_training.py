@@ -102,6 +102,16 @@ def test_partial_fit_goes_on_from_the_weights(digits: Dataset) -> None:
         model.partial_fit(digits.X_train[:5], [0, 1, 2, 3, 11])
 
 
+def test_validation_data_change_nothing_of_the_training(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "epoch", lambda *arguments: None)  # many small batches, for which nobody need wait
+    strengths = []
+    for validation in (None, (digits.X_test[:20], digits.y_test[:20])):
+        model = BPClassifier((5,), batch_size=1, epochs=4, random_state=0)
+        model.fit(digits.X_train, digits.y_train, validation)
+        strengths.append(model._trainer.prior_strength)
+    assert strengths[0] == strengths[1] == pytest.approx((1 + 2 / (2 * 1198), 0.98))
+
+
 def test_early_stopping_goes_back_to_the_best_epoch(digits: Dataset) -> None:
     model = BPClassifier((31,), epochs=60, early_stopping=True, n_epochs_no_change=3, random_state=0)
     model.fit(digits.X_train, digits.y_train)
