@@ -158,7 +158,7 @@ class FactorGraph:
         params : array that broadcasts to ``(*variables.shape, *param_shape)``
             Fields of spins (half log-odds), log-weights of categorical variables; -inf rules a state out.
         """
-        block = self._own(variables)
+        block = self.block_of(variables)
         checked = check_prior(variables, params)
         if block.prior is None:
             block.prior = np.zeros((block.size, *block.type.param_shape))
@@ -173,7 +173,7 @@ class FactorGraph:
         variables : Variables
         values : array that broadcasts to ``variables.shape``; -1 or +1 for spins, 0 to q - 1 for categorical variables
         """
-        block = self._own(variables)
+        block = self.block_of(variables)
         checked = check_values(variables, values)
         if block.observed is None or block.values is None:
             block.observed = np.zeros(block.size, dtype=np.bool_)
@@ -184,7 +184,7 @@ class FactorGraph:
 
     def unobserve(self, variables: Variables) -> None:
         """Take evidence back."""
-        block = self._own(variables)
+        block = self.block_of(variables)
         if block.observed is not None:
             block.observed[variables.index] = False
 
@@ -207,7 +207,8 @@ class FactorGraph:
             raise ValueError(f"factors {key!r} belong to another graph")
         return block
 
-    def _own(self, variables: Variables) -> VariableBlock:
+    def block_of(self, variables: Variables) -> VariableBlock:
+        """The block that variables of this graph belong to; an error if they are another graph's."""
         if not isinstance(variables, Variables):
             raise TypeError(f"expected Variables, not {variables!r}")
         if self.variable_blocks.get(variables.name) is not variables.block:
@@ -247,7 +248,7 @@ class FactorGraph:
             Variables are numbered in the order of their blocks from 0, factors likewise from `num_variables`. Edges
             come block by block, port by port, then (at plural ports) slot by slot, then factor by factor.
         """
-        first = self._first_variables()
+        first = self.first_nodes()
         factor_start = self.num_variables
         variables: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
         factors: list[np.ndarray] = [np.zeros(0, dtype=np.int64)]
@@ -260,7 +261,8 @@ class FactorGraph:
             factor_start += block.count
         return np.concatenate(variables), np.concatenate(factors)
 
-    def _first_variables(self) -> dict[str, int]:
+    def first_nodes(self) -> dict[str, int]:
+        """Node number of each variable block's first variable, as in `edges`."""
         sizes = [block.size for block in self.variable_blocks.values()]
         return dict(zip(self.variable_blocks, np.cumsum([0, *sizes]).tolist(), strict=False))
 

@@ -45,7 +45,7 @@ class Enumeration:
         number = int(np.prod(sizes, dtype=np.float64))
         if number > _MAX_STATES:
             raise ValueError(f"the graph has {number:.3g} joint states, more than {_MAX_STATES}")
-        self._first = graph._first_variables()
+        self._first = graph.first_nodes()
         self._digits = np.stack(np.unravel_index(np.arange(number), sizes)) if sizes else np.zeros((0, 1), dtype=np.int64)
         self.log_weights = self._weigh(graph, number)
         self.log_partition = float(logsumexp(self.log_weights))
@@ -118,7 +118,7 @@ def oracle_table(kernel: FactorKernel) -> np.ndarray:
     semiring = Semiring(get_backend("numpy", "float64"), "sum")
     with np.errstate(all="ignore"):
         uniform = [np.zeros((*kind.param_shape, kernel.count)) for kind in kernel.types]
-        return np.asarray(kernel._enumerate(uniform, kernel.parameters(), semiring))
+        return np.asarray(kernel.clamped_table(uniform, kernel.parameters(), semiring))
 
 
 def available_backends(dtype: str = "float64") -> list[Backend]:
@@ -176,7 +176,7 @@ def check_factor(
 def _inputs(kernel: FactorKernel, batch: int | None, rng: np.random.Generator) -> Iterator[tuple[str, list[np.ndarray]]]:
     """Incoming log-weights of each spread-out port, ``(q, F, *batch)``, largest 0."""
     shape = (kernel.count,) if batch is None else (kernel.count, batch)
-    sizes = [len(kind.states) for kind in kernel._spread_types()]
+    sizes = [len(kind.states) for kind in kernel.spread_types()]
     for label, scale in (("uniform", 0.0), ("random", 1.0), ("extreme", 40.0), ("zero-probability", 1.0)):
         weights = [scale * rng.normal(size=(size, *shape)) for size in sizes]
         if label == "zero-probability":
@@ -202,7 +202,7 @@ class _Case:
     ) -> None:
         self.kernel, self.semiring, self.label = kernel, semiring, label
         self.backend = semiring.backend
-        self.kinds = kernel._spread_types()
+        self.kinds = kernel.spread_types()
         host = get_backend("numpy", "float64")
         tail = () if batch is None else (1,)
         self.parameters = {k: self.backend.asarray(v.reshape(*v.shape, *tail)) for k, v in parameters.items()}

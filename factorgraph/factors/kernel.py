@@ -66,7 +66,7 @@ class FactorKernel:
         ValueError
             Too large to enumerate, NaN, +inf, or -inf for every joint state of a factor.
         """
-        types = self._spread_types()
+        types = self.spread_types()
         sizes = [len(t.states) for t in types]
         entries = float(np.prod([float(size) for size in sizes]))
         if entries > _MAX_TABLE_ENTRIES:
@@ -94,12 +94,12 @@ class FactorKernel:
         if self.factor.gives("log_partition"):
             return self.factor.log_partition(incoming, parameters, semiring)
         joint = self._joint(incoming, parameters, semiring)
-        return semiring.sum(semiring.xp.reshape(joint, (-1, *joint.shape[len(self._spread_types()) :])), axis=0)
+        return semiring.sum(semiring.xp.reshape(joint, (-1, *joint.shape[len(self.spread_types()) :])), axis=0)
 
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """Joint belief of each factor's variables, ``(q_0, ..., q_k, F)``; adds up to one over the states."""
         joint = self._joint(incoming, parameters, semiring)
-        flat = semiring.xp.reshape(joint, (-1, *joint.shape[len(self._spread_types()) :]))
+        flat = semiring.xp.reshape(joint, (-1, *joint.shape[len(self.spread_types()) :]))
         return semiring.xp.exp(joint - semiring.backend.log_sum_exp(flat, axis=0))
 
     # From a table.
@@ -157,13 +157,13 @@ class FactorKernel:
 
     def _joint(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """Unnormalised log of the joint belief, ``(q_0, ..., q_k, F)``."""
-        types, xp = self._spread_types(), semiring.xp
+        types, xp = self.spread_types(), semiring.xp
         weights = self._spread_weights(incoming, semiring)
         if self._tabulated:
             table = parameters["table"] if "table" in parameters else semiring.backend.asarray(self.table())
             joint = xp.reshape(table, (*table.shape, *(1,) * (len(types) + weights[0].ndim - 1 - table.ndim)))
         elif self.factor.gives("log_partition"):
-            joint = self._enumerate(incoming, parameters, semiring)
+            joint = self.clamped_table(incoming, parameters, semiring)
         else:
             raise NotImplementedError(f"{type(self.factor).__name__} gives messages only: add log_potential or log_partition")
         for axis, weight in enumerate(weights):
@@ -171,7 +171,7 @@ class FactorKernel:
             joint = joint + xp.reshape(weight, shape)
         return joint
 
-    def _enumerate(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
+    def clamped_table(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """Log-potentials of all joint states, from the log-partition with all ports clamped."""
         if self.factor.plural:
             raise NotImplementedError(f"{type(self.factor).__name__} has plural ports: add log_potential for its marginals")
@@ -196,7 +196,8 @@ class FactorKernel:
             raise TypeError(f"{type(self.factor).__name__} enumerates states, but port {port} takes {kind!r}")
         return kind
 
-    def _spread_types(self) -> list[DiscreteType]:
+    def spread_types(self) -> list[DiscreteType]:
+        """The variable types of all axes of a table: a plural port counts once for each of its variables."""
         return [self._discrete(port) for port, width in enumerate(self.widths) for _ in range(width)]
 
 

@@ -86,7 +86,7 @@ def ruled_out(state: State, semiring: Semiring) -> list[tuple[str, tuple[int, ..
 def _impossible(pool: PoolState, semiring: Semiring) -> np.ndarray | None:
     kind, backend = pool.pool.type, pool.backend
     any_observed = bool(pool.observed.any()) and kind.can_be_random
-    if not (pool.hard or any_observed):
+    if not (pool.hard or (any_observed and not pool.prior_is_finite)):
         return None
     finite, infinite = pool.unclamped()
     belief = finite if infinite is None else kind.join(finite, infinite, backend)

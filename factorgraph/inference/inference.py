@@ -139,13 +139,13 @@ class Inference:
 
     def observe(self, variables: Variables, values: Any) -> None:
         """Fix variables to values; as `FactorGraph.observe`, for this inference alone."""
-        self.graph._own(variables)
+        self.graph.block_of(variables)
         checked = check_values(variables, values)
         _put_evidence(self._own_state().pool(variables), variables, checked)
 
     def unobserve(self, variables: Variables) -> None:
         """Take evidence back."""
-        self.graph._own(variables)
+        self.graph.block_of(variables)
         pool = self._own_state().pool(variables)
         pool.observed[pool.pool.positions(variables)] = False
         pool.mean = None
@@ -154,7 +154,7 @@ class Inference:
 
     def set_prior(self, variables: Variables, params: Any) -> None:
         """Set the prior of variables in natural parameters; as `FactorGraph.set_prior`, for this inference alone."""
-        self.graph._own(variables)
+        self.graph.block_of(variables)
         _put_prior(self._own_state().pool(variables), variables, check_prior(variables, params))
 
     def set_potentials(self, factors: str | Factors, factor: Factor) -> None:
@@ -192,6 +192,7 @@ class Inference:
         pool = state.pool(variables)
         if pool.stale:
             pool.refresh()
+        pool.prior_is_finite &= not (pool.hard or pool.observed.any())
         if len(pool.pool.blocks) == 1:
             with np.errstate(over="ignore"):
                 pool.prior = strength * pool.belief
@@ -377,9 +378,11 @@ def _put_prior(pool: PoolState, variables: Variables, params: np.ndarray) -> Non
     kind, backend = pool.pool.type, pool.backend
     front = np.moveaxis(params.reshape((-1, *kind.param_shape)), 0, -1)
     positions = pool.pool.positions(variables)
+    finite = bool(np.isfinite(front).all())
     if positions.size == pool.pool.size and pool.pool.is_plate and variables.is_whole:
-        pool.prior = backend.asarray(front)
+        pool.prior, pool.prior_is_finite = backend.asarray(front), finite
     else:
+        pool.prior_is_finite &= finite
         backend.put(pool.prior, backend.index_array(positions), backend.asarray(front), pool.pool.axis)
     pool.stale = True
 

@@ -32,6 +32,7 @@ class PoolState:
         self.backend = backend
         shape = pool.type.param_shape
         self.prior = backend.zeros((*shape, pool.size))
+        self.prior_is_finite = True  # where it is, and no message is infinite, no evidence can be impossible
         self.messages = backend.zeros((*shape, pool.num_edges + 1))
         self.totals: dict[tuple[str, int], Array] = {}
         self.total = backend.zeros((*shape, pool.size))

@@ -173,7 +173,7 @@ class Result:
 
     def _check(self, variables: Variables | None = None) -> None:
         if variables is not None:
-            self._inference.graph._own(variables)
+            self._inference.graph.block_of(variables)
         if self.contradictions:
             raise ContradictionError(self)
 

@@ -116,6 +116,7 @@ class State:
         host = theirs.backend.to_host
         mine.prior, mine.total = mine.backend.asarray(host(theirs.prior)), mine.backend.asarray(host(theirs.total))
         mine.mean = mine.backend.asarray(host(theirs.means()))
+        mine.prior_is_finite = theirs.prior_is_finite
         mine.version += 1
         mine.mean_version, mine.stale = mine.version, False
 
@@ -152,6 +153,7 @@ class State:
                 )
         for number, pool in enumerate(self.pools):
             pool.prior = self.backend.asarray(arrays[f"prior/{number}"])
+            pool.prior_is_finite = bool(np.isfinite(arrays[f"prior/{number}"]).all())
             pool.messages = self.backend.asarray(arrays[f"messages/{number}"])
             pool.total = self.backend.asarray(arrays[f"total/{number}"])
             pool.observed, pool.values = arrays[f"observed/{number}"], arrays[f"values/{number}"]

@@ -92,6 +92,33 @@ def test_sweep_takes_ports_in_the_order_given() -> None:
         fg.Inference(graph, fg.Sweep(["middle"]))
 
 
+class Backwards(fg.Schedule):
+    """All blocks in turn, the last one first: a user's own schedule."""
+
+    def plan(self, graph: fg.FactorGraph) -> fg.Plan:
+        blocks = reversed(graph.factor_blocks.values())
+        return fg.Plan([(fg.Step(block.name, tuple(range(len(block.ports)))),) for block in blocks])
+
+
+def test_a_users_own_schedule_reaches_the_same_fixed_point(backend: str, rng: np.random.Generator) -> None:
+    graph, x = ring(rng)
+    graph.add_factors("chord", fg.Ising(0.3), x[0], x[3])
+    own = fg.run(graph, Backwards(), tolerance=1e-12, backend=backend)
+    np.testing.assert_allclose(own.marginals(x), fg.run(graph, tolerance=1e-12).marginals(x), atol=1e-10)
+
+
+def test_observing_a_state_that_the_prior_rules_out_is_found_in_a_compiled_inference() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(2), 2)
+    graph.add_factors("f", fg.Potts(1.0), x[0], x[1])
+    inference = fg.Inference(graph)
+    inference.observe(x[0], 1)
+    inference.run()
+    inference.set_prior(x[0], [0.0, -np.inf])
+    with pytest.raises(fg.ContradictionError, match=r"x\[0\]"):
+        inference.run()
+
+
 def test_bethe_free_energy_of_a_ring_is_close_to_exact_and_stationary(rng: np.random.Generator) -> None:
     graph, x = ring(rng)
     exact = Enumeration(graph)
