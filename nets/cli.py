@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph import BackendUnavailableError, backend_names
+from factorgraph.files import open_whole
 from nets.datasets import NAMES, DatasetError, download_dataset, load_dataset
 from nets.estimator import BPClassifier
 from nets.perceptron import CAVITIES, METHODS
@@ -244,11 +243,8 @@ def _write_json(path: str, content: dict[str, Any]) -> None:
 
 def _write_text(path: str, text: str) -> None:
     """Write a text file whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=Path(path).resolve().parent, prefix=".")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+    with open_whole(path) as file:
+        file.write(text.encode())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import io
 import math
 import os
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -18,6 +17,8 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import numpy as np
+
+from factorgraph.files import open_whole
 
 _PARTS = {
     "train_images": "train-images-idx3-ubyte",
@@ -257,7 +258,9 @@ def download_dataset(name: str, folder: str | Path | None = None, mirrors: Seque
     for part, stem in _PARTS.items():
         path = target / f"{stem}.gz"
         if not (path.is_file() and _content_md5(path.read_bytes()) == _MD5[name][part]):
-            _write_whole(path, _fetch(name, part, mirrors or _MIRRORS[name]))
+            content = _fetch(name, part, mirrors or _MIRRORS[name])
+            with open_whole(path) as file:
+                file.write(content)
         paths.append(path)
     return paths
 
@@ -285,16 +288,3 @@ def _content_md5(packed: bytes) -> str | None:
             return hashlib.md5(file.read(_MAX_BYTES), usedforsecurity=False).hexdigest()
     except (OSError, EOFError, zlib.error):
         return None
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.inference.state import write_npz
+from factorgraph.files import write_npz
 from nets.encoding import Standardization, ThermometerCode
 
 _FORMAT, _VERSION = "nets.BPClassifier", 1

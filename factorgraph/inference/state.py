@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from factorgraph.backends import Array, Backend
 from factorgraph.blocks import Variables
 from factorgraph.factors import BlockFactor
 from factorgraph.factors.kernel import FactorKernel
+from factorgraph.files import write_npz
 from factorgraph.inference.layout import Layout
 from factorgraph.inference.pool_state import PoolState
 
@@ -179,21 +178,3 @@ class State:
                 yield f"mean/{number}", pool.mean
             for (block, port), total in pool.totals.items():
                 yield f"totals/{number}/{block}/{port}", total
-
-
-def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays to an uncompressed ``.npz`` file by way of a temporary one beside it, so that it is whole or not there."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
