@@ -4,7 +4,24 @@ import logging
 
 from factorgraph.backends import Backend, BackendUnavailableError, backend_names, get_backend
 from factorgraph.blocks import Factors, Variables
-from factorgraph.factors import BlockFactor, Factor, Ising, Port, Potts, Table
+from factorgraph.factors import (
+    And,
+    AtMost,
+    BlockFactor,
+    Cardinality,
+    Equality,
+    ExactlyOne,
+    Factor,
+    Ising,
+    LinearGaussian,
+    Max,
+    Or,
+    Parity,
+    Port,
+    Potts,
+    SparseTable,
+    Table,
+)
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import (
     ContradictionError,
@@ -17,32 +34,43 @@ from factorgraph.inference import (
 )
 from factorgraph.schedules import Flooding, NotAForestError, Plan, Schedule, Step, Sweep, Tree
 from factorgraph.semiring import Semiring
-from factorgraph.variables import Categorical, Data, DiscreteType, Spin, VariableType
+from factorgraph.variables import Categorical, Data, DiscreteType, Gaussian, Spin, VariableType
 
 __version__ = "0.1.0"
 __all__ = [
+    "And",
+    "AtMost",
     "Backend",
     "BackendUnavailableError",
     "BlockFactor",
+    "Cardinality",
     "Categorical",
     "ContradictionError",
     "ConvergenceWarning",
     "Damping",
     "Data",
     "DiscreteType",
+    "Equality",
+    "ExactlyOne",
     "Factor",
     "FactorGraph",
     "Factors",
     "Flooding",
+    "Gaussian",
     "Inference",
     "Ising",
+    "LinearGaussian",
+    "Max",
     "NotAForestError",
+    "Or",
+    "Parity",
     "Plan",
     "Port",
     "Potts",
     "Result",
     "Schedule",
     "Semiring",
+    "SparseTable",
     "Spin",
     "State",
     "Step",

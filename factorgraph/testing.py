@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from factorgraph.backends import Backend, BackendUnavailableError, get_backend
 from factorgraph.blocks import Factors, Variables
 from factorgraph.factors import Factor
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.kernel import FactorKernel, to_device
 from factorgraph.graph import FactorGraph
 from factorgraph.semiring import MODES, Semiring
 from factorgraph.variables import DiscreteType, VariableType
@@ -205,7 +205,7 @@ class _Case:
         self.kinds = kernel.spread_types()
         host = get_backend("numpy", "float64")
         tail = () if batch is None else (1,)
-        self.parameters = {k: self.backend.asarray(v.reshape(*v.shape, *tail)) for k, v in parameters.items()}
+        self.parameters = to_device({k: v.reshape(*v.shape, *tail) for k, v in parameters.items()}, self.backend)
         natural = [kind.from_log_weights(weight, host) for kind, weight in zip(self.kinds, weights, strict=True)]
         self.incoming = self._gather([self.backend.asarray(params) for params in natural])
         # What the types themselves make of the natural parameters, in the backend's precision.

@@ -2,8 +2,31 @@
 
 from factorgraph.factors.base import Factor
 from factorgraph.factors.block import BlockFactor, Port
+from factorgraph.factors.counting import And, AtMost, Cardinality, ExactlyOne, Or
+from factorgraph.factors.equality import Equality
 from factorgraph.factors.ising import Ising
+from factorgraph.factors.linear_gaussian import LinearGaussian
+from factorgraph.factors.maximum import Max
+from factorgraph.factors.parity import Parity
 from factorgraph.factors.potts import Potts
+from factorgraph.factors.sparse_table import SparseTable
 from factorgraph.factors.table import Table
 
-__all__ = ["BlockFactor", "Factor", "Ising", "Port", "Potts", "Table"]
+__all__ = [
+    "And",
+    "AtMost",
+    "BlockFactor",
+    "Cardinality",
+    "Equality",
+    "ExactlyOne",
+    "Factor",
+    "Ising",
+    "LinearGaussian",
+    "Max",
+    "Or",
+    "Parity",
+    "Port",
+    "Potts",
+    "SparseTable",
+    "Table",
+]

@@ -43,6 +43,8 @@ class Factor:
         """
         Refuse variables that the factor cannot take.
 
+        Called once on a copy of the factor that is this block's own, so that it may keep what it learns on ``self``.
+
         Parameters
         ----------
         types : the variable type at each port
@@ -62,6 +64,10 @@ class Factor:
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         """Whether a message may be infinite though the incoming ones are finite. True, the default, is always safe."""
         return True
+
+    def passes_certainty(self, parameters: Mapping[str, np.ndarray]) -> bool:
+        """Whether a message may be infinite where incoming ones are. Default: where it may be in any case."""
+        return self.can_be_hard(parameters)
 
     def log_potential(self, *states: np.ndarray) -> np.ndarray:
         """
@@ -111,6 +117,26 @@ class Factor:
         list of natural parameters, one array shaped as ``incoming[p]`` for each asked port p
         """
         raise NotImplementedError
+
+    def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
+        """
+        Joint belief of each factor's variables, for types whose variables cannot be enumerated.
+
+        Returns
+        -------
+        array in the type's own terms, the factor axis last
+        """
+        raise NotImplementedError
+
+    def gradient(self, marginals: np.ndarray) -> np.ndarray:
+        """
+        Derivative of the log-partition by the potentials that the factor was made with, shaped as those.
+
+        Parameters
+        ----------
+        marginals : (F, q_0, ..., q_k) joint beliefs
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no gradient")
 
     @classmethod
     def gives(cls, form: str) -> bool:

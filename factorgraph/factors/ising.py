@@ -53,6 +53,10 @@ class Ising(Factor):
         finite = np.where(infinite, 0.0, self.coupling) * aligned
         return np.where(infinite & (aligned * np.sign(self.coupling) < 0), -np.inf, finite)
 
+    def gradient(self, marginals: np.ndarray) -> np.ndarray:
+        aligned = marginals[:, 0, 0] + marginals[:, 1, 1] - marginals[:, 0, 1] - marginals[:, 1, 0]
+        return np.asarray(aligned.sum()) if self.coupling.ndim == 0 else aligned
+
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:

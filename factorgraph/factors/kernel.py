@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 
 import numpy as np
 
-from factorgraph.backends import Array
+from factorgraph.backends import Array, Backend
 from factorgraph.factors.base import Factor, Parameters
 from factorgraph.semiring import Semiring
-from factorgraph.variables import DiscreteType, VariableType
+from factorgraph.variables import DiscreteType, Spin, VariableType
 
 _MAX_TABLE_ENTRIES = 1 << 28  # 2 GiB in float64
 
@@ -35,11 +36,11 @@ class FactorKernel:
     def __init__(self, factor: Factor, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         if factor.arity is not None and factor.arity != len(types):
             raise ValueError(f"{type(factor).__name__} takes {factor.arity} ports, not {len(types)}")
-        self.factor = factor
+        self.factor = copy.copy(factor)
         self.types = tuple(types)
         self.widths = tuple(widths)
         self.count = count
-        factor.check(types, widths, count)
+        self.factor.check(types, widths, count)
         self._tabulated = factor.gives("log_potential")
         if not (self._tabulated or factor.gives("log_partition") or factor.gives("messages")):
             raise TypeError(f"{type(factor).__name__} must define log_potential, log_partition or messages")
@@ -56,6 +57,10 @@ class FactorKernel:
         if "table" in parameters:
             return bool(np.isneginf(parameters["table"]).any())
         return self.factor.can_be_hard(parameters)
+
+    def passes_certainty(self, parameters: Mapping[str, np.ndarray]) -> bool:
+        """Whether a message may be infinite where incoming ones are."""
+        return self.can_be_hard(parameters) or ("table" not in parameters and self.factor.passes_certainty(parameters))
 
     def table(self) -> np.ndarray:
         """
@@ -98,6 +103,8 @@ class FactorKernel:
 
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """Joint belief of each factor's variables, ``(q_0, ..., q_k, F)``; adds up to one over the states."""
+        if self.factor.gives("marginals"):
+            return self.factor.marginals(incoming, parameters, semiring)
         joint = self._joint(incoming, parameters, semiring)
         flat = semiring.xp.reshape(joint, (-1, *joint.shape[len(self.spread_types()) :]))
         return semiring.xp.exp(joint - semiring.backend.log_sum_exp(flat, axis=0))
@@ -201,6 +208,14 @@ class FactorKernel:
         return [self._discrete(port) for port, width in enumerate(self.widths) for _ in range(width)]
 
 
+def to_device(parameters: Mapping[str, np.ndarray], backend: Backend) -> dict[str, Array]:
+    """Host parameters on the device: integers as indices, all others in the backend's floating-point type."""
+    return {
+        name: backend.index_array(array) if array.dtype.kind in "iu" else backend.asarray(array)
+        for name, array in parameters.items()
+    }
+
+
 def check_log_potentials(table: np.ndarray) -> None:
     """Refuse log-potentials, the factor axis last, that are NaN, +inf or all -inf."""
     if np.isnan(table).any():
@@ -210,6 +225,13 @@ def check_log_potentials(table: np.ndarray) -> None:
     empty = np.isneginf(table).reshape(-1, table.shape[-1]).all(axis=0)
     if empty.any():
         raise ValueError(f"all log-potentials of factor {int(np.argmax(empty))} are -inf, so that no state is possible")
+
+
+def check_spins(factor: Factor, types: Sequence[VariableType]) -> None:
+    """Refuse ports that are not spins."""
+    for port, kind in enumerate(types):
+        if not isinstance(kind, Spin):
+            raise TypeError(f"{type(factor).__name__} takes spins, but port {port} has {kind!r}")
 
 
 def check_same_states(factor: Factor, types: Sequence[VariableType]) -> None:

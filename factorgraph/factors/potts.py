@@ -54,6 +54,10 @@ class Potts(Factor):
     def log_potential(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:  # type: ignore[override]
         return np.where(x == y, self.coupling, 0.0)
 
+    def gradient(self, marginals: np.ndarray) -> np.ndarray:
+        equal = np.trace(marginals, axis1=1, axis2=2)
+        return np.asarray(equal.sum()) if self.coupling.ndim == 0 else equal
+
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:

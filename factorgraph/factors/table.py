@@ -57,6 +57,9 @@ class Table(Factor):
             )
         self._shared = self._array.ndim == len(sizes)
 
+    def gradient(self, marginals: np.ndarray) -> np.ndarray:
+        return marginals.sum(axis=0) if self._shared else marginals
+
     def log_potential(self, *states: np.ndarray) -> np.ndarray:
         if self._array is None:
             assert self._function is not None

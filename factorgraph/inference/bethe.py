@@ -55,12 +55,15 @@ def log_partition(state: State, calls: list[EdgeCall], semiring: Semiring) -> fl
                 kind, free = pool.pool.type, variable_terms[read.pool]
                 finite, infinite = pool.cavity_parts(read)
                 joined = finite if infinite is None else kind.join(finite, infinite, backend)
-                term = backend.to_host(kind.log_partition(finite, semiring, infinite) - backend.take(free, read.places, 0))
+                # Less the factor's own convention of scale for what it was handed; the same, where nothing is infinite.
+                handed = backend.to_host(kind.log_partition(joined, semiring))
+                term = -backend.to_host(backend.take(free, read.places, 0))
+                if infinite is not None:
+                    term = term + (backend.to_host(kind.log_partition(finite, semiring, infinite)) - handed)
                 if pool.observed.any():
-                    observed = backend.take(backend.mask_array(pool.observed), read.places, 0)
-                    term = np.where(backend.to_host(observed), 0.0, term)
-                # The factor's own convention of scale for what it was handed.
-                total += float((term - backend.to_host(kind.log_partition(joined, semiring))).sum())
+                    observed = backend.to_host(backend.take(backend.mask_array(pool.observed), read.places, 0))
+                    term = np.where(observed, -handed, term)
+                total += float(term.sum())
     return total
 
 

@@ -32,6 +32,10 @@ def decode(graph: FactorGraph, state: State, semiring: Semiring) -> State:
     State in which every variable is observed at its decoded value
     """
     state = state.copy()
+    state.find_hard_pools(certain=True)
+    for pool in state.pools:
+        if pool.stale and pool.pool.type.can_be_random:
+            pool.refresh()
     forest = SpanningForest.of(graph)
     names = list(graph.factor_blocks)
     places = _node_places(graph, state)

@@ -114,7 +114,6 @@ class Inference:
                     _put_prior(pool, whole, block.prior.reshape((*block.shape, *block.type.param_shape)))
                 if block.observed is not None and block.values is not None and block.observed.any():
                     _put_evidence(pool, whole[block.observed.reshape(block.shape)], block.values[block.observed])
-        state.find_hard_pools()
         return state
 
     @property
@@ -175,9 +174,7 @@ class Inference:
             potentials = Potentials.of(kernel, self.backend)
         except (ValueError, TypeError) as error:
             raise type(error)(f"factors {block.name!r}: {error}") from error
-        state = self._own_state()
-        state.potentials[block.name] = potentials
-        state.find_hard_pools()
+        self._own_state().potentials[block.name] = potentials
 
     def posterior_as_prior(self, variables: Variables, strength: float = 1.0) -> None:
         """
@@ -213,7 +210,6 @@ class Inference:
         pools = [state.pool(block) for block in variables] if variables else state.pools
         for pool in pools:
             pool.reset()
-            pool.stale = True
         if not variables:
             for memory in state.memories.values():
                 memory.clear()
@@ -314,6 +310,7 @@ class Inference:
         return "stopped", True
 
     def _prepare(self, state: State) -> None:
+        state.find_hard_pools()
         for pool in state.pools:
             kind = pool.pool.type
             if not kind.can_be_random and not pool.all_observed:

@@ -108,10 +108,21 @@ class PoolState:
             return self.total
         return self.pool.type.join(self.total, self.infinite, self.backend)
 
+    @property
+    def has_certainty(self) -> bool:
+        """Whether something is certain beforehand: evidence, or an infinite prior."""
+        return self.pool.type.can_be_random and (bool(self.observed.any()) or not self.prior_is_finite)
+
+    def harden(self) -> None:
+        """Count infinite terms apart from now on."""
+        if not self.hard:
+            self.hard, self.stale = True, True
+
     def reset(self) -> None:
         """Forget all messages."""
         self.messages[...] = 0.0
         self.totals.clear()
+        self.hard, self.stale = False, True
 
     def reinforce(self) -> None:
         """Add the belief of now to the prior of the iteration to come: prior + r * belief."""

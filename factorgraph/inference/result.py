@@ -115,12 +115,36 @@ class Result:
         return self._pick(pool.backend.to_host(pool.pool.type.mode(pool.belief, pool.backend)), variables)
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
-        """Joint beliefs of each factor's variables, ``(F, q_0, ..., q_k)``."""
+        """
+        Joint beliefs of each factor's variables.
+
+        Returns
+        -------
+        (F, q_0, ..., q_k) array
+            Probabilities of the joint states. For `LinearGaussian` ``(F, 1 + d, d)``: the joint mean in the first row, the
+            covariance below it.
+        """
         self._check()
         block = self._inference.graph.factors(factors)
         if block.kernel is None:
             raise ValueError(f"factors {block.name!r} are a block factor, which has no joint beliefs")
         return bethe.factor_marginals(self._state, self._call(block), self._inference.semiring)
+
+    def gradient(self, factors: str | Factors) -> np.ndarray:
+        """
+        Derivative of `log_partition` by a block's potentials, for fitting them to data.
+
+        Returns
+        -------
+        array
+            Shaped as the potentials that the block was made with: probabilities of joint states for `Table` (added up over
+            the factors where they share one), expected products for `Ising`, probabilities of being equal for `Potts`. Exact
+            on forests, else the derivative of Bethe's approximation at its fixed point.
+        """
+        block = self._inference.graph.factors(factors)
+        if block.kernel is None:
+            raise ValueError(f"factors {block.name!r} are a block factor, which has no gradient")
+        return self._state.potentials[block.name].kernel.factor.gradient(self.factor_marginals(block))
 
     @cached_property
     def log_partition(self) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from factorgraph.backends import Array, Backend
 from factorgraph.blocks import Variables
 from factorgraph.factors import BlockFactor
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.kernel import FactorKernel, to_device
 from factorgraph.files import write_npz
 from factorgraph.inference.layout import Layout
 from factorgraph.inference.pool_state import PoolState
@@ -22,17 +22,21 @@ from factorgraph.inference.pool_state import PoolState
 
 @dataclass(frozen=True, eq=False)
 class Potentials:
-    """A factor block's kernel, its parameters on the device, and whether its messages may be infinite."""
+    """
+    A factor block's kernel and its parameters on the device; whether its messages may be infinite, and whether they may be
+    where incoming ones are.
+    """
 
     kernel: FactorKernel
     parameters: dict[str, Array]
     hard: bool
+    passes_certainty: bool
 
     @classmethod
     def of(cls, kernel: FactorKernel, backend: Backend) -> Potentials:
         """Evaluate a kernel's potentials and move them to the device."""
         host = kernel.parameters()
-        return cls(kernel, {name: backend.asarray(array) for name, array in host.items()}, kernel.can_be_hard(host))
+        return cls(kernel, to_device(host, backend), kernel.can_be_hard(host), kernel.passes_certainty(host))
 
 
 @dataclass(eq=False)
@@ -77,17 +81,20 @@ class State:
         self.iteration = 0
         self.residuals, self.residual_iterations = [], []
 
-    def find_hard_pools(self) -> None:
-        """Note which pools get messages that may be infinite: only those count infinite terms apart."""
-        hard = {
-            segment.pool
-            for name, potentials in self.potentials.items()
-            if potentials.hard
-            for segment in self.layout.segments[name]
-        }
-        for number, pool in enumerate(self.pools):
-            if pool.hard != (number in hard):
-                pool.hard, pool.stale = number in hard, True
+    def find_hard_pools(self, certain: bool = False) -> None:
+        """
+        Note which pools get messages that may be infinite: only those count infinite terms apart.
+
+        A pool stays so until its messages are forgotten. ``certain``: count with evidence to come.
+        """
+        certain = certain or any(pool.has_certainty for pool in self.pools)
+        for name, potentials in self.potentials.items():
+            if potentials.hard or (certain and potentials.passes_certainty):
+                for segment in self.layout.segments[name]:
+                    self.pools[segment.pool].harden()
+        for pool in self.pools:
+            if not pool.pool.type.certainty_absorbs and (certain or pool.has_certainty):
+                pool.harden()
 
     def pool(self, variables: Variables) -> PoolState:
         """The arrays that a block of variables lies in."""
@@ -166,6 +173,7 @@ class State:
             pool.version += 1
             pool.mean_version = pool.version
             pool.stale = pool.hard
+        self.find_hard_pools()
         meta = json.loads(arrays["meta"].tobytes())
         self.iteration, self.residuals, self.residual_iterations = meta["iteration"], meta["residuals"], meta["checks"]
 

@@ -3,6 +3,7 @@
 from factorgraph.variables.base import DiscreteType, VariableType
 from factorgraph.variables.categorical import Categorical
 from factorgraph.variables.data import Data
+from factorgraph.variables.gaussian import Gaussian
 from factorgraph.variables.spin import Spin
 
-__all__ = ["Categorical", "Data", "DiscreteType", "Spin", "VariableType"]
+__all__ = ["Categorical", "Data", "DiscreteType", "Gaussian", "Spin", "VariableType"]

@@ -27,10 +27,13 @@ class VariableType(ABC):
         Shape of one message; ``()`` for a single number.
     can_be_random : bool
         False for types that are always observed.
+    certainty_absorbs : bool
+        Whether the parameters of certainty stay as they are when finite ones are added, as infinite fields do.
     """
 
     param_shape: tuple[int, ...] = ()
     can_be_random: bool = True
+    certainty_absorbs: bool = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -183,9 +186,10 @@ class DiscreteType(VariableType):
         wrong = self.states[found] != values
         if np.any(wrong):
             where = np.unravel_index(np.argmax(wrong), wrong.shape)
-            first, last = self.states[0], self.states[-1]
+            first, last = self.states[0].item(), self.states[-1].item()
             raise ValueError(
-                f"{values[where]!r} is not a state of {self!r}, whose {len(self.states)} states are {first!r} ... {last!r}"
+                f"{values[where].item()!r} is not a state of {self!r}, whose {len(self.states)} states are "
+                f"{first!r} ... {last!r}"
             )
         return np.asarray(found)
 

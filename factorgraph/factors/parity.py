@@ -1,0 +1,100 @@
+"""Products of many spins: parity checks, and p-spin couplings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from factorgraph.backends import Array
+from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.combining import Combination
+from factorgraph.factors.ising import check_coupling
+from factorgraph.factors.kernel import check_spins
+from factorgraph.semiring import Semiring
+from factorgraph.variables import Spin, VariableType
+
+
+class Parity(Factor):
+    """
+    The product of d spins: potential ``exp(J x_1 x_2 ... x_d)``.
+
+    With the infinite coupling of the default it is a parity check: an even number of spins is -1 (with bits 0 and 1 as
+    spins +1 and -1, the bits add up to 0 modulo 2). -inf asks for an odd number. A message costs O(1) per edge.
+
+    Parameters
+    ----------
+    coupling : float or (F,) array, default inf
+        J, in units of the temperature.
+
+    Examples
+    --------
+    >>> import factorgraph as fg
+    >>> graph = fg.FactorGraph()
+    >>> bits = graph.add_variables("bits", fg.Spin(), shape=(3,))
+    >>> _ = graph.add_factors("check", fg.Parity(), bits[None])       # one factor of three spins
+    >>> graph.observe(bits[:2], [1, -1])
+    >>> fg.run(graph).mean(bits[2]).item()
+    -1.0
+    """
+
+    plural: ClassVar[tuple[int, ...]] = (0,)
+    arity: ClassVar[int | None] = 1
+
+    def __init__(self, coupling: Any = np.inf) -> None:
+        self.coupling = np.asarray(coupling, dtype=np.float64)
+
+    def __repr__(self) -> str:
+        return f"Parity({self.coupling if self.coupling.ndim == 0 else f'{self.coupling.shape[0]} couplings'})"
+
+    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+        check_spins(self, types)
+        check_coupling(self.coupling, count)
+        self._width = widths[0]
+
+    def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
+        return {"coupling": np.atleast_1d(self.coupling)}
+
+    def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
+        return self._width == 1 and self.passes_certainty(parameters)  # else no stronger than the weakest incoming one
+
+    def passes_certainty(self, parameters: Mapping[str, np.ndarray]) -> bool:
+        return bool(np.isinf(parameters["coupling"]).any())
+
+    def log_potential(self, *spins: np.ndarray) -> np.ndarray:
+        product: Any = 1
+        for spin in spins:
+            product = product * spin
+        infinite = np.isinf(self.coupling)
+        finite = np.where(infinite, 0.0, self.coupling) * product
+        return np.where(infinite & (product * np.sign(self.coupling) < 0), -np.inf, finite)
+
+    def messages(
+        self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
+    ) -> list[Array]:
+        product = _Product(semiring)
+        outside = semiring.xp.broadcast_to(parameters["coupling"], incoming[0].shape[1:])
+        return [product.down(product.up(incoming[0]), semiring.xp.expand_dims(outside, axis=0)) for _ in ports]
+
+    def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
+        # The product of the spins is itself a spin, whose field is that of all of them together.
+        spin, backend = Spin(), semiring.backend
+        product = _Product(semiring).up(incoming[0])[-1][0, ...]
+        weights = spin.log_weights(product, backend) + spin.log_weights(parameters["coupling"], backend)
+        alone = semiring.xp.sum(spin.log_partition(incoming[0], semiring), axis=0)
+        return alone + semiring.sum(weights, axis=0) - spin.log_partition(product, semiring)
+
+
+class _Product(Combination):
+    """Fields of products of spins."""
+
+    axis = 0
+
+    def combine(self, left: Array, right: Array) -> Array:
+        if self.semiring.mode == "max":
+            return self.semiring.backend.spin_maxima(left, right)
+        return self.semiring.backend.spin_products(left, right, None)
+
+    def outside(self, parent: Array, sibling: Array, like: Array) -> Array:
+        return self.combine(parent, sibling)

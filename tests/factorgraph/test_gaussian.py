@@ -1,0 +1,176 @@
+"""Real variables: against the joint normal distribution, by linear algebra."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+
+
+class Joint:
+    """The exact joint normal density of a graph of linear relations: ``exp(h x - x J x / 2 + constant)``."""
+
+    def __init__(self, graph: fg.FactorGraph) -> None:
+        first, size = graph.first_nodes(), graph.num_variables
+        h, precision, constant = np.zeros(size), np.zeros((size, size)), 0.0
+        for block in graph.variable_blocks.values():
+            if block.prior is not None:
+                for i, (field, own) in enumerate(block.prior):
+                    h[first[block.name] + i] += field
+                    precision[first[block.name] + i, first[block.name] + i] += own
+        for factors in graph.factor_blocks.values():
+            relation = factors.factor
+            assert isinstance(relation, fg.LinearGaussian)
+            for f in range(factors.count):
+                nodes = [first[port.name] + int(port.index[f]) for port in factors.ports]
+                pick = [np.broadcast_to(a, factors.count)[f] for a in relation.coefficients]
+                variance = np.broadcast_to(relation.noise_variance, factors.count)[f]
+                offset = np.broadcast_to(relation.offset, factors.count)[f]
+                a = np.zeros(size)
+                a[nodes] = pick
+                h += a * offset / variance
+                precision += np.outer(a, a) / variance
+                constant -= 0.5 * (offset**2 / variance + np.log(2 * np.pi * variance))
+        observed = np.zeros(size, dtype=bool)
+        values = np.zeros(size)
+        for block in graph.variable_blocks.values():
+            if block.observed is not None and block.values is not None:
+                part = slice(first[block.name], first[block.name] + block.size)
+                observed[part], values[part] = block.observed, np.where(block.observed, block.values, 0.0)
+        free = ~observed
+        constant += h @ values - 0.5 * values @ precision @ values
+        h = (h - precision @ values)[free]
+        self.variance, self.mean = np.zeros(size), values
+        self.covariance = np.zeros((size, size))
+        if free.any():
+            inverse = np.linalg.inv(precision[np.ix_(free, free)])
+            self.mean[free] = inverse @ h
+            self.covariance[np.ix_(free, free)] = inverse
+            self.variance = np.diag(self.covariance)
+            constant += 0.5 * h @ inverse @ h + 0.5 * np.linalg.slogdet(2 * np.pi * inverse)[1]
+        self.log_partition = constant
+
+
+def random_tree(rng: np.random.Generator, size: int, evidence: int) -> tuple[fg.FactorGraph, fg.Variables]:
+    """Linear relations of two or three variables on a tree; priors on few of them."""
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), size)
+    reached, waiting = [0], list(range(1, size))
+    while waiting:
+        members = [int(rng.choice(reached))] + [waiting.pop(0) for _ in range(min(len(waiting), int(rng.integers(1, 3))))]
+        relation = fg.LinearGaussian(rng.normal(size=len(members)), np.exp(rng.normal()), rng.normal())
+        graph.add_factors(f"f{members[1]}", relation, *(x[m] for m in rng.permutation(members)))
+        reached += members[1:]
+    for member in range(size):
+        if member % 2 == 0:
+            graph.set_prior(x[member], [rng.normal(), np.exp(rng.normal())])
+        else:
+            graph.add_factors(f"u{member}", fg.LinearGaussian([rng.normal()], np.exp(rng.normal()), rng.normal()), x[member])
+    graph.observe(x[rng.permutation(size)[:evidence]], rng.normal(size=evidence))
+    return graph, x
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("evidence", [0, 3])
+@pytest.mark.parametrize("schedule", [None, fg.Flooding()], ids=["tree", "flooding"])
+def test_trees_equal_linear_algebra(backend: str, seed: int, evidence: int, schedule: fg.Schedule | None) -> None:
+    graph, x = random_tree(np.random.default_rng(seed), 12, evidence)
+    exact, result = Joint(graph), fg.run(graph, schedule, backend=backend, tolerance=1e-12)
+    np.testing.assert_allclose(result.marginals(x), np.stack([exact.mean, exact.variance], axis=-1), atol=1e-10)
+    np.testing.assert_allclose(result.mean(x), exact.mean, atol=1e-10)
+    assert result.log_partition == pytest.approx(exact.log_partition, abs=1e-9)
+    for factors in graph.factor_blocks.values():
+        nodes = [int(port.index[0]) for port in factors.ports]
+        joint = result.factor_marginals(factors)[0]
+        np.testing.assert_allclose(joint[0], exact.mean[nodes], atol=1e-10)
+        np.testing.assert_allclose(joint[1:], exact.covariance[np.ix_(nodes, nodes)], atol=1e-10)
+    best = fg.run(graph, schedule, mode="max", tolerance=1e-12)
+    np.testing.assert_allclose(best.mode(x), exact.mean, atol=1e-9)
+    free = int((exact.variance > 0).sum())
+    volume = 0.5 * np.linalg.slogdet(2 * np.pi * exact.covariance[np.ix_(exact.variance > 0, exact.variance > 0)])[1]
+    assert free == 0 or best.log_partition == pytest.approx(exact.log_partition - volume, abs=1e-9)
+
+
+def test_flat_variables_and_one_measurement(backend: str) -> None:
+    """A chain with no prior at all and one measured end: every cavity on the way is improper on one side."""
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 4)
+    graph.add_factors("walk", fg.LinearGaussian([1, -1], 0.5), x[1:], x[:-1])
+    graph.add_factors("measured", fg.LinearGaussian([2.0], 1.0, offset=3.0), x[0])
+    exact, result = Joint(graph), fg.run(graph, backend=backend)
+    np.testing.assert_allclose(result.marginals(x), np.stack([exact.mean, exact.variance], axis=-1), atol=1e-12)
+    assert result.log_partition == pytest.approx(exact.log_partition, abs=1e-12)
+
+
+def test_an_improper_belief_is_shown_as_one() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 2)
+    graph.add_factors("difference", fg.LinearGaussian([1, -1], 0.5), x[1], x[0])
+    marginals = fg.run(graph).marginals(x)
+    assert np.isnan(marginals[:, 0]).all()
+    assert np.isinf(marginals[:, 1]).all()
+
+
+def test_exact_relations_are_kept_exactly(backend: str) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 2)
+    total = graph.add_variables("total", fg.Gaussian())
+    twin = graph.add_variables("twin", fg.Gaussian())
+    graph.set_prior(x, fg.Gaussian.from_moments([1.0, 2.0], [1.0, 3.0]))
+    graph.add_factors("sum", fg.LinearGaussian([1, 1, -1], 0.0), x[0], x[1], total)
+    graph.add_factors("same", fg.Equality(), total, twin)
+    result = fg.run(graph, backend=backend)
+    np.testing.assert_allclose(result.marginals(twin), [3.0, 4.0])
+    inference = fg.Inference(graph, backend=backend)
+    inference.observe(twin, 7.0)
+    result = inference.run()
+    np.testing.assert_allclose(result.marginals(x), [[2.0, 0.75], [5.0, 0.75]])
+    normal = -0.5 * (7.0 - 3.0) ** 2 / 4.0 - 0.5 * np.log(2 * np.pi * 4.0)
+    # The prior's own scale is that of exp(h x - J x^2 / 2).
+    scale = sum(0.5 * m * m / v + 0.5 * np.log(2 * np.pi * v) for m, v in ((1.0, 1.0), (2.0, 3.0)))
+    assert result.log_partition == pytest.approx(normal + scale, abs=1e-12)
+    inference.observe(x, [3.0, 4.0])
+    np.testing.assert_allclose(inference.run().mean(total), 7.0)
+    inference.observe(x, [3.0, 5.0])
+    with pytest.raises(fg.ContradictionError):
+        inference.run()
+    inference.unobserve(x)
+    np.testing.assert_allclose(inference.run().marginals(x), [[2.0, 0.75], [5.0, 0.75]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_means_on_loopy_graphs_are_exact(seed: int) -> None:
+    """For walk-summable models the means of belief propagation are exact, its variances are not (Weiss, Freeman 2001)."""
+    rng = np.random.default_rng(seed)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), (6, 6))
+    graph.add_factors("rows", fg.LinearGaussian([1, -1], 1.0), x[1:], x[:-1])
+    graph.add_factors("columns", fg.LinearGaussian([1, -1], 1.0), x[:, 1:], x[:, :-1])
+    graph.set_prior(x, fg.Gaussian.from_moments(rng.normal(size=(6, 6)), 1.0))
+    for factors in graph.factor_blocks.values():
+        assert factors.count == 30
+    result = fg.run(graph, tolerance=1e-12)
+    assert result.converged
+    np.testing.assert_allclose(result.mean(x).ravel(), Joint(graph).mean, atol=1e-9)
+    assert np.isfinite(result.log_partition)
+
+
+def test_other_uses_are_refused_by_name() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 2)
+    s = graph.add_variables("s", fg.Spin())
+    with pytest.raises(ValueError, match="finite number"):
+        graph.observe(x[0], np.inf)
+    with pytest.raises(ValueError, match="must be finite"):
+        graph.set_prior(x[0], [0.0, np.inf])
+    with pytest.raises(ValueError, match="variance must be positive"):
+        fg.Gaussian.from_moments(0.0, 0.0)
+    with pytest.raises(TypeError, match="takes real variables, but port 1 has Spin"):
+        graph.add_factors("f", fg.LinearGaussian([1, 1], 1.0), x[0], s)
+    with pytest.raises(ValueError, match="1 coefficients for 2 ports"):
+        graph.add_factors("f", fg.LinearGaussian([1], 1.0), x[0], x[1])
+    with pytest.raises(ValueError, match="noise_variance must be at least 0"):
+        graph.add_factors("f", fg.LinearGaussian([1, 1], -1.0), x[0], x[1])
+    with pytest.raises(TypeError, match="Table takes variables with states"):
+        graph.add_factors("f", fg.Table(np.zeros(2)), x[0])

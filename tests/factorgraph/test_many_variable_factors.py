@@ -1,0 +1,186 @@
+"""Factors of many variables: against enumeration where that is possible, and at sizes where it is not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+from factorgraph.testing import Enumeration, check_factor
+
+SPIN = fg.Spin()
+LITERALS = np.array([[1, -1, 1, -1, -1], [1, 1, 1, 1, 1], [-1, -1, -1, -1, -1]])
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "factor",
+    [
+        fg.Parity(),
+        fg.Parity(-np.inf),
+        fg.Parity([0.7, -1.5, 30.0]),
+        fg.Parity([np.inf, 0.0, 1.0]),
+        fg.Or(),
+        fg.And(),
+        fg.ExactlyOne(),
+        fg.AtMost(0),
+        fg.AtMost(2),
+        fg.Cardinality(lambda count: -0.3 * count**2),
+        fg.Cardinality(lambda count: np.where(count % 2 == 0, 1.0, -np.inf)),
+    ],
+    ids=repr,
+)
+def test_factors_of_many_spins_equal_enumeration(factor: fg.Factor, width: int) -> None:
+    check_factor(factor, SPIN, widths=[width])
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("kind", [fg.Or, fg.And, fg.ExactlyOne, lambda literals: fg.AtMost(1, literals)])
+def test_literals_equal_enumeration(kind: type, width: int) -> None:
+    check_factor(kind(LITERALS[:, :width]), SPIN, widths=[width])
+    check_factor(kind(LITERALS[0, :width]), SPIN, widths=[width])
+
+
+@pytest.mark.parametrize("kind", [fg.Or, fg.And])
+@pytest.mark.parametrize("width", [1, 2, 4])
+def test_logical_factors_with_an_output_equal_enumeration(kind: type, width: int) -> None:
+    check_factor(kind(LITERALS[:, :width]), SPIN, SPIN, widths=[width, 1])
+
+
+def test_cardinality_with_a_row_for_each_factor_equals_enumeration(rng: np.random.Generator) -> None:
+    rows = 5 * rng.normal(size=(3, 5))
+    rows[0, 1:3] = -np.inf
+    check_factor(fg.Cardinality(rows), SPIN, widths=[4])
+    check_factor(fg.Cardinality(rows, LITERALS[:, :4]), SPIN, widths=[4])
+
+
+@pytest.mark.parametrize("states", [1, 2, 4])
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_max_equals_enumeration(states: int, width: int) -> None:
+    check_factor(fg.Max(), fg.Categorical(states), fg.Categorical(states), widths=[width, 1])
+
+
+@pytest.mark.parametrize("kind", [SPIN, fg.Categorical(3)], ids=repr)
+@pytest.mark.parametrize("ports", [2, 3, 5])
+def test_equality_equals_enumeration(kind: fg.VariableType, ports: int) -> None:
+    check_factor(fg.Equality(), *[kind] * ports)
+
+
+def test_sparse_tables_equal_enumeration(rng: np.random.Generator) -> None:
+    types = fg.Categorical(3), SPIN, fg.Categorical(4)
+    rows = np.array([[0, 1, 3], [0, -1, 3], [2, 1, 0], [1, 1, 1], [2, -1, 2]])
+    check_factor(fg.SparseTable(rows), *types)
+    check_factor(fg.SparseTable(rows, rng.normal(size=5)), *types)
+    weights = rng.normal(size=(3, 5))
+    weights[1, 2:] = -np.inf
+    check_factor(fg.SparseTable(rows, weights), *types)
+    check_factor(fg.SparseTable(rows[:1]), *types)
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+@pytest.mark.parametrize("evidence", [0, 2])
+def test_a_tree_of_many_kinds_of_factors_equals_enumeration(
+    backend: str, mode: str, evidence: int, rng: np.random.Generator
+) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", SPIN, 12)
+    c = graph.add_variables("c", fg.Categorical(3), 4)
+    graph.set_prior(x, rng.normal(size=12))
+    graph.set_prior(c, rng.normal(size=(4, 3)))
+    parity = graph.add_factors("parity", fg.Parity(), x[np.array([[0, 1, 2], [2, 3, 4]])])
+    clause = graph.add_factors("or", fg.Or([[1, -1, 1]]), x[[[4, 5, 6]]])
+    graph.add_factors("and", fg.And(), x[[[6, 7]]], x[[8]])
+    graph.add_factors("one", fg.ExactlyOne(), x[[[8, 9, 10, 11]]])
+    graph.add_factors("mixed", fg.Table(rng.normal(size=(2, 3))), x[11], c[0])
+    graph.add_factors("max", fg.Max(), c[[[0, 1]]], c[[2]])
+    graph.add_factors("same", fg.Equality(), c[2], c[3])
+    graph.observe(x[[1, 5][:evidence]], [1, -1][:evidence])
+    exact, result = Enumeration(graph), fg.run(graph, mode=mode, backend=backend)
+    assert result.status == "exact"
+    for block in (x, c):
+        np.testing.assert_allclose(result.marginals(block), exact.marginals(block, mode), atol=1e-10)
+    for factors in (parity, clause):
+        np.testing.assert_allclose(result.factor_marginals(factors), exact.factor_marginals(factors, mode), atol=1e-10)
+    expected = exact.log_partition if mode == "sum" else exact.log_maximum
+    assert result.log_partition == pytest.approx(expected, abs=1e-10)
+    if mode == "max":
+        states = {name: result.mode(block) for name, block in (("x", x), ("c", c))}
+        assert exact.log_weight(states) == pytest.approx(exact.log_maximum, abs=1e-10)
+
+
+def test_certainty_passes_through_a_hard_factor_and_is_taken_back(backend: str) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", SPIN, 5)
+    graph.add_factors("checks", fg.Parity(), x[np.array([[0, 1, 2], [2, 3, 4]])])
+    graph.set_prior(x, [0.1, 0.2, 0.3, 0.4, 0.5])
+    inference = fg.Inference(graph, fg.Flooding(), backend=backend)
+    before = inference.run().mean(x)
+    inference.observe(x[[0, 1, 3]], [1, -1, 1])
+    np.testing.assert_array_equal(inference.run(keep_messages=True).mean(x), [1, -1, -1, 1, -1])
+    inference.unobserve(x[[0, 1, 3]])
+    np.testing.assert_allclose(inference.run(keep_messages=True).mean(x), before, atol=1e-12)
+
+
+class TestWideFactors:
+    """One factor on more spins than can be enumerated, against what is known in closed form."""
+
+    def test_a_count_of_independent_spins_is_binomial(self) -> None:
+        from scipy.stats import binom
+
+        width, field = 300, 0.2
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", SPIN, width)
+        graph.set_prior(x, field)
+        graph.add_factors("range", fg.Cardinality(lambda n: np.where((n >= 170) & (n < 190), 0.0, -np.inf)), x[None])
+        result = fg.run(graph)
+        p = 1 / (1 + np.exp(-2 * field))
+        chance = binom.cdf(189, width, p) - binom.cdf(169, width, p)
+        assert result.log_partition == pytest.approx(np.log(chance) + width * np.log(2 * np.cosh(field)), abs=1e-9)
+        with_one = binom.cdf(188, width - 1, p) - binom.cdf(168, width - 1, p)
+        np.testing.assert_allclose(result.marginals(x)[:, 1], p * with_one / chance, rtol=1e-9)
+
+    def test_a_long_parity_is_a_product_of_means(self, rng: np.random.Generator) -> None:
+        width = 1001
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", SPIN, width)
+        fields = rng.normal(size=width) + 5.0
+        graph.set_prior(x, fields)
+        graph.add_factors("check", fg.Parity(), x[None])
+        result = fg.run(graph)
+        product = np.prod(np.tanh(fields))
+        expected = (np.tanh(fields) + product / np.tanh(fields)) / (1 + product)
+        np.testing.assert_allclose(result.mean(x), expected, rtol=1e-10)
+
+    def test_a_long_clause(self) -> None:
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", SPIN, 5000)
+        graph.add_factors("clause", fg.Or(), x[None])
+        graph.add_factors("few", fg.AtMost(1), x[None])  # a loop: the two clauses together say exactly one
+        graph.observe(x[:4999], -1)
+        assert fg.run(graph, fg.Flooding()).mean(x[4999]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda g, x, c: g.add_factors("f", fg.Or(), c), r"Or takes spins, but port 0 has Categorical"),
+        (lambda g, x, c: g.add_factors("f", fg.Or(2), x), r"literals of Or must be \+1 or -1"),
+        (lambda g, x, c: g.add_factors("f", fg.Or([[1, 1]]), x), r"literals has shape \(1, 2\)"),
+        (lambda g, x, c: g.add_factors("f", fg.ExactlyOne(), x[:3], x[3]), r"ExactlyOne takes one port"),
+        (lambda g, x, c: fg.AtMost(-1), r"AtMost needs a whole number"),
+        (lambda g, x, c: g.add_factors("f", fg.Cardinality([0.0, 1.0]), x), r"log_potentials has shape \(2,\)"),
+        (lambda g, x, c: g.add_factors("f", fg.Cardinality([-np.inf] * 5), x), r"all -inf|are -inf"),
+        (lambda g, x, c: g.add_factors("f", fg.Max(), x[:3], x[3]), r"Max takes categorical"),
+        (lambda g, x, c: g.add_factors("f", fg.Equality(), x[0]), r"at least two"),
+        (lambda g, x, c: g.add_factors("f", fg.Equality(), x[0], c[0]), r"compares variables of one type"),
+        (lambda g, x, c: g.add_factors("f", fg.SparseTable([[0, 3]]), c[0], c[1]), r"port 1: 3 is not a state"),
+        (lambda g, x, c: g.add_factors("f", fg.SparseTable([[0, 1], [0, 1]]), c[0], c[1]), r"1 rows that came before"),
+        (lambda g, x, c: g.add_factors("f", fg.SparseTable([0, 1]), c[0], c[1]), r"configurations has shape"),
+        (lambda g, x, c: g.add_factors("f", fg.Parity(np.nan), x), r"NaN"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(build: object, message: str) -> None:
+    graph = fg.FactorGraph()
+    x, c = graph.add_variables("x", SPIN, 4), graph.add_variables("c", fg.Categorical(3), 4)
+    with pytest.raises((ValueError, TypeError), match=message):
+        build(graph, x, c)  # type: ignore[operator]
