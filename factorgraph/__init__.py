@@ -32,6 +32,7 @@ from factorgraph.inference import (
     State,
     run,
 )
+from factorgraph.junction import ExactResult, ExactSize, TooLargeError, exact, exact_size
 from factorgraph.schedules import Flooding, NotAForestError, Plan, Schedule, Step, Sweep, Tree
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Categorical, Data, DiscreteType, Gaussian, Spin, VariableType
@@ -51,6 +52,8 @@ __all__ = [
     "Data",
     "DiscreteType",
     "Equality",
+    "ExactResult",
+    "ExactSize",
     "ExactlyOne",
     "Factor",
     "FactorGraph",
@@ -76,10 +79,13 @@ __all__ = [
     "Step",
     "Sweep",
     "Table",
+    "TooLargeError",
     "Tree",
     "VariableType",
     "Variables",
     "backend_names",
+    "exact",
+    "exact_size",
     "get_backend",
     "run",
 ]

@@ -67,7 +67,7 @@ class Enumeration:
         for factors in graph.factor_blocks.values():
             if factors.kernel is None:
                 raise TypeError(f"factors {factors.name!r} are a block factor and cannot be enumerated")
-            table = oracle_table(factors.kernel)
+            table = factors.kernel.enumerated()
             for factor in range(factors.count):
                 total += table[..., min(factor, table.shape[-1] - 1)][tuple(self._digits[self._nodes(factors, factor)])]
         return total
@@ -107,18 +107,6 @@ class Enumeration:
         ]
         sizes = [len(kind.states) for kind in self._kinds]
         return float(self.log_weights[np.ravel_multi_index(digits, sizes)]) if sizes else 0.0
-
-
-def oracle_table(kernel: FactorKernel) -> np.ndarray:
-    """A factor's log-potentials at all joint states, from ``log_potential``, else ``log_partition`` with all ports clamped."""
-    if kernel.factor.gives("log_potential"):
-        return kernel.table()
-    if not kernel.factor.gives("log_partition"):
-        raise TypeError(f"{type(kernel.factor).__name__} gives messages only: add log_potential, so that they can be checked")
-    semiring = Semiring(get_backend("numpy", "float64"), "sum")
-    with np.errstate(all="ignore"):
-        uniform = [np.zeros((*kind.param_shape, kernel.count)) for kind in kernel.types]
-        return np.asarray(kernel.clamped_table(uniform, kernel.parameters(), semiring))
 
 
 def available_backends(dtype: str = "float64") -> list[Backend]:
@@ -162,7 +150,8 @@ def check_factor(
     >>> check_factor(fg.Ising([0.3, -2.0, 1.0]), fg.Spin(), fg.Spin())
     """
     kernel = FactorKernel(factor, types, widths or [1] * len(types), count)
-    table = np.broadcast_to(oracle_table(kernel), (*oracle_table(kernel).shape[:-1], count))
+    table = kernel.enumerated()
+    table = np.broadcast_to(table, (*table.shape[:-1], count))
     parameters = kernel.parameters()
     rng = np.random.default_rng(random_state)
     for dtype, mode, batch in itertools.product(("float64", "float32"), MODES, (None, 4)):

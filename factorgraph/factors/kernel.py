@@ -8,7 +8,7 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from factorgraph.backends import Array, Backend
+from factorgraph.backends import Array, Backend, get_backend
 from factorgraph.factors.base import Factor, Parameters
 from factorgraph.semiring import Semiring
 from factorgraph.variables import DiscreteType, Spin, VariableType
@@ -83,6 +83,19 @@ class FactorKernel:
             raise ValueError(f"its log-potentials have shape {table.shape}, not {(*sizes, self.count)} or {(*sizes, 1)}")
         check_log_potentials(table)
         return table
+
+    def enumerated(self) -> np.ndarray:
+        """`table`, or the same from ``log_partition`` with all ports clamped: for checks and exact answers."""
+        if self._tabulated:
+            return self.table()
+        if not self.factor.gives("log_partition"):
+            raise TypeError(
+                f"{type(self.factor).__name__} gives messages only: add log_potential, so that it can be enumerated"
+            )
+        semiring = Semiring(get_backend("numpy", "float64"), "sum")
+        with np.errstate(all="ignore"):
+            uniform = [np.zeros((*kind.param_shape, self.count)) for kind in self.types]
+            return np.asarray(self.clamped_table(uniform, self.parameters(), semiring))
 
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring

@@ -28,11 +28,11 @@ class ContradictionError(ValueError):
 
     Attributes
     ----------
-    result : Result
+    result : Result or ExactResult
         With ``contradictions`` and ``log_partition`` -inf.
     """
 
-    def __init__(self, result: Result) -> None:
+    def __init__(self, result: Any) -> None:
         self.result = result
         names = [f"{name}{list(index)}" if index else name for name, index in result.contradictions]
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,130 @@
+"""Orders in which to eliminate variables, and the cliques that they make."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+_TRIES = 30
+_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Elimination:
+    """
+    An order of elimination.
+
+    Attributes
+    ----------
+    order : variables, first eliminated first
+    neighbours : for each variable, in this order, those that it shares a table with when it is eliminated
+    log_largest, log_total : log2 of the number of entries of the largest of these tables, and of all
+    """
+
+    order: list[int]
+    neighbours: list[set[int]]
+    log_largest: float
+    log_total: float
+
+
+def find_elimination(sizes: Sequence[int], scopes: Sequence[Sequence[int]], good_enough: float) -> Elimination:
+    """
+    A good order: the best of several greedy ones, with ties broken at random (always the same way).
+
+    Parameters
+    ----------
+    sizes : number of states of each variable
+    scopes : variables of each factor
+    good_enough : log2 of a number of entries below which no better order is looked for
+    """
+    adjacency: list[set[int]] = [set() for _ in sizes]
+    for scope in scopes:
+        for v in scope:
+            adjacency[v].update(scope)
+    for v, others in enumerate(adjacency):
+        others.discard(v)
+    weights = [math.log2(size) for size in sizes]
+    rng = random.Random(0)
+    best: Elimination | None = None
+    started = time.monotonic()
+    for number in range(_TRIES):
+        rule = (_fill, _weight, _weighted_fill)[number % 3]
+        limit = math.inf if best is None else best.log_total
+        found = _greedy([set(others) for others in adjacency], weights, rule, rng, limit)
+        if found is not None and (best is None or found.log_total < best.log_total):
+            best = found
+        assert best is not None
+        if best.log_total <= good_enough or time.monotonic() - started > _SECONDS:
+            break
+    assert best is not None
+    return best
+
+
+Rule = Callable[[int, list[set[int]], list[float]], float]
+
+
+def _fill(v: int, adjacency: list[set[int]], weights: list[float]) -> float:
+    """How many edges elimination adds."""
+    around = adjacency[v]
+    return sum(len(around) - 1 - len(around & adjacency[u]) for u in around) / 2
+
+
+def _weight(v: int, adjacency: list[set[int]], weights: list[float]) -> float:
+    """Log of the size of the table that elimination makes."""
+    return weights[v] + sum(weights[u] for u in adjacency[v])
+
+
+def _weighted_fill(v: int, adjacency: list[set[int]], weights: list[float]) -> float:
+    """How many edges elimination adds, each by the states that it joins."""
+    around = adjacency[v]
+    total = 0.0
+    for u in around:
+        missing = around - adjacency[u]
+        missing.discard(u)
+        total += weights[u] * sum(weights[w] for w in missing)
+    return total / 2
+
+
+def _greedy(
+    adjacency: list[set[int]], weights: list[float], rule: Rule, rng: random.Random, limit: float
+) -> Elimination | None:
+    """Eliminate the cheapest variable by a rule, again and again; None once the tables are larger than the limit."""
+    waiting = [(rule(v, adjacency, weights), rng.random(), v) for v in range(len(weights))]
+    current = [cost for cost, _, _ in waiting]
+    heapq.heapify(waiting)
+    order: list[int] = []
+    neighbours: list[set[int]] = []
+    done = [False] * len(weights)
+    largest, total = 0.0, 0.0
+    while waiting:
+        cost, _, v = heapq.heappop(waiting)
+        if done[v] or cost != current[v]:
+            continue
+        done[v] = True
+        around = adjacency[v]
+        size = weights[v] + sum(weights[u] for u in around)
+        largest = max(largest, size)
+        total += 2.0 ** min(size, 1000.0)
+        if total > 0 and math.log2(total) > limit:
+            return None
+        order.append(v)
+        neighbours.append(around)
+        changed = set(around)
+        for u in around:
+            adjacency[u].discard(v)
+            missing = around - adjacency[u]
+            missing.discard(u)
+            if missing and rule is not _weight:
+                changed |= adjacency[u]
+            adjacency[u] |= missing
+        for u in changed:
+            if not done[u]:
+                value = rule(u, adjacency, weights)
+                if value != current[u]:
+                    current[u] = value
+                    heapq.heappush(waiting, (value, rng.random(), u))
+    return Elimination(order, neighbours, largest, math.log2(total) if total else 0.0)

@@ -1,0 +1,184 @@
+"""The junction tree of a table model, and messages between its cliques."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from factorgraph.junction.elimination import Elimination
+from factorgraph.junction.product import Product, Tables
+from factorgraph.junction.tables import TableModel
+
+
+@dataclass(eq=False)
+class Clique:
+    """
+    A clique: the variables that it shares with its parent, and those eliminated here.
+
+    Attributes
+    ----------
+    shared, own : variables, in the order of the axes of the clique's product: first those shared
+    parent : number of the parent clique, or -1 at a root
+    tables : numbers of the tables assigned to this clique
+    up : log-message to the parent, on the shared variables
+    down : log-message from the parent, on the shared variables
+    """
+
+    shared: list[int]
+    own: list[int]
+    parent: int = -1
+    children: list[int] = field(default_factory=list)
+    tables: list[int] = field(default_factory=list)
+    up: np.ndarray | None = None
+    down: np.ndarray | None = None
+
+    @property
+    def axes(self) -> list[int]:
+        """Variables of all axes."""
+        return self.shared + self.own
+
+
+class JunctionTree:
+    """
+    Cliques in the order of elimination, children before parents.
+
+    Parameters
+    ----------
+    model : TableModel
+    elimination : of the variables with more than one state, numbered as in ``free``
+    free : variable of each number of the elimination
+    mode : {"sum", "max"}
+    """
+
+    def __init__(self, model: TableModel, elimination: Elimination, free: list[int], mode: str) -> None:
+        self.model, self.mode = model, mode
+        self.cliques: list[Clique] = []
+        self.clique_of: dict[int, int] = {}
+        self._build(elimination, free)
+        self.logs: dict[int, float] = {}  # log-sum (or maximum) of each root's component
+
+    def _build(self, elimination: Elimination, free: list[int]) -> None:
+        rank = {free[v]: number for number, v in enumerate(elimination.order)}
+        waiting: dict[int, list[int]] = {}  # cliques whose first shared variable is this one
+        for v, around in zip(elimination.order, elimination.neighbours, strict=True):
+            variable = free[v]
+            shared = sorted((free[u] for u in around), key=rank.__getitem__)
+            # A clique of which this one is a part goes on to eliminate this variable too.
+            home = next((c for c in waiting.get(variable, []) if len(self.cliques[c].shared) == len(shared) + 1), -1)
+            if home < 0:
+                home = len(self.cliques)
+                self.cliques.append(Clique(shared, [variable]))
+            else:
+                self.cliques[home].own.append(variable)
+                self.cliques[home].shared = shared
+            self.clique_of[variable] = home
+            for child in waiting.pop(variable, []):
+                if child != home:
+                    self.cliques[child].parent = home
+                    self.cliques[home].children.append(child)
+            if shared:
+                waiting.setdefault(shared[0], []).append(home)
+        for number, scope in enumerate(self.model.scopes):
+            if scope:
+                first = min(scope, key=rank.__getitem__)
+                self.cliques[self.clique_of[first]].tables.append(number)
+
+    def order(self) -> list[int]:
+        """Cliques, each before its parent."""
+        found = [number for number, clique in enumerate(self.cliques) if clique.parent < 0]
+        for number in found:
+            found.extend(self.cliques[number].children)
+        return found[::-1]
+
+    @property
+    def message_entries(self) -> int:
+        """Entries of all messages to parents."""
+        sizes = self.model.sizes
+        return sum(
+            int(np.prod([sizes[v] for v in clique.shared], dtype=np.float64)) for clique in self.cliques if clique.shared
+        )
+
+    def collect(self) -> float:
+        """Messages from the leaves to the roots; the log-sum (or maximum) of all."""
+        total = self.model.constant
+        for number in self.order():
+            clique = self.cliques[number]
+            up = self._product(clique, with_parent=False).reduce_last(len(clique.shared), self.mode)
+            if clique.parent < 0:
+                self.logs[number] = float(up[0])
+                total += self.logs[number]
+            else:
+                clique.up = up.reshape([self.model.sizes[v] for v in clique.shared])
+        return total
+
+    def distribute(self) -> dict[int, np.ndarray]:
+        """Messages from the roots to the leaves; the marginals of all variables, scaled to add up to one."""
+        marginals: dict[int, np.ndarray] = {}
+        for number in reversed(self.order()):
+            clique = self.cliques[number]
+            children = [self.cliques[c] for c in clique.children]
+            targets = [[v] for v in clique.own] + [child.shared for child in children]
+            found = self.project(number, targets)
+            for v, values in zip(clique.own, found, strict=False):
+                marginals[v] = values / values.sum()
+            for child, values in zip(children, found[len(clique.own) :], strict=True):
+                assert child.up is not None
+                possible = (child.up > -np.inf) & (values > 0)
+                child.down = np.full(values.shape, -np.inf)
+                child.down[possible] = np.log(values[possible]) + self._log_of(number) - child.up[possible]
+        return marginals
+
+    def project(self, number: int, targets: list[list[int]]) -> list[np.ndarray]:
+        """Probabilities of the states of some sets of a clique's variables, each axis in the order given."""
+        clique = self.cliques[number]
+        product = self._product(clique, with_parent=True)
+        position = {v: axis for axis, v in enumerate(clique.axes)}
+        sorted_axes = [sorted(position[v] for v in target) for target in targets]
+        found = product.project(sorted_axes, self._log_of(number), self.mode)
+        return [
+            values.transpose([axes.index(position[v]) for v in target])
+            for values, axes, target in zip(found, sorted_axes, targets, strict=True)
+        ]
+
+    def decode(self) -> dict[int, int]:
+        """One best joint state, after `collect` in max mode: the position of each variable among the states left."""
+        chosen: dict[int, int] = {}
+        for number in reversed(self.order()):
+            clique = self.cliques[number]
+            tables: Tables = []
+            position = {v: axis for axis, v in enumerate(clique.own)}
+            for variables, table in self._clique_tables(clique, with_parent=False):
+                part = table[tuple(chosen.get(v, slice(None)) if v not in position else slice(None) for v in variables)]
+                tables.append(_aligned([v for v in variables if v in position], part, position))
+            sizes = [self.model.sizes[v] for v in clique.own]
+            best = np.unravel_index(Product(sizes, tables).best(), sizes)
+            chosen |= {v: int(state) for v, state in zip(clique.own, best, strict=True)}
+        return chosen
+
+    def _log_of(self, number: int) -> float:
+        while self.cliques[number].parent >= 0:
+            number = self.cliques[number].parent
+        return self.logs[number]
+
+    def _product(self, clique: Clique, with_parent: bool) -> Product:
+        position = {v: axis for axis, v in enumerate(clique.axes)}
+        tables = [_aligned(variables, table, position) for variables, table in self._clique_tables(clique, with_parent)]
+        return Product([self.model.sizes[v] for v in clique.axes], tables)
+
+    def _clique_tables(self, clique: Clique, with_parent: bool) -> list[tuple[list[int], np.ndarray]]:
+        found = [(list(self.model.scopes[t]), self.model.tables[t]) for t in clique.tables]
+        for child in clique.children:
+            message = self.cliques[child].up
+            assert message is not None
+            found.append((self.cliques[child].shared, message))
+        if with_parent and clique.down is not None:
+            found.append((clique.shared, clique.down))
+        return found
+
+
+def _aligned(variables: list[int], table: np.ndarray, position: dict[int, int]) -> tuple[tuple[int, ...], np.ndarray]:
+    """A table's axes in a clique, rising, and the table transposed to them."""
+    axes = [position[v] for v in variables]
+    order = sorted(range(len(axes)), key=axes.__getitem__)
+    return tuple(axes[i] for i in order), table.transpose(order)

@@ -1,0 +1,126 @@
+"""Products of tables over the joint states of a clique, a piece at a time.
+
+The whole table of a clique is never stored: its pieces are made, reduced and forgotten, so that memory goes to the tables
+between cliques only. All is in logarithms, so that nothing underflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+PIECE = 1 << 16  # entries; a piece and its temporaries stay in the second-level cache
+
+Tables: TypeAlias = "list[tuple[tuple[int, ...], np.ndarray]]"
+
+
+class Product:
+    """
+    The sum of log-tables over the joint states of some axes, in pieces of all states of the last axes.
+
+    Parameters
+    ----------
+    sizes : number of states of each axis
+    tables : pairs of the axes of a table (rising) and the table
+    """
+
+    def __init__(self, sizes: Sequence[int], tables: Tables) -> None:
+        self.sizes = tuple(sizes)
+        first, length = len(sizes), 1
+        while first and length * sizes[first - 1] <= PIECE:
+            first -= 1
+            length *= sizes[first]
+        self.first, self.length = first, length
+        self.pieces = int(np.prod(sizes[:first], dtype=np.int64))
+        self._tables = []
+        for axes, table in tables:
+            rows, columns = self.places(axes)
+            # Rows are one for each state of the table's own axes before the last ones.
+            split = sum(axis < first for axis in axes)
+            height = int(np.prod([sizes[axis] for axis in axes[:split]], dtype=np.int64))
+            self._tables.append((rows, columns, np.ascontiguousarray(table).reshape(height, -1)))
+
+    def places(self, axes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """For a table on some axes: its row for each piece, and its column for each entry of a piece."""
+        rows = _flat_index(self.sizes, [axis for axis in axes if axis < self.first], range(self.first))
+        columns = _flat_index(self.sizes, [axis for axis in axes if axis >= self.first], range(self.first, len(self.sizes)))
+        return rows, columns
+
+    def piece(self, number: int) -> np.ndarray:
+        """One piece, ``(length,)``, as a new array."""
+        total = np.zeros(self.length)
+        for rows, columns, table in self._tables:
+            total += np.take(table[rows[number]], columns, mode="clip")
+        return total
+
+    def reduce_last(self, kept: int, mode: str) -> np.ndarray:
+        """Reduce all axes but the first ``kept`` by log-sum-exp or maximum; ``(kept states,)``."""
+        states = int(np.prod(self.sizes[:kept], dtype=np.int64))
+        rest = int(np.prod(self.sizes[kept:], dtype=np.int64))
+        result = np.full(states, -np.inf)
+        width = max(1, self.length // rest)
+        for number in range(self.pieces):
+            rows = self.piece(number).reshape(width, -1)
+            start = number * self.length // rest
+            part = slice(start, start + width)
+            join = np.maximum if mode == "max" else np.logaddexp
+            result[part] = join(result[part], _reduce(rows, mode))
+        return result
+
+    def project(self, axes_list: Sequence[Sequence[int]], shift: float, mode: str) -> list[np.ndarray]:
+        """
+        Probabilities (or largest probabilities) of the states of several sets of axes: of ``exp(table - shift)``.
+
+        Returns
+        -------
+        one array for each set, shaped by its axes
+        """
+        results, places = [], []
+        for axes in axes_list:
+            shape = [self.sizes[axis] for axis in axes]
+            rows, columns = self.places(axes)
+            height = int(rows.max(initial=0)) + 1
+            results.append(np.zeros((height, int(np.prod(shape, dtype=np.int64)) // height)))
+            places.append((rows, columns, np.argsort(columns, kind="stable") if mode == "max" else None))
+        for number in range(self.pieces):
+            weights = np.exp(self.piece(number) - shift)
+            for result, (rows, columns, order) in zip(results, places, strict=True):
+                row = result[rows[number]]
+                if order is None:
+                    row += np.bincount(columns, weights=weights, minlength=row.size)
+                else:
+                    np.maximum(row, weights[order].reshape(row.size, -1).max(axis=1), out=row)
+        return [result.reshape([self.sizes[axis] for axis in axes]) for result, axes in zip(results, axes_list, strict=True)]
+
+    def best(self) -> int:
+        """Flat position of the largest entry, the first of several."""
+        value, place = -np.inf, 0
+        for number in range(self.pieces):
+            piece = self.piece(number)
+            found = int(np.argmax(piece))
+            if piece[found] > value:
+                value, place = float(piece[found]), number * self.length + found
+        return place
+
+
+def _flat_index(sizes: Sequence[int], chosen: Sequence[int], axes: Sequence[int]) -> np.ndarray:
+    """For each joint state of ``axes``, in order, the flat position among the states of ``chosen``, some of these axes."""
+    index, stride, strides = np.zeros(1, dtype=np.intp), 1, {}
+    for axis in reversed(chosen):
+        strides[axis] = stride
+        stride *= sizes[axis]
+    for axis in axes:
+        index = (index[:, None] + np.arange(sizes[axis]) * strides.get(axis, 0)).reshape(-1)
+    return index
+
+
+def _reduce(rows: np.ndarray, mode: str) -> np.ndarray:
+    largest = rows.max(axis=1)
+    if mode == "max":
+        return np.asarray(largest)
+    shift = np.where(np.isfinite(largest), largest, 0.0)
+    rows -= shift[:, None]
+    np.exp(rows, out=rows)
+    return np.asarray(np.log(rows.sum(axis=1)) + shift)

@@ -1,0 +1,158 @@
+"""Exact answers by junction trees: against enumeration, and against belief propagation on forests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+from factorgraph.junction import product
+from factorgraph.testing import Enumeration
+from tests.factorgraph.graphs import random_forest
+
+
+def random_graph(rng: np.random.Generator, size: int, zeros: float, evidence: int) -> tuple[fg.FactorGraph, list[fg.Variables]]:
+    """Loopy, with factors of one to three variables; at least one joint state is possible."""
+    graph = fg.FactorGraph()
+    variables = [
+        graph.add_variables(f"x{v}", fg.Spin() if rng.random() < 0.4 else fg.Categorical(int(rng.integers(1, 4))))
+        for v in range(size)
+    ]
+    truth = [int(rng.integers(len(x.type.states))) for x in variables]
+    for number in range(2 * size):
+        members = rng.permutation(size)[: int(rng.integers(1, 4))]
+        table = 2 * rng.normal(size=[len(variables[m].type.states) for m in members])
+        ruled_out = rng.random(table.shape) < zeros
+        ruled_out[tuple(truth[m] for m in members)] = False
+        table[ruled_out] = -np.inf
+        graph.add_factors(f"f{number}", fg.Table(table), *(variables[m] for m in members))
+    graph.set_prior(variables[0], rng.normal(size=variables[0].type.param_shape))
+    for v in rng.permutation(size)[:evidence]:
+        graph.observe(variables[v], variables[v].type.states[truth[v]])
+    return graph, variables
+
+
+def compare(graph: fg.FactorGraph, variables: list[fg.Variables], mode: str) -> None:
+    expected, found = Enumeration(graph), fg.exact(graph, mode=mode)
+    for x in variables:
+        np.testing.assert_allclose(found.marginals(x), expected.marginals(x, mode), atol=1e-12)
+    for factors in graph.factor_blocks.values():
+        np.testing.assert_allclose(found.factor_marginals(factors), expected.factor_marginals(factors, mode), atol=1e-12)
+    log = expected.log_partition if mode == "sum" else expected.log_maximum
+    assert found.log_partition == pytest.approx(log, abs=1e-10)
+    if mode == "max":
+        states = {x.name: found.mode(x) for x in variables}
+        assert expected.log_weight(states) == pytest.approx(expected.log_maximum, abs=1e-10)
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+@pytest.mark.parametrize("zeros", [0.0, 0.5])
+@pytest.mark.parametrize("seed", range(6))
+def test_loopy_graphs_equal_enumeration(seed: int, zeros: float, mode: str) -> None:
+    graph, variables = random_graph(np.random.default_rng(seed), 9, zeros, evidence=seed % 3)
+    compare(graph, variables, mode)
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+@pytest.mark.parametrize("seed", range(4))
+def test_tables_in_pieces_equal_enumeration(seed: int, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(product, "PIECE", 4)
+    graph, variables = random_graph(np.random.default_rng(seed), 9, 0.2, evidence=1)
+    compare(graph, variables, mode)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_forests_equal_belief_propagation(seed: int) -> None:
+    graph, variables, factors = random_forest(np.random.default_rng(seed), 60, zeros=0.2, evidence=5)
+    result, found = fg.run(graph), fg.exact(graph)
+    assert found.log_partition == pytest.approx(result.log_partition, abs=1e-9)
+    for x in variables:
+        np.testing.assert_allclose(found.marginals(x), result.marginals(x), atol=1e-10)
+    for block in factors:
+        np.testing.assert_allclose(found.factor_marginals(block), result.factor_marginals(block), atol=1e-10)
+
+
+def test_special_factors_are_tabulated() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 6)
+    graph.add_factors("check", fg.Parity(), x[[[0, 1, 2], [2, 3, 4]]])
+    graph.add_factors("clause", fg.Or([[1, -1, 1]]), x[[[0, 3, 5]]])
+    graph.add_factors("pair", fg.Ising(np.inf), x[1], x[5])
+    graph.set_prior(x, np.linspace(-1, 1, 6))
+    compare(graph, [x], "sum")
+    mean = fg.exact(graph).mean(x)
+    np.testing.assert_allclose(mean, np.diff(Enumeration(graph).marginals(x), axis=-1)[:, 0] * 1.0, atol=1e-12)
+
+
+def test_what_is_too_large_is_refused_before_memory_is_taken() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), (60, 60))
+    graph.add_factors("rows", fg.Ising(0.1), x[1:], x[:-1])
+    graph.add_factors("columns", fg.Ising(0.1), x[:, 1:], x[:, :-1])
+    with pytest.raises(fg.TooLargeError, match=r"clique of .* joint states \(\d+ variables.*GiB"):
+        fg.exact(graph)
+    size = fg.exact_size(graph)
+    assert 60 <= size.width < 120
+    assert size.largest_clique == 2.0 ** (size.width + 1)
+    graph.observe(x[::4], 1)
+    assert fg.exact_size(graph).width <= 6
+    assert np.isfinite(fg.exact(graph).log_partition)
+    with pytest.raises(fg.TooLargeError, match="at most 4"):
+        fg.exact(graph, max_clique=4)
+
+
+def test_a_wide_factor_is_refused_by_name() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 100)
+    graph.add_factors("wide", fg.Parity(), x[None])
+    with pytest.raises(fg.TooLargeError, match="'wide' have 100 variables"):
+        fg.exact(graph)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_contradictions_are_told(direct: bool) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 3)
+    graph.add_factors("unlike", fg.Ising(-np.inf), x, x[[1, 2, 0]])
+    if direct:
+        graph.observe(x, [1, 1, -1])
+    with pytest.raises(fg.ContradictionError) as caught:
+        fg.exact(graph)
+    assert caught.value.result.log_partition == -np.inf
+    with pytest.raises(fg.ContradictionError):
+        caught.value.result.marginals(x)
+
+
+def test_what_has_no_states_is_refused() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 2)
+    graph.add_factors("f", fg.LinearGaussian([1, 1], 1.0), *x)
+    with pytest.raises(TypeError, match="need variables with states"):
+        fg.exact(graph)
+    with pytest.raises(ValueError, match="mode must be"):
+        fg.exact(graph, mode="mean")
+
+
+def test_the_gradient_is_the_derivative() -> None:
+    rng = np.random.default_rng(0)
+    couplings, table = rng.normal(size=4), rng.normal(size=(2, 2))
+
+    def build(j: np.ndarray, t: np.ndarray) -> fg.FactorGraph:
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", fg.Spin(), 5)
+        graph.add_factors("chain", fg.Ising(j), x[:-1], x[1:])
+        graph.add_factors("shared", fg.Table(t), x[[0, 2]], x[[2, 4]])
+        return graph
+
+    graph = build(couplings, table)
+    found = fg.exact(graph)
+    step = 1e-6
+    for number in range(4):
+        up, down = (build(couplings + s * step * np.eye(4)[number], table) for s in (1, -1))
+        slope = (fg.exact(up).log_partition - fg.exact(down).log_partition) / (2 * step)
+        assert found.gradient("chain")[number] == pytest.approx(slope, abs=1e-8)
+    for place in np.ndindex(2, 2):
+        delta = np.zeros((2, 2))
+        delta[place] = step
+        slope = (fg.exact(build(couplings, table + delta)).log_partition - found.log_partition) / step
+        assert found.gradient("shared")[place] == pytest.approx(slope, abs=1e-5)
