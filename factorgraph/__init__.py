@@ -32,6 +32,22 @@ from factorgraph.inference import (
     State,
     run,
 )
+from factorgraph.io import (
+    FileFormatError,
+    Model,
+    from_networkx,
+    read_alist,
+    read_bif,
+    read_dimacs,
+    read_libdai,
+    read_model,
+    read_uai,
+    read_uai_evidence,
+    read_uai_result,
+    write_uai,
+    write_uai_evidence,
+    write_uai_result,
+)
 from factorgraph.junction import ExactResult, ExactSize, TooLargeError, exact, exact_size
 from factorgraph.schedules import Flooding, NotAForestError, Plan, Schedule, Step, Sweep, Tree
 from factorgraph.semiring import Semiring
@@ -58,12 +74,14 @@ __all__ = [
     "Factor",
     "FactorGraph",
     "Factors",
+    "FileFormatError",
     "Flooding",
     "Gaussian",
     "Inference",
     "Ising",
     "LinearGaussian",
     "Max",
+    "Model",
     "NotAForestError",
     "Or",
     "Parity",
@@ -86,8 +104,20 @@ __all__ = [
     "backend_names",
     "exact",
     "exact_size",
+    "from_networkx",
     "get_backend",
+    "read_alist",
+    "read_bif",
+    "read_dimacs",
+    "read_libdai",
+    "read_model",
+    "read_uai",
+    "read_uai_evidence",
+    "read_uai_result",
     "run",
+    "write_uai",
+    "write_uai_evidence",
+    "write_uai_result",
 ]
 
 logging.getLogger("factorgraph").addHandler(logging.NullHandler())

@@ -20,6 +20,9 @@ Index: TypeAlias = "slice | Array"
 WEAK_COUPLING = 10.0
 """Largest |coupling| for which `Backend.spin_products` may be given the couplings' odds."""
 
+LARGEST_PARAMETER = 1e12
+"""Where `Backend.relax_infinite` holds finite natural parameters: far beyond any probability, far below overflow."""
+
 
 class BackendUnavailableError(RuntimeError):
     """The array library asked for cannot run here; the message says why and what to do."""
@@ -135,9 +138,15 @@ class Backend:
         return change
 
     def relax_infinite(self, array: Array, index: Index, values: Array, step: float, axis: int) -> Array:
-        """As `relax` where entries may be infinite: those are replaced, not averaged, and equal ones have not changed."""
+        """
+        As `relax` where entries may be infinite: those are replaced, not averaged, and equal ones have not changed.
+
+        On loops of hard factors finite entries may grow without end; they are held where they still add up.
+        """
         xp = self.xp
         old = self.take(array, index, axis)
+        held = xp.clip(values, -LARGEST_PARAMETER, LARGEST_PARAMETER)
+        values = xp.where(xp.isfinite(values), held, values)
         finite = xp.isfinite(old) & xp.isfinite(values)
         zero = xp.zeros_like(values)
         change = xp.where(finite, values - old, xp.where(values == old, zero, zero + xp.inf))

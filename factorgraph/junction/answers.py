@@ -18,7 +18,6 @@ from factorgraph.semiring import MODES
 from factorgraph.variables import DiscreteType
 
 MAX_CLIQUE = 1 << 27
-_SMALL = 20.0  # log2 of a number of entries that is quick in any case
 _HOST = get_backend("numpy", "float64")
 
 
@@ -117,7 +116,7 @@ def _eliminate(model: TableModel) -> tuple[Elimination, list[int]]:
     free = [v for v, size in enumerate(model.sizes) if size > 1]
     number = {v: i for i, v in enumerate(free)}
     scopes = {tuple(sorted(number[v] for v in scope)) for scope in model.scopes if len(scope) > 1}
-    return find_elimination([model.sizes[v] for v in free], sorted(scopes), _SMALL), free
+    return find_elimination([model.sizes[v] for v in free], sorted(scopes)), free
 
 
 def _size(tree: JunctionTree, elimination: Elimination) -> ExactSize:

@@ -6,11 +6,13 @@ between cliques only. All is in logarithms, so that nothing underflows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 
+_SMALL = 1 << 10
 PIECE = 1 << 16  # entries; a piece and its temporaries stay in the second-level cache
 
 Tables: TypeAlias = "list[tuple[tuple[int, ...], np.ndarray]]"
@@ -35,7 +37,7 @@ class Product:
         self.first, self.length = first, length
         self.pieces = int(np.prod(sizes[:first], dtype=np.int64))
         self._tables = []
-        for axes, table in tables:
+        for axes, table in _joined(self.sizes, tables):
             rows, columns = self.places(axes)
             # Rows are one for each state of the table's own axes before the last ones.
             split = sum(axis < first for axis in axes)
@@ -103,6 +105,24 @@ class Product:
             if piece[found] > value:
                 value, place = float(piece[found]), number * self.length + found
         return place
+
+
+def _joined(sizes: tuple[int, ...], tables: Tables) -> Tables:
+    """Tables added up as long as what they make is small, so that a piece is the sum of few."""
+    found: Tables = []
+    for axes, table in sorted(tables, key=lambda pair: pair[0]):
+        if found:
+            last_axes, last = found[-1]
+            union = tuple(sorted({*last_axes, *axes}))
+            if math.prod(sizes[axis] for axis in union) <= max(_SMALL, last.size, table.size):
+                found[-1] = union, _spread(sizes, union, last_axes, last) + _spread(sizes, union, axes, table)
+                continue
+        found.append((axes, table))
+    return found
+
+
+def _spread(sizes: tuple[int, ...], union: tuple[int, ...], axes: tuple[int, ...], table: np.ndarray) -> np.ndarray:
+    return table.reshape([sizes[axis] if axis in axes else 1 for axis in union])
 
 
 def _flat_index(sizes: Sequence[int], chosen: Sequence[int], axes: Sequence[int]) -> np.ndarray:

@@ -1,0 +1,67 @@
+"""libDAI's factor graph files (.fg)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from factorgraph.io.model import Model
+from factorgraph.io.text import Tokens, read_text
+
+
+def read_libdai(path: str | Path) -> Model:
+    """
+    Read a libDAI model: sparse tables whose first variable's states change fastest.
+
+    Variables keep their labels as names, in rising order.
+
+    Raises
+    ------
+    FileFormatError
+        The file is malformed or truncated; the message has the line.
+    """
+    tokens = Tokens(path, read_text(path), comment="#")
+    count = tokens.integer("the number of factors")
+    tokens.expect(count, "a factor")
+    raw = list(_factors(tokens, count))
+    tokens.end()
+    sizes: dict[int, int] = {}
+    for labels, table in raw:
+        for label, states in zip(labels, table.shape, strict=True):
+            sizes[label] = states
+    if not sizes:
+        raise tokens.error("the model has no variables")
+    ordered = sorted(sizes)
+    number = {label: v for v, label in enumerate(ordered)}
+    factors = [([number[label] for label in labels], table) for labels, table in raw]
+    return Model.of_tables([sizes[label] for label in ordered], factors, [str(label) for label in ordered])
+
+
+def _factors(tokens: Tokens, count: int) -> Iterator[tuple[list[int], np.ndarray]]:
+    known: dict[int, int] = {}
+    for factor in range(count):
+        width = tokens.integer(f"the number of variables of factor {factor}")
+        labels = tokens.integers(width, f"a variable of factor {factor}").tolist()
+        if len(set(labels)) < width:
+            raise tokens.error(f"factor {factor} has a variable twice")
+        sizes = tokens.integers(width, f"a number of states of factor {factor}", low=1).tolist()
+        for label, states in zip(labels, sizes, strict=True):
+            if known.setdefault(label, states) != states:
+                raise tokens.error(f"variable {label} has {states} states here, but {known[label]} in a factor before")
+        entries = math.prod(sizes)
+        filled = tokens.integer(f"the number of entries of factor {factor}", high=entries)
+        tokens.expect(2 * filled, "a place or a value")
+        if entries > max(1 << 20, 1000 * filled):
+            raise tokens.error(f"the table of factor {factor} would have {entries} entries, of which only {filled} are given")
+        pairs = tokens.numbers(2 * filled, f"a place or a value of factor {factor}").reshape(-1, 2)
+        places = pairs[:, 0].astype(np.int64)
+        if (places != pairs[:, 0]).any() or (places >= entries).any() or np.unique(places).size < filled:
+            raise tokens.error(f"the places of factor {factor} must be distinct whole numbers below {entries}")
+        if not pairs[:, 1].any():
+            raise tokens.error(f"all entries of factor {factor} are 0, so that no state is possible")
+        table = np.zeros(entries)
+        table[places] = pairs[:, 1]
+        yield labels, table.reshape(sizes[::-1]).T

@@ -1,0 +1,176 @@
+"""A factor graph read from a file, with the file's own names and numbers of its variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from factorgraph.blocks import Variables
+from factorgraph.factors import Table
+from factorgraph.graph import FactorGraph
+from factorgraph.variables import Categorical, VariableType
+
+
+class Model:
+    """
+    A factor graph together with the names and the order that its variables have in a file.
+
+    Variables of equal numbers of states share a block of `graph`, and so do factors on like variables; the model finds
+    each variable by its name or its number in the file.
+
+    Attributes
+    ----------
+    graph : FactorGraph
+    names : list of str
+        Names of the variables in the file's order; their numbers where the file has no names.
+    states : list of list of str, or None
+        Names of each variable's states.
+
+    Examples
+    --------
+    >>> import factorgraph as fg
+    >>> model = fg.Model.of_tables([2, 3], [([0], [0.4, 0.6]), ([0, 1], [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])])
+    >>> model.observe({1: 0})
+    >>> [m.round(4).tolist() for m in model.marginals(fg.run(model.graph))]
+    [[0.1176, 0.8824], [1.0, 0.0, 0.0]]
+    """
+
+    def __init__(
+        self, graph: FactorGraph, variables: Iterable[Variables], names: list[str], states: list[list[str]] | None = None
+    ) -> None:
+        self.graph = graph
+        self.names = names
+        self.states = states
+        self._numbers = {name: number for number, name in enumerate(names)}
+        blocks = list(variables)
+        self._blocks = list({v.name: v.block for v in blocks}.values())
+        place = {block.name: number for number, block in enumerate(self._blocks)}
+        self._block_of = np.concatenate([np.full(v.size, place[v.name]) for v in blocks])
+        self._index = np.concatenate([v.index.reshape(-1) for v in blocks])
+
+    @classmethod
+    def of_tables(
+        cls,
+        sizes: Sequence[int],
+        factors: Iterable[tuple[Sequence[int], Any]],
+        names: list[str] | None = None,
+        states: list[list[str]] | None = None,
+    ) -> Model:
+        """
+        A model of categorical variables from non-negative tables.
+
+        Parameters
+        ----------
+        sizes : number of states of each variable
+        factors : pairs of the numbers of a factor's variables and its table, one axis for each. A table of a single
+            number (no variables) scales another.
+        names, states : as the attributes
+        """
+        graph = FactorGraph()
+        shape = np.asarray(sizes, dtype=np.int64)
+        kinds = [int(q) for q in np.unique(shape)]
+        index = np.zeros(shape.size, dtype=np.int64)
+        blocks: dict[int, Variables] = {}
+        for q in kinds:
+            members = np.flatnonzero(shape == q)
+            index[members] = np.arange(members.size)
+            blocks[q] = graph.add_variables("x" if len(kinds) == 1 else f"x{q}", Categorical(q), members.size)
+        groups: dict[tuple[int, ...], list[tuple[Sequence[int], np.ndarray]]] = {}
+        constant = 0.0
+        with np.errstate(divide="ignore"):
+            for scope, table in factors:
+                logs = np.log(np.asarray(table, dtype=np.float64)).reshape([sizes[v] for v in scope])
+                if len(scope) == 0:
+                    constant += float(logs)
+                else:
+                    groups.setdefault(tuple(int(sizes[v]) for v in scope), []).append((scope, logs))
+        if constant and not groups:
+            groups[(int(sizes[0]),)] = [([0], np.zeros(sizes[0]))]
+        for number, (signature, members_of) in enumerate(groups.items()):
+            tables = np.stack([logs for _, logs in members_of])
+            if number == 0 and constant:
+                tables[0] += constant
+            scopes = np.array([list(scope) for scope, _ in members_of], dtype=np.int64)
+            ports = [blocks[q][index[scopes[:, axis]]] for axis, q in enumerate(signature)]
+            graph.add_factors("f" + "_".join(map(str, signature)), Table(tables), *ports)
+        found = [blocks[int(q)][int(i)] for q, i in zip(shape, index, strict=True)]
+        return cls(graph, found, names or [str(v) for v in range(shape.size)], states)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        return f"<Model of {len(self)} variables>\n{self.graph!r}"
+
+    def number(self, variable: int | str) -> int:
+        """A variable's number in the file, from its name or its number."""
+        if isinstance(variable, str):
+            if variable not in self._numbers:
+                raise KeyError(f"no variable {variable!r}; there are {self.names[:5]}{' ...' if len(self) > 5 else ''}")
+            return self._numbers[variable]
+        if not 0 <= variable < len(self):
+            raise KeyError(f"no variable {variable}; there are {len(self)}")
+        return int(variable)
+
+    def __getitem__(self, variable: int | str) -> Variables:
+        number = self.number(variable)
+        block = self._blocks[self._block_of[number]]
+        return Variables(block, np.asarray(self._index[number]))
+
+    def type_of(self, variable: int | str) -> VariableType:
+        """The type of a variable."""
+        return self[variable].type
+
+    def state(self, variable: int | str, state: int | str) -> Any:
+        """A state's value, from its name or its position in the file."""
+        number = self.number(variable)
+        kind: Any = self.type_of(number)
+        if isinstance(state, str):
+            if self.states is None or state not in self.states[number]:
+                known = self.states[number] if self.states is not None else "no names"
+                raise ValueError(f"{state!r} is not a state of variable {self.names[number]!r}, which has {known}")
+            state = self.states[number].index(state)
+        if not 0 <= state < len(kind.states):
+            raise ValueError(f"state {state} of variable {self.names[number]!r} is not from 0 to {len(kind.states) - 1}")
+        return kind.states[state]
+
+    def observe(
+        self, evidence: Mapping[int | str, int | str] | Mapping[int, int] | Mapping[str, str], inference: Any = None
+    ) -> None:
+        """
+        Fix variables.
+
+        Parameters
+        ----------
+        evidence : mapping
+            From names or numbers of variables to names or positions of states.
+        inference : Inference, optional
+            Observe there; default: in `graph`.
+
+        Raises
+        ------
+        KeyError, ValueError
+            There is no such variable or state; nothing is observed then.
+        """
+        found = [(self[variable], self.state(variable, state)) for variable, state in evidence.items()]
+        for variables, value in found:
+            (self.graph if inference is None else inference).observe(variables, value)
+
+    def marginals(self, result: Any) -> list[np.ndarray]:
+        """Marginals of all variables in the file's order, from a `Result` or `ExactResult` of `graph`."""
+        whole = [result.marginals(self._whole(number)).reshape(block.size, -1) for number, block in enumerate(self._blocks)]
+        return [whole[b][i] for b, i in zip(self._block_of, self._index, strict=True)]
+
+    def mode(self, result: Any) -> np.ndarray:
+        """Most probable states of all variables, as positions, in the file's order; of one joint state in max mode."""
+        whole = []
+        for number, block in enumerate(self._blocks):
+            kind: Any = block.type
+            whole.append(kind.position(result.mode(self._whole(number)).reshape(-1)))
+        return np.array([whole[b][i] for b, i in zip(self._block_of, self._index, strict=True)], dtype=np.int64)
+
+    def _whole(self, number: int) -> Variables:
+        block = self._blocks[number]
+        return Variables(block, block.whole)

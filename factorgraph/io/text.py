@@ -1,0 +1,130 @@
+"""Text files read whole, token by token, with the line for every complaint."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+_LARGEST_INTEGER = 2**31 - 1
+
+
+class FileFormatError(ValueError):
+    """A file is not in the format that it should be in; the message has its name and the line."""
+
+
+def read_text(path: str | Path) -> str:
+    """A file's text, unpacked where the name ends with .gz."""
+    raw = Path(path).read_bytes()
+    if Path(path).suffix.lower() == ".gz":
+        try:
+            raw = gzip.decompress(raw)
+        except (OSError, EOFError, zlib.error) as error:
+            raise FileFormatError(f"{path}: not a whole gzip file ({error})") from None
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise FileFormatError(f"{path}, line {line}: not text (byte {error.start} is {raw[error.start]:#x})") from None
+
+
+class Tokens:
+    """
+    The tokens of a text, between white space, taken one after another.
+
+    Parameters
+    ----------
+    path : named in errors
+    text : str
+    comment : a sign that begins a comment up to the end of its line, or None
+    """
+
+    def __init__(self, path: str | Path, text: str, comment: str | None = None) -> None:
+        self.path = path
+        self._text = re.sub(re.escape(comment) + "[^\n]*", "", text) if comment else text
+        self._tokens = self._text.split()
+        self._next = 0
+
+    @property
+    def left(self) -> int:
+        """Tokens that are left."""
+        return len(self._tokens) - self._next
+
+    def error(self, message: str, back: int = 1) -> FileFormatError:
+        """An error at the token taken last, or ``back`` ago."""
+        number = min(max(self._next - back, 0), max(len(self._tokens) - 1, 0))
+        line = 1
+        for count, match in enumerate(re.finditer(r"\S+", self._text)):
+            if count == number:
+                line = self._text.count("\n", 0, match.start()) + 1
+                break
+        return FileFormatError(f"{self.path}, line {line}: {message}")
+
+    def word(self, what: str) -> str:
+        """The next token as it is."""
+        if not self.left:
+            raise self.error(f"the file ends where {what} should be")
+        self._next += 1
+        return self._tokens[self._next - 1]
+
+    def integer(self, what: str, low: int = 0, high: int = _LARGEST_INTEGER) -> int:
+        """The next token as a whole number from ``low`` to ``high``."""
+        word = self.word(what)
+        try:
+            value = int(word)
+        except ValueError:
+            raise self.error(f"{what} should be a whole number, not {word[:40]!r}") from None
+        if not low <= value <= high:
+            raise self.error(f"{what} is {value}, not from {low} to {high}")
+        return value
+
+    def integers(self, count: int, what: str, low: int = 0, high: int = _LARGEST_INTEGER) -> np.ndarray:
+        """The next tokens as whole numbers from ``low`` to ``high``."""
+        self.expect(count, what)
+        try:
+            values = np.array(self._tokens[self._next : self._next + count], dtype=np.int64)
+            good = bool(((values >= low) & (values <= high)).all())
+        except (ValueError, OverflowError):
+            good = False
+        if not good:
+            for _ in range(count):  # the first that is wrong, with its line
+                self.integer(what, low, high)
+        self._next += count
+        return values
+
+    def numbers(self, count: int, what: str) -> np.ndarray:
+        """The next tokens as numbers of at least 0."""
+        self.expect(count, what)
+        words = self._tokens[self._next : self._next + count]
+        try:
+            values = np.array(words, dtype=np.float64)
+        except ValueError:
+            for number, word in enumerate(words):
+                try:
+                    float(word)
+                except ValueError:
+                    self._next += number + 1
+                    raise self.error(f"{what} should be a number, not {word[:40]!r}") from None
+            raise
+        wrong = ~(np.isfinite(values) & (values >= 0))
+        if wrong.any():
+            self._next += int(np.argmax(wrong)) + 1
+            raise self.error(f"{what} is {words[int(np.argmax(wrong))]}; it should be a finite number of at least 0")
+        self._next += count
+        return values
+
+    def expect(self, count: int, what: str) -> None:
+        """Refuse a count of tokens that the file cannot hold, before memory is taken for them."""
+        if count > self.left:
+            raise self.error(f"the file ends too early: {count} times {what} should follow, but only {self.left} words do")
+
+    def end(self) -> None:
+        """Refuse what follows the end."""
+        if self.left:
+            self._next += 1
+            raise self.error(
+                f"the model is complete, but {self.left + 1} more words follow, the first {self._tokens[self._next - 1][:40]!r}"
+            )

@@ -1,0 +1,230 @@
+"""The UAI competitions' formats: models, evidence, and answers (MAR, PR, MAP)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import get_backend
+from factorgraph.files import open_whole
+from factorgraph.graph import FactorGraph
+from factorgraph.io.model import Model
+from factorgraph.io.text import Tokens, read_text
+from factorgraph.variables import DiscreteType
+
+
+def read_uai(path: str | Path) -> Model:
+    """
+    Read a model: MARKOV or BAYES.
+
+    Tables list the states with those of a factor's last variable changing fastest.
+
+    Raises
+    ------
+    FileFormatError
+        The file is malformed or truncated; the message has the line.
+    """
+    tokens = Tokens(path, read_text(path))
+    kind = tokens.word("MARKOV or BAYES")
+    if kind.upper() not in ("MARKOV", "BAYES"):
+        raise tokens.error(f"a model begins with MARKOV or BAYES, not {kind[:40]!r}")
+    number = tokens.integer("the number of variables", low=1)
+    sizes = tokens.integers(number, "a number of states", low=1)
+    count = tokens.integer("the number of factors")
+    tokens.expect(count, "a factor's variables")
+    scopes = []
+    for factor in range(count):
+        width = tokens.integer(f"the number of variables of factor {factor}", high=number)
+        scope = tokens.integers(width, f"a variable of factor {factor}", high=number - 1)
+        if np.unique(scope).size < width:
+            raise tokens.error(f"factor {factor} has a variable twice")
+        scopes.append(scope)
+    factors = []
+    for factor, scope in enumerate(scopes):
+        entries = math.prod(int(q) for q in sizes[scope])
+        stated = tokens.integer(f"the number of entries of factor {factor}", high=2**62)
+        if stated != entries:
+            raise tokens.error(f"factor {factor} has {stated} entries, but its variables have {entries} joint states")
+        values = tokens.numbers(entries, f"an entry of factor {factor}")
+        if not values.any():
+            raise tokens.error(f"all entries of factor {factor} are 0, so that no state is possible")
+        factors.append((scope.tolist(), values.reshape(sizes[scope])))
+    tokens.end()
+    return Model.of_tables(sizes.tolist(), factors)
+
+
+def read_uai_evidence(path: str | Path, model: Model | None = None) -> list[dict[int, int]]:
+    """
+    Read evidence, in either form: ``k v s v s ...``, or after a line with the number of sets, each in that form.
+
+    Parameters
+    ----------
+    path : str or Path
+    model : Model, optional
+        To check variables and states against.
+
+    Returns
+    -------
+    list of dict
+        One for each set of evidence: the position of each observed variable's state.
+    """
+    tokens = Tokens(path, read_text(path))
+    first = tokens.integer("the number of observed variables")
+    # A single set without a leading number of sets has an odd number of words; one set with it has an even number.
+    if tokens.left == 2 * first:
+        lengths = [first]
+    else:
+        tokens.expect(first, "a set of evidence")
+        lengths = [-1] * first
+    found = []
+    for length in lengths:
+        width = length if length >= 0 else tokens.integer("the number of observed variables")
+        pairs = tokens.integers(2 * width, "a variable or a state").reshape(-1, 2).tolist()
+        evidence: dict[int, int] = {}
+        for variable, state in pairs:
+            if evidence.get(variable, state) != state:
+                raise tokens.error(f"variable {variable} is observed in two states")
+            evidence[variable] = state
+            if model is not None:
+                try:
+                    model.state(variable, state)
+                except (KeyError, ValueError) as error:
+                    raise tokens.error(str(error.args[0])) from None
+        found.append(evidence)
+    tokens.end()
+    return found
+
+
+def read_uai_result(path: str | Path) -> tuple[str, Any]:
+    """
+    Read an answer.
+
+    Returns
+    -------
+    task : {"MAR", "PR", "MAP"}
+    answer : list of arrays (marginals), the natural logarithm of the partition function, or an array of states
+    """
+    tokens = Tokens(path, read_text(path))
+    task = tokens.word("MAR, PR or MAP").upper()
+    if task == "MAR":
+        marginals = []
+        for variable in range(tokens.integer("the number of variables")):
+            states = tokens.integer(f"the number of states of variable {variable}", low=1)
+            marginals.append(tokens.numbers(states, f"a probability of variable {variable}"))
+        answer: Any = marginals
+    elif task == "PR":
+        word = tokens.word("log10 of the partition function")
+        try:
+            answer = float(word) * math.log(10.0)
+        except ValueError:
+            raise tokens.error(f"log10 of the partition function should be a number, not {word[:40]!r}") from None
+    elif task in ("MAP", "MPE"):
+        task = "MAP"
+        answer = tokens.integers(tokens.integer("the number of variables"), "a state")
+    else:
+        raise tokens.error(f"an answer begins with MAR, PR or MAP, not {task[:40]!r}")
+    tokens.end()
+    return task, answer
+
+
+def write_uai(path: str | Path, model: Model | FactorGraph) -> None:
+    """
+    Write a graph of discrete variables as a MARKOV model, whole or not at all.
+
+    Variables are numbered in the model's order, those of a bare graph block by block. Priors become factors of one variable.
+    Evidence is not part of the model: see `write_uai_evidence`.
+
+    Raises
+    ------
+    TypeError
+        A variable has no states, or a factor no table.
+    ValueError
+        A potential is beyond floating-point numbers (the format has no logarithms).
+    """
+    graph, order = _numbering(model)
+    lines = ["MARKOV", str(order.size), " ".join(map(str, _sizes(graph)[order])), ""]
+    number = np.empty(order.size, dtype=np.int64)
+    number[order] = np.arange(order.size)
+    scopes, tables = [], []
+    for scope, logs in _factors(graph):
+        with np.errstate(over="ignore", under="ignore"):
+            values = np.exp(logs)
+        if np.isinf(values).any() or ((values < np.finfo(np.float64).tiny) & (logs > -np.inf)).any():
+            raise ValueError("a potential is too large or too small to write; scale its factor")
+        scopes.append(f"{scope.size} " + " ".join(map(str, number[scope])))
+        tables.append(f"{values.size}\n" + " ".join(map(repr, values.ravel().tolist())))
+    lines[3] = str(len(scopes))
+    _write(path, [*lines, *scopes, "", *tables])
+
+
+def write_uai_evidence(path: str | Path, evidence: Mapping[int, int]) -> None:
+    """Write one set of evidence: the position of each observed variable's state."""
+    _write(path, [" ".join([str(len(evidence)), *(f"{variable} {state}" for variable, state in evidence.items())])])
+
+
+def write_uai_result(path: str | Path, task: str, answer: Any) -> None:
+    """
+    Write an answer, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or Path
+    task : {"MAR", "PR", "MAP"}
+    answer : as `read_uai_result` returns it
+    """
+    _write(path, [task.upper(), format_uai_result(task, answer)])
+
+
+def format_uai_result(task: str, answer: Any) -> str:
+    """The second line of an answer's file."""
+    if task.upper() == "MAR":
+        rows: Sequence[np.ndarray] = answer
+        return " ".join([str(len(rows)), *(" ".join([str(len(p)), *map(repr, np.asarray(p).tolist())]) for p in rows)])
+    if task.upper() == "PR":
+        return repr(float(answer) / math.log(10.0))
+    if task.upper() == "MAP":
+        return " ".join(map(str, [len(answer), *np.asarray(answer).tolist()]))
+    raise ValueError(f"task must be MAR, PR or MAP, not {task!r}")
+
+
+def _write(path: str | Path, lines: list[str]) -> None:
+    with open_whole(path) as file:
+        file.write(("\n".join(lines) + "\n").encode())
+
+
+def _numbering(model: Model | FactorGraph) -> tuple[FactorGraph, np.ndarray]:
+    """The graph, and its node numbers in the file's order."""
+    if isinstance(model, FactorGraph):
+        return model, np.arange(model.num_variables)
+    first = model.graph.first_nodes()
+    return model.graph, np.array([first[model[v].name] + int(model[v].index) for v in range(len(model))], dtype=np.int64)
+
+
+def _sizes(graph: FactorGraph) -> np.ndarray:
+    sizes: list[int] = []
+    for block in graph.variable_blocks.values():
+        if not isinstance(block.type, DiscreteType):
+            raise TypeError(f"variables {block.name!r} are {block.type!r}, which have no states to write")
+        sizes += [len(block.type.states)] * block.size
+    return np.array(sizes, dtype=np.int64)
+
+
+def _factors(graph: FactorGraph) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Node numbers and log-table of each factor, priors first."""
+    host, first = get_backend("numpy", "float64"), graph.first_nodes()
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for block in graph.variable_blocks.values():
+        if block.prior is not None and isinstance(block.type, DiscreteType):
+            weights = block.type.log_weights(np.moveaxis(block.prior, 0, -1), host).T
+            found += [(np.array([first[block.name] + i]), weights[i]) for i in np.flatnonzero((weights != 0).any(axis=1))]
+    for factors in graph.factor_blocks.values():
+        if factors.kernel is None:
+            raise TypeError(f"factors {factors.name!r} are a block factor, which has no table to write")
+        nodes = np.concatenate([p.index.reshape(factors.count, -1) + first[p.name] for p in factors.ports], axis=1)
+        tables = factors.kernel.enumerated()
+        found += [(nodes[f], tables[..., min(f, tables.shape[-1] - 1)]) for f in range(factors.count)]
+    return found
