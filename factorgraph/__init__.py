@@ -4,6 +4,7 @@ import logging
 
 from factorgraph.backends import Backend, BackendUnavailableError, backend_names, get_backend
 from factorgraph.blocks import Factors, Variables
+from factorgraph.drawing import draw
 from factorgraph.factors import (
     And,
     AtMost,
@@ -49,7 +50,18 @@ from factorgraph.io import (
     write_uai_result,
 )
 from factorgraph.junction import ExactResult, ExactSize, TooLargeError, exact, exact_size
-from factorgraph.schedules import Flooding, NotAForestError, Plan, Schedule, Step, Sweep, Tree
+from factorgraph.schedules import (
+    Flooding,
+    NotAForestError,
+    Plan,
+    RandomOrder,
+    Residual,
+    Schedule,
+    Step,
+    Sweep,
+    Tree,
+    UnscheduledWarning,
+)
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Categorical, Data, DiscreteType, Gaussian, Spin, VariableType
 
@@ -88,6 +100,8 @@ __all__ = [
     "Plan",
     "Port",
     "Potts",
+    "RandomOrder",
+    "Residual",
     "Result",
     "Schedule",
     "Semiring",
@@ -99,9 +113,11 @@ __all__ = [
     "Table",
     "TooLargeError",
     "Tree",
+    "UnscheduledWarning",
     "VariableType",
     "Variables",
     "backend_names",
+    "draw",
     "exact",
     "exact_size",
     "from_networkx",

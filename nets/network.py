@@ -65,11 +65,11 @@ class Network:
         """Forward through the hidden layers, then backward; each layer's weights are updated on the way back."""
         forward: list[tuple[str, Any]] = [(f"layer{layer}", "output") for layer in range(1, self.num_layers)]
         backward: list[tuple[str, Any]] = [(f"layer{layer}", ("weights", "input")) for layer in range(self.num_layers, 1, -1)]
-        return fg.Sweep([*forward, *backward, ("layer1", "weights")])
+        return fg.Sweep([*forward, *backward, ("layer1", "weights")], partial=True)
 
     def prediction_schedule(self) -> fg.Sweep:
         """Forward only, to the output."""
-        return fg.Sweep([(f"layer{layer}", "output") for layer in range(1, self.num_layers + 1)])
+        return fg.Sweep([(f"layer{layer}", "output") for layer in range(1, self.num_layers + 1)], partial=True)
 
     def damping(self, strengths: Sequence[float]) -> dict[str, fg.Damping]:
         """

@@ -130,14 +130,15 @@ class Backend:
 
     # Elementwise chains of the hot path. `out` and inputs named so may be overwritten.
 
-    def relax(self, array: Array, index: Index, values: Array, step: float, axis: int) -> Array:
+    def relax(self, array: Array, index: Index, values: Array, step: float | Array, axis: int) -> Array:
         """Move entries of an axis a share ``step`` of the way to ``values``, in place; return ``values - old``."""
         old = self.take(array, index, axis)
         change = values - old
-        self.put(array, index, values if step == 1.0 else old + step * change, axis)
+        whole = isinstance(step, float) and step == 1.0
+        self.put(array, index, values if whole else old + step * change, axis)
         return change
 
-    def relax_infinite(self, array: Array, index: Index, values: Array, step: float, axis: int) -> Array:
+    def relax_infinite(self, array: Array, index: Index, values: Array, step: float | Array, axis: int) -> Array:
         """
         As `relax` where entries may be infinite: those are replaced, not averaged, and equal ones have not changed.
 
@@ -153,11 +154,16 @@ class Backend:
         self.put(array, index, xp.where(finite, old + step * change, values), axis)
         return change
 
-    def largest_magnitude(self, array: Array) -> Array:
-        """Largest absolute value, as a 0-d device array; a NaN counts as infinite."""
+    def largest_magnitude(self, array: Array, batched: bool = False) -> Array:
+        """Largest absolute value, as a 0-d device array, or ``(B,)``, one for each set; a NaN counts as infinite."""
         xp = self.xp
         magnitude = xp.abs(array)
-        return xp.max(xp.where(xp.isnan(magnitude), xp.full_like(magnitude, xp.inf), magnitude))
+        axes = tuple(range(array.ndim - 1)) if batched else None
+        return xp.max(xp.where(xp.isnan(magnitude), xp.full_like(magnitude, xp.inf), magnitude), axis=axes)
+
+    def largest_entries(self, array: Array, number: int) -> np.ndarray:
+        """Positions of the ``number`` largest entries of a row, on the host, in any order."""
+        return np.argpartition(self.to_host(array), array.shape[0] - number)[array.shape[0] - number :]
 
     def subtract_largest(self, array: Array) -> Array:
         """Shift the states (axis 0) so that the largest is 0; where all are -inf they stay so. May overwrite."""

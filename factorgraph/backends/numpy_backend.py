@@ -58,10 +58,10 @@ class NumpyBackend(Backend):
         return np.take(array, index, axis=axis, mode="clip")
 
     def sum_slots(self, array: Array, slots: Array, axis: int) -> Array:
-        if 0 < slots.shape[0] <= 8 and array.ndim == 1:
-            total = np.take(array, slots[0], mode="clip")
+        if 0 < slots.shape[0] <= 8:
+            total = np.take(array, slots[0], axis=axis, mode="clip")
             for row in slots[1:]:
-                total += np.take(array, row, mode="clip")
+                total += np.take(array, row, axis=axis, mode="clip")
             return total
         return np.add.reduce(np.take(array, slots, axis=axis, mode="clip"), axis=axis)
 
@@ -96,18 +96,20 @@ class NumpyBackend(Backend):
                 result[part] = value
         return results
 
-    def relax(self, array: Array, index: Index, values: Array, step: float, axis: int) -> Array:
+    def relax(self, array: Array, index: Index, values: Array, step: float | Array, axis: int) -> Array:
         if not isinstance(index, slice):
             return super().relax(array, index, values, step, axis)
         old = array[(slice(None),) * axis + (index,)]
         change = np.subtract(values, old)
-        if step == 1.0:
+        if isinstance(step, float) and step == 1.0:
             old[...] = values
         else:
             old += step * change
         return change
 
-    def largest_magnitude(self, array: Array) -> Array:
+    def largest_magnitude(self, array: Array, batched: bool = False) -> Array:
+        if batched:
+            return super().largest_magnitude(array, batched)
         if not array.size:
             return self.dtype(0.0)
         largest = max(array.max(), -array.min())

@@ -12,7 +12,7 @@ from factorgraph.inference.state import State
 from factorgraph.semiring import Semiring
 
 
-def log_partition(state: State, calls: list[EdgeCall], semiring: Semiring) -> float:
+def log_partition(state: State, calls: list[EdgeCall], semiring: Semiring) -> np.ndarray:
     """
     Log of the Bethe partition function: exact on trees; in max mode the log-weight of the best configuration.
 
@@ -30,9 +30,13 @@ def log_partition(state: State, calls: list[EdgeCall], semiring: Semiring) -> fl
     state : State
     calls : one call for each edgewise factor block, reading all its edges
     semiring : Semiring
+
+    Returns
+    -------
+    () array, or (B,) in a batch
     """
     backend = state.backend
-    total = 0.0
+    total: np.ndarray = np.zeros(() if state.batch is None else state.batch)
     variable_terms: list[Array | None] = []
     with np.errstate(all="ignore"):
         for pool in state.pools:
@@ -43,13 +47,13 @@ def log_partition(state: State, calls: list[EdgeCall], semiring: Semiring) -> fl
             variable_terms.append(free)
             host = backend.to_host(free)
             if pool.observed.any():
-                given = pool.pool.type.log_density(pool.prior, _fixed_values(pool), backend)
+                given = pool.pool.type.log_density(pool.prior, pool.possible_values, backend)
                 host = np.where(pool.observed, backend.to_host(given), host)
-            total += float(host.sum())
+            total = total + host.sum(axis=0)
         for call in calls:
             potentials = state.potentials[call.factors]
             local = potentials.kernel.log_partition(incoming(call, state), potentials.parameters, semiring)
-            total += float(backend.to_host(local).sum())
+            total = total + backend.to_host(local).sum(axis=0)
             for read in call.reads:
                 pool = state.pools[read.pool]
                 kind, free = pool.pool.type, variable_terms[read.pool]
@@ -63,26 +67,32 @@ def log_partition(state: State, calls: list[EdgeCall], semiring: Semiring) -> fl
                 if pool.observed.any():
                     observed = backend.to_host(backend.take(backend.mask_array(pool.observed), read.places, 0))
                     term = np.where(observed, -handed, term)
-                total += float(term.sum())
+                total = total + term.sum(axis=0)
     return total
 
 
 def factor_marginals(state: State, call: EdgeCall, semiring: Semiring) -> np.ndarray:
-    """Joint beliefs of a block's factors, ``(F, q_0, ..., q_k)``."""
+    """Joint beliefs of a block's factors, ``(F, q_0, ..., q_k)``, or ``(B, F, q_0, ..., q_k)``."""
     potentials = state.potentials[call.factors]
     with np.errstate(all="ignore"):
         joint = potentials.kernel.marginals(incoming(call, state), potentials.parameters, semiring)
-    return np.moveaxis(state.backend.to_host(joint), -1, 0)
+    host = state.backend.to_host(joint)
+    return np.moveaxis(host, -1, 0) if state.batch is None else np.moveaxis(host, (-1, -2), (0, 1))
 
 
-def ruled_out(state: State, semiring: Semiring) -> list[tuple[str, tuple[int, ...]]]:
-    """Variables none of whose states is possible, or whose observed value is not: block names and indices."""
-    found = []
+def ruled_out(state: State, semiring: Semiring) -> list[list[tuple[str, tuple[int, ...]]]]:
+    """
+    Variables none of whose states is possible, or whose observed value is not: block names and indices.
+
+    One list for each set of a batch; a single one else.
+    """
+    found: list[list[tuple[str, tuple[int, ...]]]] = [[] for _ in range(1 if state.batch is None else state.batch)]
     with np.errstate(all="ignore"):
         for pool in state.pools:
             impossible = _impossible(pool, semiring)
             if impossible is not None:
-                found += [pool.pool.variable_at(int(position)) for position in np.flatnonzero(impossible)]
+                for position, *number in np.argwhere(impossible).tolist():
+                    found[number[0] if number else 0].append(pool.pool.variable_at(position))
     return found
 
 
@@ -95,11 +105,6 @@ def _impossible(pool: PoolState, semiring: Semiring) -> np.ndarray | None:
     belief = finite if infinite is None else kind.join(finite, infinite, backend)
     impossible = backend.to_host(kind.log_partition(belief, semiring)) == -np.inf
     if any_observed:
-        density = backend.to_host(kind.log_density(belief, _fixed_values(pool), backend))
+        density = backend.to_host(kind.log_density(belief, pool.possible_values, backend))
         impossible = np.where(pool.observed, density == -np.inf, impossible)
     return impossible
-
-
-def _fixed_values(pool: PoolState) -> np.ndarray:
-    """Observed values, and some possible value where nothing is observed."""
-    return np.where(pool.observed, pool.values, pool.values[np.argmax(pool.observed)])

@@ -1,4 +1,4 @@
-"""Controls that act on any graph: damping and reinforcement, for all variables or block by block."""
+"""Controls that act on any graph: damping and reinforcement, for all variables, block by block or variable by variable."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from factorgraph.blocks import Variables
 from factorgraph.graph import FactorGraph
 
+PerVariable: TypeAlias = "float | np.ndarray"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Damping:
     """
     How much of the old message is kept at an update.
 
     Parameters
     ----------
-    strength : float in [0, 1)
+    strength : float in [0, 1), or array of such, one for each variable
         New = strength * old + (1 - strength) * update.
     parameters : {"natural", "mean"}
         Which parameters are averaged: natural ones, or mean ones (the magnetisation of a spin, the probabilities of a
@@ -25,42 +29,76 @@ class Damping:
         means that block factors are handed.
     """
 
-    strength: float
+    strength: PerVariable
     parameters: str = "natural"
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.strength < 1.0:
-            raise ValueError(f"damping must be at least 0 and below 1, not {self.strength!r}")
+        strength = np.asarray(self.strength, dtype=np.float64)
+        wrong = ~((strength >= 0.0) & (strength < 1.0))
+        if wrong.any():
+            raise ValueError(f"damping must be at least 0 and below 1, not {float(strength[wrong][0])!r}")
         if self.parameters not in ("natural", "mean"):
             raise ValueError(f"damping acts on 'natural' or 'mean' parameters, not {self.parameters!r}")
 
 
-Strength: TypeAlias = "float | Damping"
+Strength: TypeAlias = "PerVariable | Damping"
 PerBlock: TypeAlias = "Strength | Mapping[Any, Strength]"
 
 
-def damping_of(damping: PerBlock, graph: FactorGraph) -> dict[str, Damping]:
-    """Damping of each variable block, from one for all or a mapping from blocks or their names."""
-    return {
-        name: value if isinstance(value, Damping) else Damping(float(value))
-        for name, value in _per_block(damping, graph, "damping").items()
+def damping_of(damping: PerBlock | str, graph: FactorGraph) -> dict[str, Damping]:
+    """Damping of each variable block: a number for all of it, or an array with one for each of its variables."""
+    if isinstance(damping, str):
+        if damping != "auto":
+            raise ValueError(f"damping must be a number, a Damping, a mapping or 'auto', not {damping!r}")
+        damping = 0.0
+    found = {}
+    for name, parts in _parts(damping, graph, "damping").items():
+        kinds = {value.parameters for _, value in parts if isinstance(value, Damping)} or {"natural"}
+        if len(kinds) > 1:
+            raise ValueError(f"damping: variables {name!r} cannot be damped in natural and in mean parameters at once")
+        numbers = [(which, value.strength if isinstance(value, Damping) else value) for which, value in parts]
+        found[name] = Damping(_joined(numbers, graph, name, "damping"), kinds.pop())
+    return found
+
+
+def reinforcement_of(reinforcement: Any, graph: FactorGraph) -> dict[str, PerVariable]:
+    """Reinforcement of each variable block, as `damping_of`."""
+    found = {
+        name: _joined(parts, graph, name, "reinforcement")
+        for name, parts in _parts(reinforcement, graph, "reinforcement").items()
     }
+    for name, value in found.items():
+        wrong = ~(np.asarray(value) >= 0.0)
+        if wrong.any():
+            raise ValueError(f"reinforcement of {name!r} must be at least 0, not {float(np.asarray(value)[wrong][0])!r}")
+    return found
 
 
-def reinforcement_of(reinforcement: float | Mapping[Any, float], graph: FactorGraph) -> dict[str, float]:
-    """Reinforcement of each variable block, from one for all or a mapping from blocks or their names."""
-    strengths = {name: float(value) for name, value in _per_block(reinforcement, graph, "reinforcement").items()}
-    for name, value in strengths.items():
-        if not value >= 0.0:
-            raise ValueError(f"reinforcement of {name!r} must be at least 0, not {value!r}")
-    return strengths
-
-
-def _per_block(setting: Any, graph: FactorGraph, what: str) -> dict[str, Any]:
+def _parts(setting: Any, graph: FactorGraph, what: str) -> dict[str, list[tuple[np.ndarray | None, Any]]]:
+    """For each block the settings of its parts, in order: which variables (None: all), and the value."""
     if not isinstance(setting, Mapping):
-        return {name: setting for name in graph.variable_blocks}
-    named = {key.name if isinstance(key, Variables) else key: value for key, value in setting.items()}
-    for name in named:
-        if name not in graph.variable_blocks:
+        return {name: [(None, setting)] for name in graph.variable_blocks}
+    found: dict[str, list[tuple[np.ndarray | None, Any]]] = {name: [] for name in graph.variable_blocks}
+    for key, value in setting.items():
+        name = key.name if isinstance(key, Variables) else key
+        if name not in found:
             raise ValueError(f"{what}: no variables {name!r}; there are {list(graph.variable_blocks)}")
-    return {name: named.get(name, 0.0) for name in graph.variable_blocks}
+        whole = not isinstance(key, Variables) or key.is_whole
+        found[name].append((None if whole else key.index, value))
+    return found
+
+
+def _joined(parts: list[tuple[np.ndarray | None, Any]], graph: FactorGraph, name: str, what: str) -> PerVariable:
+    if len(parts) == 1 and parts[0][0] is None and np.ndim(parts[0][1]) == 0:
+        return float(parts[0][1])
+    if not parts:
+        return 0.0
+    block = graph.variable_blocks[name]
+    values = np.zeros(block.size)
+    for which, value in parts:
+        index = block.whole if which is None else which
+        try:
+            values[index.reshape(-1)] = np.broadcast_to(np.asarray(value, dtype=np.float64), index.shape).reshape(-1)
+        except ValueError:
+            raise ValueError(f"{what} of {name!r} has shape {np.shape(value)}; expected {index.shape}") from None
+    return values

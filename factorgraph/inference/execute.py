@@ -63,7 +63,7 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
 
     Returns
     -------
-    list of 0-d device arrays: the largest change at each write; empty without ``check``
+    list of device arrays: the largest change at each write, ``()`` or ``(B,)``; empty without ``check``
     """
     residuals: list[Array] = []
     if not undamped:
@@ -86,7 +86,7 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
                 pool = state.pools[number]
                 change = pool.write(edges, message, undamped)
                 if check:
-                    residuals.append(state.backend.largest_magnitude(change))
+                    residuals.append(state.backend.largest_magnitude(change, state.batch is not None))
                     pool.keep_change(edges, change)
         for refresh in stage.refreshes:
             pool = state.pools[refresh.pool]
@@ -101,13 +101,14 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
 def edge_messages(call: EdgeCall, state: State, semiring: Semiring) -> list[Array]:
     """Outgoing messages of an edgewise call, each in one row of edges."""
     potentials = state.potentials[call.factors]
-    parameters = take_parameters(potentials.parameters, call.index, state.backend)
+    parameters = take_parameters(potentials.parameters, call.index, state.backend, state.batch is not None)
     outgoing = potentials.kernel.messages(incoming(call, state), parameters, call.ports, semiring)
     rows = []
-    for (number, _), message in zip(call.writes, outgoing, strict=True):
+    for (number, _), count, message in zip(call.writes, call.counts, outgoing, strict=True):
         shape = state.pools[number].pool.type.param_shape
         # A plural port's slots are one row of edges.
-        rows.append(semiring.xp.reshape(message, (*shape, -1)) if message.ndim > len(shape) + 1 else message)
+        flat = (*shape, count, *state.pools[number].batch)
+        rows.append(semiring.xp.reshape(message, flat) if message.ndim > len(flat) else message)
     return rows
 
 
@@ -120,7 +121,9 @@ def incoming(call: EdgeCall, state: State) -> list[Array]:
         axis = pool.pool.axis
         for port, part, shape in read.parts:
             piece = cavities if len(read.parts) == 1 else state.backend.take(cavities, part, axis)
-            found[port] = state.backend.xp.reshape(piece, (*piece.shape[:axis], *shape)) if len(shape) > 1 else piece
+            if len(shape) > 1:
+                piece = state.backend.xp.reshape(piece, (*piece.shape[:axis], *shape, *piece.shape[axis + 1 :]))
+            found[port] = piece
     return [found[port] for port in range(len(found))]
 
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from factorgraph.backends import Backend, get_backend
-from factorgraph.blocks import Factors, Variables, check_prior, check_values
+from factorgraph.blocks import Factors, Variables
 from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.kernel import FactorKernel
 from factorgraph.graph import FactorGraph
 from factorgraph.inference.bethe import ruled_out
 from factorgraph.inference.controls import PerBlock, damping_of, reinforcement_of
+from factorgraph.inference.evidence import put_evidence, put_graph_evidence, put_prior, take_evidence_back
 from factorgraph.inference.execute import run_once
 from factorgraph.inference.layout import compile_layout
 from factorgraph.inference.pool_state import PoolState
+from factorgraph.inference.priority import Priorities
 from factorgraph.inference.program import compile_plan
 from factorgraph.inference.result import ContradictionError, ConvergenceWarning, Result
+from factorgraph.inference.running import AutoDamping, Limits, largest, run_until
 from factorgraph.inference.state import Potentials, State
 from factorgraph.schedules import Flooding, Schedule, Tree
 from factorgraph.semiring import MODES, Semiring
@@ -42,10 +45,15 @@ class Inference:
     dtype : {"float64", "float32"}, default "float64"
     mode : {"sum", "max"}, default "sum"
         Marginals, or the most probable state (MAP).
-    damping : float in [0, 1), Damping, or mapping from variable blocks to these, default 0
-        Has no effect in an exact schedule, which needs none.
-    reinforcement : float or mapping from variable blocks to floats, default 0
+    damping : float in [0, 1), Damping, "auto", or mapping, default 0
+        A mapping goes from variables (blocks, their names, or parts) to strengths, one for all or one for each variable.
+        "auto" starts undamped and damps more wherever the residual stops shrinking. Has no effect in an exact schedule,
+        which needs none.
+    reinforcement : float or mapping as for damping, default 0
         r in: prior at iteration t + 1 = prior + r * belief at t. Drives beliefs to certainty; iterative schedules only.
+    batch : int, optional
+        Run this many sets of evidence and priors at once. Each starts with the graph's own, stops by itself, and gives what
+        it would give alone; what results return then has an axis of the sets before all others.
 
     Examples
     --------
@@ -67,9 +75,12 @@ class Inference:
         backend: str | Backend | None = None,
         dtype: str | None = None,
         mode: str = "sum",
-        damping: PerBlock = 0.0,
-        reinforcement: float | Mapping[Any, float] = 0.0,
+        damping: PerBlock | str = 0.0,
+        reinforcement: float | Mapping[Any, Any] = 0.0,
+        batch: int | None = None,
     ) -> None:
+        if batch is not None and (not isinstance(batch, (int, np.integer)) or batch < 1):
+            raise ValueError(f"batch must be a whole number of at least 1, not {batch!r}")
         if mode not in MODES:
             raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
         if schedule is not None and not isinstance(schedule, Schedule):
@@ -77,43 +88,45 @@ class Inference:
         for block in graph.factor_blocks.values():
             if mode == "max" and block.kernel is None:
                 raise ValueError(f"mode 'max': factors {block.name!r} are a block factor, which has a sum form only")
+            if batch is not None and block.kernel is None:
+                raise ValueError(f"batch: factors {block.name!r} are a block factor, which takes one set at a time")
         strengths = reinforcement_of(reinforcement, graph)
+        reinforced = any(np.any(strength) for strength in strengths.values())
         if schedule is None:
-            schedule = Tree() if graph.is_forest and not any(strengths.values()) else Flooding()
+            schedule = Tree() if graph.is_forest and not reinforced else Flooding()
         self.graph = graph
         self.schedule = schedule
         self.backend = get_backend(backend, dtype)
         self.mode = mode
+        self.batch = batch
+        self.auto_damping = isinstance(damping, str)
         self.semiring = Semiring(self.backend, mode)
         plan = schedule.plan(graph)
         self.exact = plan.exact
-        if self.exact and any(strengths.values()):
+        if self.exact and reinforced:
             raise ValueError("reinforcement needs an iterative schedule such as Flooding(), not an exact one")
         self.layout = compile_layout(graph, damping_of(damping, graph), strengths)
-        self._program = compile_plan(plan, graph, self.layout, self.backend)
         self._result: weakref.ref[Result] | None = None  # the result that may still look at the state
         self._state = self._fresh_state()
+        self._priorities = None if plan.share is None else Priorities(graph, self._state, plan.share)
+        self._program = compile_plan(plan, graph, self.layout, self.backend) if plan.share is None else []
 
     def __repr__(self) -> str:
         return f"<Inference: {self.schedule!r}, mode {self.mode!r}, {self.backend!r}>\n{self.graph!r}"
 
     def _fresh_state(self) -> State:
         blocks = self.graph.factor_blocks.values()
+        batched = self.batch is not None
         state = State(
             self.layout,
-            [PoolState(pool, self.backend) for pool in self.layout.pools],
-            {block.name: Potentials.of(block.kernel, self.backend) for block in blocks if block.kernel is not None},
+            [PoolState(pool, self.backend, self.batch) for pool in self.layout.pools],
+            {block.name: Potentials.of(block.kernel, self.backend, batched) for block in blocks if block.kernel is not None},
             {block.name: block.factor for block in blocks if isinstance(block.factor, BlockFactor)},
             {block.name: {} for block in blocks if block.kernel is None},
             self.backend,
+            self.batch,
         )
-        for pool in state.pools:
-            for block in pool.pool.blocks:
-                whole = Variables(block, block.whole)
-                if block.prior is not None:
-                    _put_prior(pool, whole, block.prior.reshape((*block.shape, *block.type.param_shape)))
-                if block.observed is not None and block.values is not None and block.observed.any():
-                    _put_evidence(pool, whole[block.observed.reshape(block.shape)], block.values[block.observed])
+        put_graph_evidence(state)
         return state
 
     @property
@@ -136,25 +149,75 @@ class Inference:
 
     # Evidence, priors, potentials.
 
-    def observe(self, variables: Variables, values: Any) -> None:
-        """Fix variables to values; as `FactorGraph.observe`, for this inference alone."""
-        self.graph.block_of(variables)
-        checked = check_values(variables, values)
-        _put_evidence(self._own_state().pool(variables), variables, checked)
+    def observe(self, variables: Variables, values: Any, *, sets: Any = None) -> None:
+        """
+        Fix variables to values; as `FactorGraph.observe`, for this inference alone. Messages are kept.
 
-    def unobserve(self, variables: Variables) -> None:
-        """Take evidence back."""
+        Parameters
+        ----------
+        variables : Variables
+        values : array that broadcasts to ``variables.shape``; in a batch also ``(B, *variables.shape)``
+        sets : int, slice or integer array, optional
+            Which sets of a batch; default all. B is then their number.
+        """
         self.graph.block_of(variables)
-        pool = self._own_state().pool(variables)
-        pool.observed[pool.pool.positions(variables)] = False
-        pool.mean = None
-        pool.upload_evidence()
-        pool.stale = True
+        put_evidence(self._own_state().pool(variables), variables, values, sets)
 
-    def set_prior(self, variables: Variables, params: Any) -> None:
+    def unobserve(self, variables: Variables, *, sets: Any = None) -> None:
+        """Take evidence back. Messages are kept."""
+        self.graph.block_of(variables)
+        take_evidence_back(self._own_state().pool(variables), variables, sets)
+
+    def set_prior(self, variables: Variables, params: Any, *, sets: Any = None) -> None:
         """Set the prior of variables in natural parameters; as `FactorGraph.set_prior`, for this inference alone."""
         self.graph.block_of(variables)
-        _put_prior(self._own_state().pool(variables), variables, check_prior(variables, params))
+        put_prior(self._own_state().pool(variables), variables, params, sets)
+
+    def decimate(self, *variables: Variables, share: float = 0.05) -> list[Variables]:
+        """
+        Observe the free variables that are most certain, each at its most probable value.
+
+        Run, decimate and run again with ``keep_messages=True`` until nothing is free: so marginals become an assignment.
+        `unobserve` takes a choice back.
+
+        Parameters
+        ----------
+        *variables : Variables
+            Among which to choose; default all.
+        share : float in (0, 1], default 0.05
+            Share of the free ones to fix, at least one.
+
+        Returns
+        -------
+        list of Variables
+            What was fixed, by block; empty where nothing was free.
+        """
+        if self.batch is not None:
+            raise ValueError("decimate takes one set of evidence, not a batch")
+        if not 0.0 < share <= 1.0:
+            raise ValueError(f"share must be above 0 and at most 1, not {share!r}")
+        candidates = list(variables) or [Variables(block, block.whole) for block in self.graph.variable_blocks.values()]
+        rows = []
+        for number, block in enumerate(candidates):
+            self.graph.block_of(block)
+            pool = self._state.pool(block)
+            positions = pool.pool.positions(block)
+            certainty = pool.backend.to_host(pool.pool.type.certainty(pool.belief, pool.backend))[positions]
+            free = np.flatnonzero(~pool.observed[positions])
+            rows.append((certainty[free], np.full(free.size, number), free))
+        certainty, owner, place = (np.concatenate(column) for column in zip(*rows, strict=True))
+        count = min(certainty.size, max(1, round(share * certainty.size)))
+        chosen = np.argsort(-certainty, kind="stable")[:count]
+        fixed = []
+        for number, block in enumerate(candidates):
+            index = np.unique(place[chosen][owner[chosen] == number])
+            if index.size:
+                part = block.ravel()[index]
+                pool = self._state.pool(block)
+                mode = pool.backend.to_host(pool.pool.type.mode(pool.belief, pool.backend))
+                self.observe(part, mode[pool.pool.positions(part)])
+                fixed.append(part)
+        return fixed
 
     def set_potentials(self, factors: str | Factors, factor: Factor) -> None:
         """
@@ -171,7 +234,7 @@ class Inference:
             raise TypeError(f"factors {block.name!r} need a new {type(block.factor).__name__}, not {factor!r}")
         try:
             kernel = FactorKernel(factor, block.kernel.types, block.kernel.widths, block.count)
-            potentials = Potentials.of(kernel, self.backend)
+            potentials = Potentials.of(kernel, self.backend, self.batch is not None)
         except (ValueError, TypeError) as error:
             raise type(error)(f"factors {block.name!r}: {error}") from error
         self._own_state().potentials[block.name] = potentials
@@ -201,7 +264,7 @@ class Inference:
         self.backend.put(pool.prior, positions, strength * self.backend.take(pool.belief, positions, axis), axis)
         edges = np.flatnonzero(np.isin(pool.pool.edge_place, pool.pool.positions(variables)))
         if edges.size:
-            zeros = self.backend.zeros((*pool.pool.type.param_shape, edges.size))
+            zeros = self.backend.zeros((*pool.pool.type.param_shape, edges.size, *pool.batch))
             self.backend.put(pool.messages, self.backend.index_array(edges), zeros, axis)
 
     def reset(self, *variables: Variables) -> None:
@@ -272,64 +335,53 @@ class Inference:
             raise ValueError(f"max_iterations and check_every must be at least 1, not {max_iterations} and {check_every}")
         if tolerance is None:
             tolerance = 1e-6 if self.backend.dtype_name == "float64" else 1e-4
+        if callback is not None and self.batch is not None:
+            raise ValueError("callback: the sets of a batch stop one by one; run them without, or one at a time")
         state = self._own_state()
         if self.exact or not keep_messages:
             self.reset()
         state.restart_count()
         self._prepare(state)
-        status, ran_out = self._iterate_until(state, max_iterations, tolerance, check_every, callback, progress)
+        limits = Limits(max_iterations, tolerance, check_every, self.exact, progress)
+        auto = AutoDamping(np.zeros(self.batch or 1)) if self.auto_damping and not self.exact else None
+        told = None if callback is None else lambda iteration: callback(iteration, self)
+        outcome = run_until(state, self._iterate, limits, auto, told)
         contradictions = ruled_out(state, self.semiring)
-        result = Result(self, state, status, contradictions)
+        result = Result(self, state, outcome, contradictions)
         self._result = weakref.ref(result)
-        if contradictions and raise_on_contradiction:
+        if any(contradictions) and raise_on_contradiction:
             raise ContradictionError(result)
-        if ran_out and tolerance > 0 and not contradictions:
+        if outcome.ran_out and tolerance > 0 and not any(contradictions):
+            late = outcome.status.count("stopped")
+            which = "" if self.batch is None else f" for {late} of {self.batch} sets"
             message = (
-                f"belief propagation did not converge in {state.iteration} iterations: the largest change of a message is "
-                f"{state.residuals[-1]:.2g}, the tolerance {tolerance:.2g}. Try damping=0.5, more iterations, or another "
-                "schedule; result.largest_changes() shows where."
+                f"belief propagation did not converge{which} in {state.iteration} iterations: the largest change of a message "
+                f"is {state.residuals[-1]:.2g}, the tolerance {tolerance:.2g}. Try damping='auto', Residual(), or more "
+                "iterations; result.largest_changes() shows where."
             )
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
         return result
 
-    def _iterate_until(
-        self, state: State, max_iterations: int, tolerance: float, check_every: int, callback: Any, progress: bool
-    ) -> tuple[str, bool]:
-        """The status, and whether the iterations ran out."""
-        limit = 1 if self.exact else max_iterations
-        for iteration in _counted(limit, progress):
-            check = not self.exact and (iteration % check_every == 0 or iteration == limit)
-            residual = self._iterate(state, check)
-            stop = callback is not None and callback(iteration, self)
-            if self.exact:
-                return "exact", False
-            if residual is not None and residual <= tolerance:
-                return "converged", False
-            if stop:
-                return "stopped", False
-        return "stopped", True
-
     def _prepare(self, state: State) -> None:
         state.find_hard_pools()
+        anew = any(pool.stale for pool in state.pools)
         for pool in state.pools:
             kind = pool.pool.type
             if not kind.can_be_random and not pool.all_observed:
                 raise ValueError(f"variables {pool.pool.blocks[0].name!r} are {kind!r} and must be observed before a run")
+            if anew:
+                pool.drift = pool.seen = None
             if pool.stale and kind.can_be_random:
                 pool.reinforced = None
                 pool.refresh()
 
-    def _iterate(self, state: State, check: bool) -> float | None:
+    def _iterate(self, state: State, check: bool) -> np.ndarray | None:
         with np.errstate(all="ignore"):
-            residuals = run_once(self._program, state, self.semiring, self.exact, check)
-        if not check:
-            return None
-        # The one place of a run where the host waits for the device.
-        xp = self.backend.xp
-        largest = float(xp.max(xp.stack([xp.asarray(r) for r in residuals]))) if residuals else 0.0
-        state.residuals.append(largest)
-        state.residual_iterations.append(state.iteration)
-        return largest
+            if self._priorities is not None:
+                residuals = self._priorities.run_once(state, self.semiring, check)
+            else:
+                residuals = run_once(self._program, state, self.semiring, self.exact, check)
+        return largest(residuals, self.backend, state.batch or 1) if check else None
 
 
 def run(
@@ -341,8 +393,8 @@ def run(
     backend: str | Backend | None = None,
     dtype: str | None = None,
     mode: str = "sum",
-    damping: PerBlock = 0.0,
-    reinforcement: float | Mapping[Any, float] = 0.0,
+    damping: PerBlock | str = 0.0,
+    reinforcement: float | Mapping[Any, Any] = 0.0,
     **options: Any,
 ) -> Result:
     """
@@ -361,36 +413,3 @@ def run(
         graph, schedule, backend=backend, dtype=dtype, mode=mode, damping=damping, reinforcement=reinforcement
     )
     return inference.run(max_iterations, tolerance, **options)
-
-
-def _counted(limit: int, progress: bool) -> Iterable[int]:
-    if not progress:
-        return range(1, limit + 1)
-    from tqdm.auto import tqdm  # here, since it takes longer to import than a small graph to solve
-
-    return tqdm(range(1, limit + 1), desc="belief propagation", disable=None)
-
-
-def _put_prior(pool: PoolState, variables: Variables, params: np.ndarray) -> None:
-    kind, backend = pool.pool.type, pool.backend
-    front = np.moveaxis(params.reshape((-1, *kind.param_shape)), 0, -1)
-    positions = pool.pool.positions(variables)
-    finite = bool(np.isfinite(front).all())
-    if positions.size == pool.pool.size and pool.pool.is_plate and variables.is_whole:
-        pool.prior, pool.prior_is_finite = backend.asarray(front), finite
-    else:
-        pool.prior_is_finite &= finite
-        backend.put(pool.prior, backend.index_array(positions), backend.asarray(front), pool.pool.axis)
-    pool.stale = True
-
-
-def _put_evidence(pool: PoolState, variables: Variables, values: np.ndarray) -> None:
-    if variables.is_whole and pool.pool.is_plate:
-        pool.values, pool.observed = values.reshape(-1), np.ones(pool.pool.size, dtype=np.bool_)
-    else:
-        positions = pool.pool.positions(variables)
-        pool.values = pool.values.astype(np.result_type(pool.values, values), copy=False)
-        pool.values[positions] = values.reshape(-1)
-        pool.observed[positions] = True
-    pool.upload_evidence()
-    pool.stale = True

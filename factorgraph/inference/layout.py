@@ -14,7 +14,7 @@ import numpy as np
 
 from factorgraph.blocks import VariableBlock, Variables
 from factorgraph.graph import FactorGraph
-from factorgraph.inference.controls import Damping
+from factorgraph.inference.controls import Damping, PerVariable
 from factorgraph.variables import VariableType
 
 
@@ -43,7 +43,8 @@ class Pool:
 
     Attributes
     ----------
-    type, damping, reinforcement : what all variables of the pool have in common
+    type, damping, reinforcement : what all variables of the pool have in common; or for damping and reinforcement arrays
+        ``(V,)``, one for each position
     blocks : their blocks
     first : where each block starts, in the blocks' own numbering
     place : (V,) position in the arrays of each variable in that numbering
@@ -56,7 +57,7 @@ class Pool:
 
     type: VariableType
     damping: Damping
-    reinforcement: float
+    reinforcement: PerVariable
     blocks: list[VariableBlock]
     first: dict[str, int]
     place: np.ndarray
@@ -107,12 +108,16 @@ class Layout:
         return self.pools[self.pool_of[name]]
 
 
-def compile_layout(graph: FactorGraph, damping: dict[str, Damping], reinforcement: dict[str, float]) -> Layout:
+def compile_layout(graph: FactorGraph, damping: dict[str, Damping], reinforcement: dict[str, PerVariable]) -> Layout:
     """Lay out a graph's variables and edges."""
     plates = {port.name for block in graph.factor_blocks.values() if block.kernel is None for port in block.ports}
     members: dict[tuple[object, ...], list[VariableBlock]] = {}
     for block in graph.variable_blocks.values():
-        key = (block.type, damping[block.name], reinforcement[block.name], block.name if block.name in plates else None)
+        strengths = damping[block.name].strength, reinforcement[block.name]
+        alone = block.name in plates or any(np.ndim(strength) for strength in strengths)
+        key = (block.type, damping[block.name].parameters, *((block.name,) if alone else strengths))
+        if block.name in plates and any(np.ndim(strength) for strength in strengths):
+            raise ValueError(f"variables {block.name!r} are a plate of block factors: they take one damping and reinforcement")
         members.setdefault(key, []).append(block)
     pool_of = {block.name: number for number, blocks in enumerate(members.values()) for block in blocks}
     first: dict[str, int] = {}
@@ -145,7 +150,7 @@ def _pool(
     first: dict[str, int],
     edge_variable: np.ndarray,
     damping: dict[str, Damping],
-    reinforcement: dict[str, float],
+    reinforcement: dict[str, PerVariable],
     is_plate: bool,
 ) -> Pool:
     size = sum(block.size for block in blocks)
@@ -164,8 +169,8 @@ def _pool(
         begin += group.size
     return Pool(
         blocks[0].type,
-        damping[blocks[0].name],
-        reinforcement[blocks[0].name],
+        Damping(_by_position(damping[blocks[0].name].strength, place), damping[blocks[0].name].parameters),
+        _by_position(reinforcement[blocks[0].name], place),
         blocks,
         {block.name: first[block.name] for block in blocks},
         place,
@@ -177,6 +182,14 @@ def _pool(
         rows,
         is_plate,
     )
+
+
+def _by_position(values: PerVariable, place: np.ndarray) -> PerVariable:
+    if np.ndim(values) == 0:
+        return values
+    moved = np.empty(place.size)
+    moved[place] = values
+    return moved
 
 
 def _degree_groups(degrees: np.ndarray) -> list[np.ndarray]:

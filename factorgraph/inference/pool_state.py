@@ -11,10 +11,12 @@ from factorgraph.backends import Array, Backend
 from factorgraph.inference.layout import Pool
 from factorgraph.inference.program import Read, Refresh
 
+_ARRAYS = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced", "drift", "seen")
+
 
 class PoolState:
     """
-    The arrays of one pool.
+    The arrays of one pool. In a batch all have one more axis, of length B, after those named here.
 
     Attributes
     ----------
@@ -25,17 +27,20 @@ class PoolState:
     infinite : counts of infinite terms, kept apart only in hard pools
     mean : mean parameters that block factors are handed
     version : counts the changes of the belief
+    drift, seen : how far each message has gone in all, and how far what its factor read had when that was last updated,
+        ``(E + 1,)``; only where updates are chosen by priority
     """
 
-    def __init__(self, pool: Pool, backend: Backend) -> None:
+    def __init__(self, pool: Pool, backend: Backend, batch: int | None = None) -> None:
         self.pool = pool
         self.backend = backend
         shape = pool.type.param_shape
-        self.prior = backend.zeros((*shape, pool.size))
+        self.batch = () if batch is None else (batch,)
+        self.prior = backend.zeros((*shape, pool.size, *self.batch))
         self.prior_is_finite = True  # where it is, and no message is infinite, no evidence can be impossible
-        self.messages = backend.zeros((*shape, pool.num_edges + 1))
+        self.messages = backend.zeros((*shape, pool.num_edges + 1, *self.batch))
         self.totals: dict[tuple[str, int], Array] = {}
-        self.total = backend.zeros((*shape, pool.size))
+        self.total = backend.zeros((*shape, pool.size, *self.batch))
         self.infinite: Array | None = None
         self.hard = False
         self.mean: Array | None = None
@@ -43,18 +48,69 @@ class PoolState:
         self.version = 0
         self.change: Array | None = None
         self.reinforced: Array | None = None
-        self.observed = np.zeros(pool.size, dtype=np.bool_)
-        self.values = np.zeros(pool.size, dtype=np.int64)
+        self.drift: Array | None = None
+        self.seen: Array | None = None
+        self.observed = np.zeros((pool.size, *self.batch), dtype=np.bool_)
+        self.values = np.zeros((pool.size, *self.batch), dtype=np.int64)
         self.mask: Array | None = None  # on the device; None where nothing is observed
         self.certain: Array | None = None  # natural parameters of the observed values
         self.stale = True
         self.slots = [(rows, backend.index_array(slots)) for rows, slots in pool.rows]
+        self.reinforcement = self._strengths(pool.reinforcement)
+        # How far a message goes towards its update: one for all, one for each set of a batch, or one for each edge.
+        strength = pool.damping.strength
+        self.step_by_edge = np.ndim(strength) > 0
+        self.step: float | Array = 1.0
+        if self.step_by_edge:
+            self.step = self._strengths(np.append(1.0 - np.asarray(strength)[pool.edge_place], 0.0))
+        else:
+            self.set_damping(strength)
+
+    def set_damping(self, strength: Any) -> None:
+        """Damp from now on with one strength, or with one for each set of a batch."""
+        self.step = 1.0 - float(strength) if np.ndim(strength) == 0 else self.backend.asarray(1.0 - strength)
+
+    def _strengths(self, strength: Any) -> Any:
+        """A number, or one for each variable or edge, on the device."""
+        if np.ndim(strength) == 0:
+            return strength
+        device = self.backend.asarray(strength)
+        return self.backend.xp.expand_dims(device, axis=-1) if self.batch else device
+
+    def select(self, sets: np.ndarray) -> PoolState:
+        """The arrays of some sets of a batch, copied."""
+        twin = copy.copy(self)
+        twin.batch = (sets.size,)
+        index = self.backend.index_array(sets)
+        for name in (*_ARRAYS, "certain"):
+            array = getattr(self, name)
+            if array is not None:
+                setattr(twin, name, self.backend.take(array, index, array.ndim - 1))
+        twin.observed, twin.values = self.observed[:, sets], self.values[:, sets]
+        if self.mask is not None:
+            twin.mask = self.backend.take(self.mask, index, 1)
+        return twin
+
+    def take_back(self, sets: np.ndarray, other: PoolState) -> None:
+        """Put the arrays of some sets of a batch in place, from what `select` gave."""
+        index = self.backend.index_array(sets)
+        if other.hard and not self.hard:
+            self.hard, self.infinite = True, None
+        for name in _ARRAYS:
+            theirs = getattr(other, name)
+            if theirs is None:
+                continue
+            mine = getattr(self, name)
+            if mine is None:
+                mine = self.backend.zeros((*theirs.shape[:-1], *self.batch))
+                setattr(self, name, mine)
+            self.backend.put(mine, index, theirs, mine.ndim - 1)
+        self.version += 1
 
     def copy(self) -> PoolState:
         """An independent copy."""
         twin = copy.copy(self)
-        copied = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced")
-        for name in copied:
+        for name in _ARRAYS:
             array = getattr(self, name)
             if array is not None:
                 setattr(twin, name, self.backend.xp.asarray(array, copy=True))
@@ -73,9 +129,14 @@ class PoolState:
         if not self.observed.any() or not self.pool.type.can_be_random:
             self.mask = self.certain = None
             return
-        values = np.where(self.observed, self.values, self.values[np.argmax(self.observed)])
+        values = self.possible_values
         self.mask = self.backend.mask_array(self.observed)
         self.certain = self.backend.asarray(self.pool.type.observe(values))
+
+    @property
+    def possible_values(self) -> np.ndarray:
+        """Observed values, and some possible value where nothing is observed."""
+        return np.where(self.observed, self.values, self.values.reshape(-1)[np.argmax(self.observed)])
 
     @property
     def all_observed(self) -> bool:
@@ -86,7 +147,7 @@ class PoolState:
         """Observe variables at the best state of their beliefs as their messages make them now."""
         kind, backend, axis = self.pool.type, self.backend, self.pool.axis
         if self.mask is None or self.certain is None:
-            self.mask = backend.mask_array(np.zeros(self.pool.size, dtype=np.bool_))
+            self.mask = backend.mask_array(np.zeros(self.observed.shape, dtype=np.bool_))
             self.certain = backend.zeros(self.prior.shape)
         groups = [(backend.index_array(p), backend.index_array(s)) for p, s in self.pool.slots(positions)]
         self.refresh(Refresh(-1, groups))
@@ -96,7 +157,7 @@ class PoolState:
         self.values[positions] = values
         self.observed[positions] = True
         backend.put(self.certain, device, backend.asarray(kind.observe(values)), axis)
-        backend.put(self.mask, device, backend.mask_array(np.ones(positions.size, dtype=np.bool_)), 0)
+        backend.put(self.mask, device, backend.mask_array(np.ones(values.shape, dtype=np.bool_)), 0)
         self.refresh(Refresh(-1, groups))
 
     # Beliefs.
@@ -122,12 +183,13 @@ class PoolState:
         """Forget all messages."""
         self.messages[...] = 0.0
         self.totals.clear()
+        self.drift = self.seen = None
         self.hard, self.stale = False, True
 
     def reinforce(self) -> None:
         """Add the belief of now to the prior of the iteration to come: prior + r * belief."""
-        if self.pool.reinforcement:
-            self.reinforced = self.prior + self.pool.reinforcement * self.belief
+        if np.ndim(self.pool.reinforcement) or self.pool.reinforcement:
+            self.reinforced = self.prior + self.reinforcement * self.belief
 
     def refresh(self, which: Refresh | None = None) -> None:
         """Sum beliefs anew: all of them, or the positions that ``which`` names."""
@@ -214,24 +276,28 @@ class PoolState:
         """Take in new messages, normalised and damped; return how far each went."""
         kind, backend, axis = self.pool.type, self.backend, self.pool.axis
         outgoing = kind.normalize(outgoing, backend)
-        damping = self.pool.damping
-        step = 1.0 if undamped else 1.0 - damping.strength
-        if step < 1.0 and damping.parameters == "mean":
+        step: float | Array = 1.0 if undamped else self.step
+        if self.step_by_edge and not undamped:
+            step = backend.take(step, edges, 0)
+        if self.pool.damping.parameters == "mean" and not (isinstance(step, float) and step == 1.0):
             old = kind.mean(backend.take(self.messages, edges, axis), backend)
             outgoing = kind.from_mean(old + step * (kind.mean(outgoing, backend) - old), backend)
             outgoing, step = kind.normalize(outgoing, backend), 1.0
         relax = backend.relax_infinite if self.hard else backend.relax
         return relax(self.messages, edges, outgoing, step, axis)
 
+    def sizes(self, change: Array) -> Array:
+        """How far each message went: its parameter that changed most."""
+        size = self.backend.xp.abs(change)
+        for _ in range(self.pool.axis):
+            size = self.backend.xp.max(size, axis=0)
+        return size
+
     def keep_change(self, edges: Any, change: Array) -> None:
         """Remember how far messages went, the largest parameter of each, for reports."""
-        xp = self.backend.xp
         if self.change is None:
-            self.change = self.backend.zeros((self.pool.num_edges + 1,))
-        size = xp.abs(change)
-        for _ in range(self.pool.axis):
-            size = xp.max(size, axis=0)
-        self.backend.put(self.change, edges, size, 0)
+            self.change = self.backend.zeros((self.pool.num_edges + 1, *self.batch))
+        self.backend.put(self.change, edges, self.sizes(change), 0)
 
     # Plates.
 
@@ -247,15 +313,17 @@ class PoolState:
 
     def update_belief(self) -> None:
         """Sum the plate's belief anew; damp it, or the means made from it."""
-        damping, kind, old = self.pool.damping, self.pool.type, self.total
-        means = self.mean if damping.strength and damping.parameters == "mean" else None
+        kind, old = self.pool.type, self.total
+        assert isinstance(self.step, float)  # a plate has one damping for all its variables, and no batch
+        strength, parameters = 1.0 - self.step, self.pool.damping.parameters
+        means = self.mean if strength and parameters == "mean" else None
         self.refresh()
         if means is not None:
             fields = self.backend.xp.reshape(self.total, means.shape)
-            self.mean = kind.relax_mean(means, fields, damping.strength, self.backend)
+            self.mean = kind.relax_mean(means, fields, strength, self.backend)
             self.mean_version = self.version
-        elif damping.strength and damping.parameters == "natural":
-            self.total = old + (1.0 - damping.strength) * (self.total - old)
+        elif strength and parameters == "natural":
+            self.total = old + (1.0 - strength) * (self.total - old)
             if self.mask is not None:
                 self.total, _ = self._clamped(self.total, None, self.mask, self.certain)
 

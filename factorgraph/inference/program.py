@@ -29,13 +29,17 @@ class Read:
 
 @dataclass(frozen=True, eq=False)
 class EdgeCall:
-    """One step of an edgewise block: the ports to update, the factors (None: all), what to read and where to write."""
+    """
+    One step of an edgewise block: the ports to update, the factors (None: all), what to read, where to write, and how many
+    edges go there.
+    """
 
     factors: str
     ports: tuple[int, ...]
     index: Array | None
     reads: list[Read]
     writes: list[tuple[int, Index]]
+    counts: list[int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,8 +98,10 @@ def edge_call(step: Step, graph: FactorGraph, layout: Layout, backend: Backend) 
         _read(pool, [p for p, s in enumerate(segments) if s.pool == pool], segments, index, plural, layout, backend)
         for pool in dict.fromkeys(segment.pool for segment in segments)
     ]
-    writes = [(segments[p].pool, as_index(segments[p].edges(index), backend)) for p in step.ports]
-    return EdgeCall(block.name, step.ports, None if index is None else backend.index_array(index), reads, writes)
+    edges = [segments[p].edges(index) for p in step.ports]
+    writes = [(segments[p].pool, as_index(numbers, backend)) for p, numbers in zip(step.ports, edges, strict=True)]
+    device = None if index is None else backend.index_array(index)
+    return EdgeCall(block.name, step.ports, device, reads, writes, [numbers.size for numbers in edges])
 
 
 def _read(
@@ -112,7 +118,8 @@ def _read(
     start = 0
     for port in ports:
         numbers = segments[port].edges(index)
-        shape = (segments[port].width, -1) if port in plural else (-1,)
+        width = segments[port].width
+        shape = (width, numbers.size // width) if port in plural else (numbers.size,)
         parts.append((port, slice(start, start + numbers.size), shape))
         edges.append(numbers)
         start += numbers.size
@@ -180,11 +187,12 @@ def _refresh_times(plan: Plan, layout: Layout, pool: int) -> list[tuple[int, np.
     return [(int(s[0]), p) for s, p in zip(np.split(stage_of, changes), np.split(place, changes), strict=True)]
 
 
-def take_parameters(parameters: dict[str, Array], index: Array | None, backend: Backend) -> dict[str, Any]:
+def take_parameters(parameters: dict[str, Array], index: Array | None, backend: Backend, batched: bool) -> dict[str, Any]:
     """A block's parameters for some of its factors; shared ones as they are."""
     if index is None:
         return parameters
+    from_end = 2 if batched else 1
     return {
-        name: array if array.shape[-1] == 1 else backend.take(array, index, array.ndim - 1)
+        name: array if array.shape[-from_end] == 1 else backend.take(array, index, array.ndim - from_end)
         for name, array in parameters.items()
     }

@@ -11,6 +11,7 @@ from factorgraph.blocks import Factors, Variables
 from factorgraph.inference import bethe
 from factorgraph.inference.decode import decode
 from factorgraph.inference.program import EdgeCall, edge_call
+from factorgraph.inference.running import Outcome
 from factorgraph.inference.state import State
 from factorgraph.schedules import Step
 
@@ -34,14 +35,22 @@ class ContradictionError(ValueError):
 
     def __init__(self, result: Any) -> None:
         self.result = result
-        names = [f"{name}{list(index)}" if index else name for name, index in result.contradictions]
+        found = result.contradictions
+        where = ""
+        if found and isinstance(found[0], list):  # of each set of a batch
+            first = next(number for number, rows in enumerate(found) if rows)
+            where, found = f" in {sum(map(bool, found))} sets, first in set {first}", found[first]
+        names = [f"{name}{list(index)}" if index else name for name, index in found]
         shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        super().__init__(f"the evidence contradicts the model: no state is possible for {shown}")
+        super().__init__(f"the evidence contradicts the model{where}: no state is possible for {shown}")
 
 
 class Result:
     """
     Beliefs at the end of a run. Made by `Inference.run`; later changes to the inference do not touch it.
+
+    In a batch all that is returned has an axis of the B sets before all others, and ``status``, ``iterations`` and
+    ``contradictions`` have one entry for each set.
 
     Attributes
     ----------
@@ -54,25 +63,27 @@ class Result:
         Variables none of whose states is possible; empty unless the evidence contradicts the model.
     """
 
-    def __init__(
-        self, inference: Inference, state: State, status: str, contradictions: list[tuple[str, tuple[int, ...]]]
-    ) -> None:
+    def __init__(self, inference: Inference, state: State, outcome: Outcome, contradictions: list[Any]) -> None:
         self._inference = inference
         self._state = state
-        self.status = status
-        self.iterations = state.iteration
+        alone = state.batch is None
+        self.status: Any = outcome.status[0] if alone else outcome.status
+        self.iterations: Any = int(outcome.iterations[0]) if alone else outcome.iterations
         self.residuals = list(state.residuals)
         self.residual_iterations = list(state.residual_iterations)
-        self.contradictions = contradictions
+        self.contradictions = contradictions[0] if alone else contradictions
 
     def __repr__(self) -> str:
         residual = f", last residual {self.residuals[-1]:.2g}" if self.residuals else ""
+        if self._state.batch is not None:
+            counts = ", ".join(f"{self.status.count(status)} {status}" for status in sorted(set(self.status)))
+            return f"<Result: {self._state.batch} sets, {counts} after at most {max(self.iterations)} iterations{residual}>"
         return f"<Result: {self.status} after {self.iterations} iteration{'s' * (self.iterations != 1)}{residual}>"
 
     @property
-    def converged(self) -> bool:
-        """Whether the messages are a fixed point (or exact)."""
-        return self.status != "stopped"
+    def converged(self) -> Any:
+        """Whether the messages are a fixed point (or exact); ``(B,)`` in a batch."""
+        return self.status != "stopped" if self._state.batch is None else np.array(self.status) != "stopped"
 
     def marginals(self, variables: Variables) -> np.ndarray:
         """
@@ -111,7 +122,7 @@ class Result:
         self._pool(variables)
         pool = (self._decoded if self._inference.mode == "max" else self._state).pool(variables)
         if self._inference.mode == "max":
-            return pool.values[pool.pool.positions(variables)].reshape(variables.shape)
+            return self._pick(pool.values, variables)
         return self._pick(pool.backend.to_host(pool.pool.type.mode(pool.belief, pool.backend)), variables)
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
@@ -147,20 +158,23 @@ class Result:
         return self._state.potentials[block.name].kernel.factor.gradient(self.factor_marginals(block))
 
     @cached_property
-    def log_partition(self) -> float:
+    def log_partition(self) -> Any:
         """
         Log of the sum over all states, evidence included (log-probability of the evidence in a normalised model).
 
         Exact on forests, else Bethe's approximation; -inf where the evidence contradicts the model. In max mode the
         log-weight of the most probable state.
         """
-        if self.contradictions:
+        if self.contradictions and self._state.batch is None:
             return -np.inf
         blocks = self._inference.graph.factor_blocks.values()
         for block in blocks:
             if block.kernel is None:
                 raise NotImplementedError(f"factors {block.name!r} are a block factor, which has no Bethe free energy yet")
-        return bethe.log_partition(self._state, [self._call(block) for block in blocks], self._inference.semiring)
+        found = bethe.log_partition(self._state, [self._call(block) for block in blocks], self._inference.semiring)
+        if self._state.batch is None:
+            return float(found)
+        return np.where([bool(rows) for rows in self.contradictions], -np.inf, found)
 
     def largest_changes(self, number: int = 10) -> list[tuple[str, int, str, tuple[int, ...], float]]:
         """
@@ -178,6 +192,7 @@ class Result:
                     continue
                 edges = segment.edges(None)
                 host = self._state.backend.to_host(change)[edges]
+                host = host if self._state.batch is None else host.max(axis=-1)
                 for i in np.argsort(host)[::-1][:number]:
                     slot, factor = divmod(int(i), block.count)
                     number_in_block = int(port.index.reshape(block.count, -1)[factor, slot])
@@ -198,7 +213,7 @@ class Result:
     def _check(self, variables: Variables | None = None) -> None:
         if variables is not None:
             self._inference.graph.block_of(variables)
-        if self.contradictions:
+        if self.contradictions and (self._state.batch is None or all(self.contradictions)):
             raise ContradictionError(self)
 
     def _pool(self, variables: Variables) -> Any:
@@ -206,7 +221,10 @@ class Result:
         return self._state.pool(variables)
 
     def _pick(self, host: np.ndarray, variables: Variables) -> np.ndarray:
-        """Entries of an array ``(..., V)`` for some variables, variables first."""
+        """Entries of an array ``(..., V)`` for some variables, variables first; of ``(..., V, B)``, sets first."""
         positions = self._state.pool(variables).pool.positions(variables)
-        picked = np.moveaxis(host[..., positions], -1, 0)
-        return picked.reshape((*variables.shape, *picked.shape[1:]))
+        if self._state.batch is None:
+            picked = np.moveaxis(host[..., positions], -1, 0)
+            return picked.reshape((*variables.shape, *picked.shape[1:]))
+        picked = np.moveaxis(host[..., positions, :], (-1, -2), (0, 1))
+        return picked.reshape((len(picked), *variables.shape, *picked.shape[2:]))

@@ -33,9 +33,11 @@ class Potentials:
     passes_certainty: bool
 
     @classmethod
-    def of(cls, kernel: FactorKernel, backend: Backend) -> Potentials:
+    def of(cls, kernel: FactorKernel, backend: Backend, batched: bool) -> Potentials:
         """Evaluate a kernel's potentials and move them to the device."""
         host = kernel.parameters()
+        if batched:
+            host = {name: array[..., None] for name, array in host.items()}
         return cls(kernel, to_device(host, backend), kernel.can_be_hard(host), kernel.passes_certainty(host))
 
 
@@ -61,6 +63,7 @@ class State:
     block_factors: dict[str, BlockFactor]
     memories: dict[str, dict[str, Any]]
     backend: Backend
+    batch: int | None = None
     iteration: int = 0
     residuals: list[float] = field(default_factory=list)
     residual_iterations: list[int] = field(default_factory=list)
@@ -75,6 +78,15 @@ class State:
             residuals=list(self.residuals),
             residual_iterations=list(self.residual_iterations),
         )
+
+    def select(self, sets: np.ndarray) -> State:
+        """The state of some sets of a batch, copied."""
+        return replace(self, pools=[pool.select(sets) for pool in self.pools], batch=sets.size)
+
+    def take_back(self, sets: np.ndarray, other: State) -> None:
+        """Put the state of some sets of a batch in place, from what `select` gave."""
+        for mine, theirs in zip(self.pools, other.pools, strict=True):
+            mine.take_back(sets, theirs)
 
     def restart_count(self) -> None:
         """Begin a new run: forget the iterations and residuals of the one before."""

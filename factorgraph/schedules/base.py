@@ -41,10 +41,14 @@ class Plan:
         Stages follow one another. The steps of a stage all read the beliefs from before it, so they can go at once.
     exact : bool
         Whether one iteration from fresh messages gives the fixed point.
+    share : float or None
+        Where given, the one stage is not run as a whole: again and again, this share of its factors, those whose incoming
+        messages have changed most.
     """
 
     stages: list[tuple[Step, ...]]
     exact: bool = False
+    share: float | None = None
 
 
 class Schedule(ABC):

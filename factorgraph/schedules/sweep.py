@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 from factorgraph.blocks import Factors
 from factorgraph.graph import FactorGraph
 from factorgraph.schedules.base import Plan, Schedule, Step
+
+
+class UnscheduledWarning(UserWarning):
+    """An order of updates leaves some messages out."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,9 @@ class Sweep(Schedule):
         for block factors, by name. A block may come several times. Default: all blocks in the order in which they were
         added, then back.
 
+    partial : bool, default False
+        Whether it is meant that some messages are never updated. Else an `UnscheduledWarning` names them.
+
     Examples
     --------
     A network's forward and backward pass over two layers::
@@ -32,13 +40,35 @@ class Sweep(Schedule):
     """
 
     order: Sequence[Any] | None = None
+    partial: bool = False
 
     def plan(self, graph: FactorGraph) -> Plan:
         order = self.order
         if order is None:
             names = list(graph.factor_blocks)
             order = names + names[-2::-1]
-        return Plan([(_step(graph, entry),) for entry in order])
+        plan = Plan([(_step(graph, entry),) for entry in order])
+        if not self.partial:
+            _tell_what_is_missing(graph, plan)
+        return plan
+
+
+def _tell_what_is_missing(graph: FactorGraph, plan: Plan) -> None:
+    """Warn of ports that no step updates, except those of data."""
+    updated = {(step.factors, port) for stage in plan.stages for step in stage for port in step.ports}
+    missing = [
+        f"{block.name!r} to {port.name!r} (port {number})"
+        for block in graph.factor_blocks.values()
+        for number, port in enumerate(block.ports)
+        if port.type.can_be_random and (block.name, number) not in updated
+    ]
+    if missing:
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        warnings.warn(
+            f"this order never updates the messages from {shown}; Sweep(..., partial=True) if so wanted",
+            UnscheduledWarning,
+            stacklevel=4,
+        )
 
 
 def _step(graph: FactorGraph, entry: Any) -> Step:

@@ -89,6 +89,10 @@ class VariableType(ABC):
         """``damping * mean + (1 - damping) * self.mean(params)``; ``mean`` may be overwritten."""
         return damping * mean + (1.0 - damping) * self.mean(params, backend)
 
+    def certainty(self, params: Array, backend: Backend) -> Array:
+        """How certain a belief is, ``(n,)``, larger is more: what decimation goes by."""
+        raise NotImplementedError(f"{self!r} cannot be decimated")
+
     def variance(self, mean: Array, backend: Backend) -> Array:
         """Variance from mean parameters, for types whose values are numbers."""
         raise NotImplementedError(f"{self!r} has no variance")
@@ -170,6 +174,10 @@ class DiscreteType(VariableType):
         best = backend.xp.argmax(self.log_weights(params, backend), axis=0)
         states = backend.index_array(self.states)
         return backend.xp.reshape(backend.xp.take(states, backend.xp.reshape(best, (-1,)), axis=0), best.shape)
+
+    def certainty(self, params: Array, backend: Backend) -> Array:
+        """Probability of the most probable state."""
+        return backend.xp.max(self.marginals(params, backend), axis=0)
 
     def position(self, values: Any) -> np.ndarray:
         """

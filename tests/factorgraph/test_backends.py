@@ -139,7 +139,9 @@ def host_reads() -> Iterator[Counter[str]]:
         setattr(library.Array, name, original)
 
 
-def test_iterations_do_not_wait_for_the_device(host_reads: Counter[str], rng: np.random.Generator) -> None:
+def test_iterations_do_not_wait_for_the_device(
+    host_reads: Counter[str], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = fg.FactorGraph()
     x = graph.add_variables("x", fg.Spin(), (4, 4))
     y = graph.add_variables("y", fg.Categorical(3), 4)
@@ -153,8 +155,16 @@ def test_iterations_do_not_wait_for_the_device(host_reads: Counter[str], rng: np
     for _ in range(5):
         inference.step()
     assert sum(host_reads.values()) == 0, host_reads
-    inference.run(20, tolerance=0, check_every=10)
-    assert host_reads["__float__"] == 2, host_reads  # one for each check
+    transfers: list[tuple[int, ...]] = []
+    original = inference.backend.to_host
+    monkeypatch.setattr(inference.backend, "to_host", lambda array: transfers.append(array.shape) or original(array))
+    counts = []
+    for check_every in (20, 10, 5):
+        transfers.clear()
+        inference.run(20, tolerance=0, check_every=check_every)
+        counts.append(len(transfers))
+    assert np.diff(counts).tolist() == [1, 2]  # one for each check
+    assert sum(host_reads.values()) == 0, host_reads
 
 
 def test_cupy_gives_one_clear_error_where_it_cannot_run() -> None:

@@ -1,0 +1,176 @@
+"""Command line: ``factorgraph infer``, ``factorgraph info``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import BackendUnavailableError, backend_names
+from factorgraph.inference import ConvergenceWarning, Inference
+from factorgraph.io import Model, read_model, read_uai_evidence, write_uai_result
+from factorgraph.io.uai import format_uai_result
+from factorgraph.junction import TooLargeError, exact, exact_size
+from factorgraph.schedules import Flooding, RandomOrder, Residual, Schedule, Sweep, Tree
+from factorgraph.variables import DiscreteType
+
+_SCHEDULES: dict[str, type[Schedule]] = {
+    "flooding": Flooding,
+    "tree": Tree,
+    "sweep": Sweep,
+    "residual": Residual,
+    "random": RandomOrder,
+}
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns 0, 1 (failed, or with --strict not converged), 2 (wrong usage) or 130 (interrupted)."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        return code
+    except (ValueError, TypeError, OSError, MemoryError, BackendUnavailableError) as error:
+        print(f"factorgraph: {error or 'out of memory'}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("factorgraph: interrupted", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="factorgraph", description="Belief propagation and exact answers for models in files."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    model_help = "a .uai, .bif, .fg, .alist or .cnf file, or one of these with .gz after it"
+
+    infer = commands.add_parser(
+        "infer",
+        help="marginals, partition function or most probable state",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    infer.add_argument("model", metavar="MODEL", help=model_help)
+    infer.add_argument("--evidence", metavar="FILE", help="evidence in the UAI format")
+    infer.add_argument("--task", type=str.upper, choices=("MAR", "PR", "MAP"), default="MAR", help="what to answer")
+    infer.add_argument("--exact", action="store_true", help="by a junction tree")
+    infer.add_argument(
+        "--schedule", choices=sorted(_SCHEDULES), help="of belief propagation (default: tree on a forest, else flooding)"
+    )
+    infer.add_argument(
+        "--damping", type=_damping, default="auto", metavar="auto|NUMBER", help="share of the old message that is kept"
+    )
+    infer.add_argument("--max-iterations", type=_positive, default=1000, metavar="N", help="iterations at most")
+    infer.add_argument("--tolerance", type=float, default=1e-6, help="largest change of a message at convergence")
+    infer.add_argument("--backend", choices=backend_names(), default="numpy", help="array library")
+    infer.add_argument("--output", metavar="FILE", help="write the answer here, in the UAI format; default: print it")
+    infer.add_argument("--strict", action="store_true", help="fail where belief propagation does not converge")
+    infer.set_defaults(run=_infer)
+
+    info = commands.add_parser("info", help="sizes, degrees, and what exact answers would take")
+    info.add_argument("model", metavar="MODEL", help=model_help)
+    info.add_argument("--evidence", metavar="FILE", help="evidence in the UAI format")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _damping(text: str) -> float | str:
+    if text == "auto":
+        return text
+    value = float(text)
+    if not 0.0 <= value < 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 up to but below 1")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return value
+
+
+def _load(options: Any) -> Model:
+    model = read_model(options.model)
+    if options.evidence:
+        sets = read_uai_evidence(options.evidence, model)
+        if len(sets) != 1:
+            raise ValueError(f"{options.evidence}: has {len(sets)} sets of evidence; give a file with one")
+        model.observe(sets[0])
+    return model
+
+
+def _infer(options: Any) -> int:
+    model = _load(options)
+    mode = "max" if options.task == "MAP" else "sum"
+    converged = True
+    result: Any
+    if options.exact:
+        result = exact(model.graph, mode=mode)
+        print("exact", file=sys.stderr)
+    else:
+        schedule = None if options.schedule is None else _SCHEDULES[options.schedule]()
+        inference = Inference(model.graph, schedule, backend=options.backend, mode=mode, damping=options.damping)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            result = inference.run(options.max_iterations, options.tolerance)
+        converged = result.converged
+        last = f", last residual {result.residuals[-1]:.2g}" if result.residuals else ""
+        print(f"{result.status} after {result.iterations} iteration{'s' * (result.iterations != 1)}{last}", file=sys.stderr)
+    answer = _answer(options.task, model, result)
+    if options.output:
+        write_uai_result(options.output, options.task, answer)
+    else:
+        print(options.task)
+        print(format_uai_result(options.task, answer))
+    if options.strict and not converged:
+        print("factorgraph: belief propagation did not converge; try --schedule residual, or --exact", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _answer(task: str, model: Model, result: Any) -> Any:
+    if task == "MAR":
+        return model.marginals(result)
+    return result.log_partition if task == "PR" else model.mode(result)
+
+
+def _info(options: Any) -> int:
+    model = _load(options)
+    graph = model.graph
+    _, factor = graph.edges()
+    widths = np.bincount(factor - graph.num_variables, minlength=max(graph.num_factors, 1))
+    variable, _ = graph.edges()
+    degrees = np.bincount(variable, minlength=graph.num_variables)
+    states = [len(b.type.states) for b in graph.variable_blocks.values() if isinstance(b.type, DiscreteType)]
+    observed = sum(int(b.observed.sum()) for b in graph.variable_blocks.values() if b.observed is not None)
+    rows = [
+        ("variables", f"{graph.num_variables:,} ({observed:,} observed), of {_span(states)} states"),
+        ("factors", f"{graph.num_factors:,}, of {_span(widths)} variables"),
+        ("edges", f"{graph.num_edges:,}; degrees of variables {_span(degrees)}, on average {degrees.mean():.3g}"),
+        ("components", f"{graph.components()[0]:,}"),
+        ("forest", "yes: belief propagation is exact" if graph.is_forest else "no: it has cycles"),
+    ]
+    try:
+        size = exact_size(graph)
+        rows.append(("width", f"at most {size.width} (largest clique {size.largest_clique:.3g} joint states)"))
+        entries = f"{size.memory / 2**20:,.1f} MiB for messages, {size.total_entries:.3g} joint states in all"
+        rows.append(("exact answers", entries))
+    except TooLargeError as error:
+        rows.append(("exact answers", str(error)))
+    for name, text in rows:
+        print(f"{name + ':':15}{text}")
+    return 0
+
+
+def _span(values: Any) -> str:
+    low, high = int(min(values, default=0)), int(max(values, default=0))
+    return str(low) if low == high else f"{low} to {high}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""The loop over iterations: convergence, automatic damping, and the sets of a batch, which stop one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import Backend
+from factorgraph.inference.state import State
+
+Iterate = Callable[[State, bool], "np.ndarray | None"]
+
+_SHRINK = 0.1  # share by which the smallest residual should shrink within the patience
+_PATIENCE = 2  # checks, undamped; damped messages go slower, and are given more
+_MOST_DAMPING = 0.9
+
+
+@dataclass
+class AutoDamping:
+    """
+    Damping that starts at 0 and grows wherever the residual stops shrinking.
+
+    Attributes
+    ----------
+    strength : (B,) the damping of each set of a batch; one without a batch
+    """
+
+    strength: np.ndarray
+    best: np.ndarray = field(init=False)
+    stalled: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.best = np.full(self.strength.shape, np.inf)
+        self.stalled = np.zeros(self.strength.shape, dtype=np.int64)
+
+    def watch(self, residual: np.ndarray) -> bool:
+        """Take note of the residuals at a check; whether some damping has changed."""
+        shrinks = residual < (1.0 - _SHRINK) * self.best
+        self.best = np.where(shrinks, residual, self.best)
+        self.stalled = np.where(shrinks, 0, self.stalled + 1)
+        grows = (self.stalled >= _PATIENCE / (1.0 - self.strength)) & (self.strength < _MOST_DAMPING)
+        self.strength = np.where(grows, np.minimum(1.0 - 0.7 * (1.0 - self.strength), _MOST_DAMPING), self.strength)
+        self.best = np.where(grows, residual, self.best)
+        self.stalled = np.where(grows, 0, self.stalled)
+        return bool(grows.any())
+
+    def apply(self, state: State) -> None:
+        """Let the state's messages be damped so."""
+        for pool in state.pools:
+            pool.set_damping(float(self.strength[0]) if state.batch is None else self.strength)
+
+    def select(self, sets: np.ndarray) -> None:
+        """Go on with some sets alone."""
+        self.strength, self.best, self.stalled = self.strength[sets], self.best[sets], self.stalled[sets]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: see `Inference.run`."""
+
+    iterations: int
+    tolerance: float
+    check_every: int
+    exact: bool
+    progress: bool
+
+
+@dataclass
+class Outcome:
+    """How a run ended: for each set its status and iterations; the largest residual at each check."""
+
+    status: list[str]
+    iterations: np.ndarray
+    ran_out: bool
+
+
+def run_until(
+    state: State, iterate: Iterate, limits: Limits, auto: AutoDamping | None, callback: Callable[[int], Any] | None
+) -> Outcome:
+    """
+    Iterate until every set has converged, or the iterations run out, or the callback says so.
+
+    Converged sets of a batch are put aside, so that they stay as they are and cost nothing more.
+    """
+    number = 1 if state.batch is None else state.batch
+    outcome = Outcome(["stopped"] * number, np.zeros(number, dtype=np.int64), False)
+    active, work = np.arange(number), state
+    if auto is not None:
+        auto.apply(work)
+    for iteration in _counted(1 if limits.exact else limits.iterations, limits.progress):
+        check = not limits.exact and (iteration % limits.check_every == 0 or iteration == limits.iterations)
+        residual = iterate(work, check)
+        outcome.iterations[active] = iteration
+        stop = callback is not None and callback(iteration)
+        if limits.exact:
+            outcome.status = ["exact"] * number
+            break
+        if residual is not None:
+            state.residuals.append(float(residual.max()))
+            state.residual_iterations.append(iteration)
+            done = residual <= limits.tolerance
+            for number_of_set in active[done]:
+                outcome.status[number_of_set] = "converged"
+            if done.all():
+                break
+            if auto is not None and auto.watch(residual):
+                auto.apply(work)
+            if done.any():
+                if work is state:
+                    work = state.select(np.flatnonzero(~done))
+                else:
+                    state.take_back(active[done], work.select(np.flatnonzero(done)))
+                    work = work.select(np.flatnonzero(~done))
+                active = active[~done]
+                if auto is not None:
+                    auto.select(~done)
+                    auto.apply(work)
+        if stop:
+            break
+    else:
+        outcome.ran_out = True
+    if work is not state:
+        state.take_back(active, work)
+    state.iteration = int(outcome.iterations.max())
+    return outcome
+
+
+def largest(residuals: list[Any], backend: Backend, number: int) -> np.ndarray:
+    """The largest of all residuals for each set, on the host: the one place of a run where it waits for the device."""
+    if not residuals:
+        return np.zeros(number)
+    xp = backend.xp
+    return backend.to_host(xp.max(xp.stack([xp.asarray(residual) for residual in residuals]), axis=0)).reshape(-1)
+
+
+def _counted(limit: int, progress: bool) -> Iterable[int]:
+    if not progress:
+        return range(1, limit + 1)
+    from tqdm.auto import tqdm  # here, since it takes longer to import than a small graph to solve
+
+    return tqdm(range(1, limit + 1), desc="belief propagation", disable=None)

@@ -1,0 +1,67 @@
+"""Many sets of evidence at once: each as if it had been run alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+
+
+def loopy(rng: np.random.Generator) -> tuple[fg.FactorGraph, fg.Variables, fg.Variables]:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), (3, 4))
+    c = graph.add_variables("c", fg.Categorical(3), 4)
+    graph.add_factors("rows", fg.Ising(rng.normal(size=8)), x[:-1], x[1:])
+    graph.add_factors("columns", fg.Ising(0.4), x[:, :-1], x[:, 1:])
+    table = rng.normal(size=(4, 2, 3))
+    table[0, 1, 2] = -np.inf
+    graph.add_factors("mixed", fg.Table(table), x[0], c)
+    graph.add_factors("check", fg.Parity(), x[[0, 2]][:, :3])
+    graph.add_factors("potts", fg.Potts(0.5), c[:-1], c[1:])
+    graph.set_prior(x[1], rng.normal(size=4))
+    return graph, x, c
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+@pytest.mark.parametrize("schedule", [fg.Flooding(), fg.Sweep(), fg.RandomOrder()], ids=repr)
+@pytest.mark.parametrize("damping", [0.0, 0.4, "auto"])
+def test_each_set_is_as_if_run_alone(
+    backend: str, mode: str, schedule: fg.Schedule, damping: object, rng: np.random.Generator
+) -> None:
+    graph, x, c = loopy(rng)
+    batch = 5
+    priors = rng.normal(size=(batch, 3, 4))
+    observed = rng.choice([-1, 1], size=(batch, 4))
+    together = fg.Inference(graph, schedule, mode=mode, damping=damping, batch=batch, backend=backend)
+    together.set_prior(x, priors)
+    together.observe(x[2], observed[:3], sets=slice(0, 3))
+    together.observe(c[0], 1, sets=2)
+    alone = fg.Inference(graph, schedule, mode=mode, damping=damping, backend=backend)
+    with np.testing.suppress_warnings() as quiet:
+        quiet.filter(fg.ConvergenceWarning)
+        result = together.run(60, raise_on_contradiction=False)
+        for number in range(batch):
+            alone.set_prior(x, priors[number])
+            alone.unobserve(x)
+            alone.unobserve(c)
+            if number < 3:
+                alone.observe(x[2], observed[number])
+            if number == 2:
+                alone.observe(c[0], 1)
+            one = alone.run(60, raise_on_contradiction=False)
+            assert result.status[number] == one.status
+            assert result.iterations[number] == one.iterations
+            assert result.contradictions[number] == one.contradictions
+            if one.contradictions:
+                assert result.log_partition[number] == -np.inf
+                continue
+            for block in (x, c):
+                np.testing.assert_allclose(result.marginals(block)[number], one.marginals(block), atol=1e-10)
+                if mode == "max":
+                    np.testing.assert_array_equal(result.mode(block)[number], one.mode(block))
+            np.testing.assert_allclose(result.mean(x)[number], one.mean(x), atol=1e-10)
+            np.testing.assert_allclose(result.belief(x)[number], one.belief(x), atol=1e-8)
+            for name in graph.factor_blocks:
+                np.testing.assert_allclose(result.factor_marginals(name)[number], one.factor_marginals(name), atol=1e-10)
+            assert result.log_partition[number] == pytest.approx(one.log_partition, abs=1e-9)
