@@ -202,7 +202,13 @@ class Backend:
         """Where `spin_products` clips fields: far enough above `WEAK_COUPLING` to be exact, below overflow."""
         return 30.0 if self.dtype_name == "float32" else 250.0
 
-    def table_marginals(self, table: Array, weights: Sequence[Array], ports: Sequence[int], mode: str) -> list[Array]:
+    def all_within(self, array: Array, limit: float) -> bool:
+        """Whether all entries are known to be at most ``limit`` in size; False where finding out would wait for the device."""
+        return False
+
+    def table_marginals(
+        self, table: Array, weights: Sequence[Array], ports: Sequence[int], mode: str, potentials: Array | None = None
+    ) -> list[Array]:
         """
         Messages of a tabulated factor.
 
@@ -212,11 +218,13 @@ class Backend:
         weights : one (q_p, F, *batch) array of incoming log-weights for each port
         ports : the ports asked for
         mode : {"sum", "max"}
+        potentials : ``exp(table)``, scaled so that each factor's largest is 1, for tables without zeros: lets a backend sum
+            products instead of exponentials. None for tables with zeros.
 
         Returns
         -------
         list of (q_p, F, *batch), one for each asked port: the table times all other ports' weights, reduced over their
-        states.
+        states. Known up to a constant of each factor.
         """
         reduce = self.log_sum_exp if mode == "sum" else self.maximum
         found: dict[int, Array] = {}

@@ -136,7 +136,74 @@ class NumpyBackend(Backend):
         odds *= 0.5
         return odds
 
-    def table_marginals(self, table: Array, weights: Sequence[Array], ports: Sequence[int], mode: str) -> list[Array]:
+    def all_within(self, array: Array, limit: float) -> bool:
+        return bool(max(array.max(), -array.min()) <= limit) if array.size else True
+
+    def table_marginals(
+        self, table: Array, weights: Sequence[Array], ports: Sequence[int], mode: str, potentials: Array | None = None
+    ) -> list[Array]:
+        if mode == "sum" and potentials is not None:
+            return self._sum_of_products(table, potentials, weights, ports)
+        return self._in_chunks(table, weights, ports, mode)
+
+    def _sum_of_products(self, table: Array, potentials: Array, weights: Sequence[Array], ports: Sequence[int]) -> list[Array]:
+        """
+        The sums themselves, not their logarithms: one multiply-add per entry of the table.
+
+        Where a sum is so small that terms may have been lost to underflow, the factor is done again by logarithms.
+        """
+        densities = [np.exp(self.subtract_largest(weight)) for weight in weights]
+        found: dict[int, Array] = {}
+        self._sum_halves(potentials, densities, list(range(len(weights))), set(ports), found)
+        least = np.float64(np.finfo(self.dtype).tiny) / np.finfo(self.dtype).eps ** 1.5
+        lost = np.zeros(weights[0].shape[1], dtype=np.bool_)
+        for port in ports:
+            if found[port].min() < least:
+                lost |= (found[port] < least).reshape(len(found[port]), lost.size, -1).any(axis=(0, 2))
+            np.log(found[port], out=found[port])
+        if lost.any():
+            places = np.flatnonzero(lost)
+            arity = len(weights)
+            part = table if table.shape[arity] == 1 else np.take(table, places, axis=arity)
+            again = self._in_chunks(part, [weight[:, places] for weight in weights], ports, "sum")
+            for port, values in zip(ports, again, strict=True):
+                found[port][:, places] = values
+        return [found[port] for port in ports]
+
+    def _sum_halves(
+        self, table: Array, densities: Sequence[Array], ports: list[int], asked: set[int], found: dict[int, Array]
+    ) -> None:
+        """`_reduce_halves` on the potentials themselves."""
+        if len(ports) == 1:
+            if ports[0] in asked:
+                found[ports[0]] = np.array(np.broadcast_to(table, (table.shape[0], *densities[ports[0]].shape[1:])))
+            return
+        middle = len(ports) // 2
+        for kept, removed in ((ports[:middle], ports[middle:]), (ports[middle:], ports[:middle])):
+            if asked.isdisjoint(kept):
+                continue
+            joint = densities[removed[0]]
+            for port in removed[1:]:
+                joint = (joint[:, None] * densities[port]).reshape(-1, *joint.shape[1:])
+            kept_states = [densities[port].shape[0] for port in kept]
+            first = (len(joint), -1) if removed[0] == ports[0] else (-1, len(joint))
+            matrix = table.reshape(*first, *table.shape[len(ports) :])
+            rows = "rk" if removed[0] == ports[0] else "kr"
+            smaller = self._contract(rows, matrix, joint)
+            self._sum_halves(smaller.reshape(*kept_states, *smaller.shape[1:]), densities, kept, asked, found)
+
+    def _contract(self, rows: str, matrix: Array, joint: Array) -> Array:
+        """Sum a table over ``r``; ``matrix`` is ``(r, k, F or 1)`` or ``(k, r, F or 1)``, ``joint`` ``(r, F)``, or with a batch axis."""
+        if matrix.shape[2] == 1 and matrix.size == matrix.shape[0] * matrix.shape[1]:
+            square = matrix.reshape(matrix.shape[:2])
+            flat = joint.reshape(len(joint), -1)
+            product = np.matmul(square.T if rows == "rk" else square, flat)
+            return product.reshape(-1, *joint.shape[1:])
+        if joint.ndim == 2:
+            return np.einsum(f"{rows}f,rf->kf", matrix, joint)
+        return np.einsum(f"{rows}fb,rfb->kfb", np.broadcast_to(matrix, (*matrix.shape[:3], joint.shape[2])), joint)
+
+    def _in_chunks(self, table: Array, weights: Sequence[Array], ports: Sequence[int], mode: str) -> list[Array]:
         count = weights[0].shape[1]
         arity = len(weights)
         states = int(np.prod(table.shape[:arity])) * int(np.prod(weights[0].shape[2:]))

@@ -49,7 +49,10 @@ class FactorKernel:
         """The factor's own host arrays; with the table where the messages are taken from one."""
         arrays = self.factor.parameters(self.types, self.count)
         if self._tabulated and not self.factor.gives("messages"):
-            arrays["table"] = self.table()
+            table = self.table()
+            arrays["table"] = table
+            if np.isfinite(table).all():
+                arrays["potentials"] = np.exp(table - table.max(axis=tuple(range(table.ndim - 1))))
         return {name: np.asarray(array) for name, array in arrays.items()}
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
@@ -104,7 +107,7 @@ class FactorKernel:
         if self.factor.gives("messages"):
             return self.factor.messages(incoming, parameters, ports, semiring)
         if self._tabulated:
-            return self._table_messages(incoming, parameters["table"], ports, semiring)
+            return self._table_messages(incoming, parameters, ports, semiring)
         return [self._clamped_message(incoming, parameters, port, semiring) for port in ports]
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
@@ -124,12 +127,15 @@ class FactorKernel:
 
     # From a table.
 
-    def _table_messages(self, incoming: Sequence[Array], table: Array, ports: Sequence[int], semiring: Semiring) -> list[Array]:
+    def _table_messages(
+        self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
+    ) -> list[Array]:
         backend, xp = semiring.backend, semiring.xp
         weights = self._spread_weights(incoming, semiring)
         starts = np.cumsum([0, *self.widths])
         asked = [axis for port in ports for axis in range(starts[port], starts[port + 1])]
-        found = iter(backend.table_marginals(table, weights, asked, semiring.mode))
+        table, potentials = parameters["table"], parameters.get("potentials")
+        found = iter(backend.table_marginals(table, weights, asked, semiring.mode, potentials))
         outgoing = []
         for port in ports:
             each = [self._discrete(port).from_log_weights(next(found), backend) for _ in range(self.widths[port])]

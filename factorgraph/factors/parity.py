@@ -15,6 +15,9 @@ from factorgraph.factors.kernel import check_spins
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Spin, VariableType
 
+WEAK_FIELD = 40.0
+"""Largest |field| whose odds are normal numbers also in float32."""
+
 
 class Parity(Factor):
     """
@@ -54,7 +57,11 @@ class Parity(Factor):
         self._width = widths[0]
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
-        return {"coupling": np.atleast_1d(self.coupling)}
+        coupling = np.atleast_1d(self.coupling)
+        parameters = {"coupling": coupling}
+        if ((np.abs(coupling) <= WEAK_FIELD) | np.isinf(coupling)).all():
+            parameters |= {"odds": np.exp(-2.0 * np.abs(coupling)), "sign": np.sign(coupling)}
+        return parameters
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         return self._width == 1 and self.passes_certainty(parameters)  # else no stronger than the weakest incoming one
@@ -73,9 +80,27 @@ class Parity(Factor):
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:
+        fields = incoming[0]
+        if semiring.mode == "sum" and "odds" in parameters and semiring.backend.all_within(fields, WEAK_FIELD):
+            return [self._weak_messages(fields, parameters, semiring) for _ in ports]
         product = _Product(semiring)
         outside = semiring.xp.broadcast_to(parameters["coupling"], incoming[0].shape[1:])
         return [product.down(product.up(incoming[0]), semiring.xp.expand_dims(outside, axis=0)) for _ in ports]
+
+    @staticmethod
+    def _weak_messages(fields: Array, parameters: Parameters, semiring: Semiring) -> Array:
+        """
+        Messages where no field is strong, so that the odds A = exp(-2 |h|) of each spin do not underflow.
+
+        The odds of a product of two spins are ``(A + B) / (1 + A B)``: exact, and without a function to evaluate.
+        """
+        xp = semiring.xp
+        odds = _Odds(semiring)
+        levels = odds.up(xp.exp(-2.0 * xp.abs(fields)))
+        heard = odds.down(levels, xp.broadcast_to(parameters["odds"], levels[-1].shape))
+        signs = xp.copysign(xp.ones_like(fields), fields)
+        others = signs * (xp.prod(signs, axis=0) * parameters["sign"])
+        return others * (-0.5 * xp.log(heard))
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         # The product of the spins is itself a spin, whose field is that of all of them together.
@@ -95,6 +120,18 @@ class _Product(Combination):
         if self.semiring.mode == "max":
             return self.semiring.backend.spin_maxima(left, right)
         return self.semiring.backend.spin_products(left, right, None)
+
+    def outside(self, parent: Array, sibling: Array, like: Array) -> Array:
+        return self.combine(parent, sibling)
+
+
+class _Odds(Combination):
+    """Odds of products of spins, without their signs."""
+
+    axis = 0
+
+    def combine(self, left: Array, right: Array) -> Array:
+        return (left + right) / (1.0 + left * right)
 
     def outside(self, parent: Array, sibling: Array, like: Array) -> Array:
         return self.combine(parent, sibling)
