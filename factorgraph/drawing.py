@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from factorgraph.graph import FactorGraph
+from factorgraph.io import Model
 from factorgraph.variables import DiscreteType
 
 _MOST_NODES = 2000
 _MOST_LABELS = 60
 
 
-def draw(graph: FactorGraph, result: Any = None, *, ax: Any = None, seed: int = 0) -> Any:
+def draw(graph: FactorGraph | Model, result: Any = None, *, ax: Any = None, seed: int = 0) -> Any:
     """
     Draw a small graph: variables as circles, factors as squares; the beliefs of a result as the circles' colours.
 
@@ -21,8 +22,8 @@ def draw(graph: FactorGraph, result: Any = None, *, ax: Any = None, seed: int = 
 
     Parameters
     ----------
-    graph : FactorGraph
-        Of at most 2000 nodes.
+    graph : FactorGraph or Model
+        Of at most 2000 nodes. A model's variables and states are labelled by their names in its file.
     result : Result or ExactResult, optional
         A variable of two states is coloured by the probability of the second, one of more states by the number of its
         most probable one, paler where that is less certain. Observed variables have a thick rim. Labels then show the most
@@ -44,6 +45,9 @@ def draw(graph: FactorGraph, result: Any = None, *, ax: Any = None, seed: int = 
     import matplotlib.pyplot as plt
     import networkx as nx
 
+    model = graph if isinstance(graph, Model) else None
+    if isinstance(graph, Model):
+        graph = graph.graph
     network = graph.to_networkx()
     if len(network) > _MOST_NODES:
         raise ValueError(f"the graph has {len(network)} nodes; a picture shows at most {_MOST_NODES}")
@@ -69,7 +73,7 @@ def draw(graph: FactorGraph, result: Any = None, *, ax: Any = None, seed: int = 
         linewidths=rims,
     )
     if len(variables) <= _MOST_LABELS:
-        nx.draw_networkx_labels(network, places, _labels(graph, variables, result), ax=ax, font_size=7)
+        nx.draw_networkx_labels(network, places, _labels(graph, model, variables, result), ax=ax, font_size=7)
     ax.set_axis_off()
     return ax
 
@@ -95,14 +99,23 @@ def _colours(graph: FactorGraph, result: Any, get_cmap: Any) -> list[tuple[float
     return colours
 
 
-def _labels(graph: FactorGraph, variables: list[tuple[str, int]], result: Any) -> dict[tuple[str, int], str]:
-    labels = {}
-    modes = {}
+def _labels(
+    graph: FactorGraph, model: Model | None, variables: list[tuple[str, int]], result: Any
+) -> dict[tuple[str, int], str]:
+    labels, modes, number = {}, {}, {}
     if result is not None:
         modes = {name: result.mode(graph.variables(name)).reshape(-1) for name in graph.variable_blocks}
+    if model is not None:
+        number = {(model[v].name, int(model[v].index)): v for v in range(len(model))}
     for name, position in variables:
         block = graph.variable_blocks[name]
         index = ",".join(str(int(i)) for i in np.unravel_index(position, block.shape))
-        value = f"\n{modes[name][position]:.3g}" if name in modes else ""
-        labels[name, position] = (f"{name}[{index}]" if index else name) + value
+        label = f"{name}[{index}]" if index else name
+        value = f"{modes[name][position]:.3g}" if name in modes else ""
+        if model is not None:
+            v = number[name, position]
+            label = model.names[v]
+            if value and model.states is not None and isinstance(block.type, DiscreteType):
+                value = model.states[v][int(block.type.position(modes[name][position]))]
+        labels[name, position] = f"{label}\n{value}" if value else label
     return labels

@@ -193,7 +193,7 @@ class NumpyBackend(Backend):
             self._sum_halves(smaller.reshape(*kept_states, *smaller.shape[1:]), densities, kept, asked, found)
 
     def _contract(self, rows: str, matrix: Array, joint: Array) -> Array:
-        """Sum a table over ``r``; ``matrix`` is ``(r, k, F or 1)`` or ``(k, r, F or 1)``, ``joint`` ``(r, F)``, or with a batch axis."""
+        """Sum over ``r``: ``matrix`` is ``(r, k, F or 1)`` or ``(k, r, F or 1)``, ``joint`` ``(r, F)``, both maybe batched."""
         if matrix.shape[2] == 1 and matrix.size == matrix.shape[0] * matrix.shape[1]:
             square = matrix.reshape(matrix.shape[:2])
             flat = joint.reshape(len(joint), -1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import Array, Backend
+from factorgraph.backends import LARGEST_PARAMETER, Array, Backend
 from factorgraph.inference.layout import Pool
 from factorgraph.inference.program import Read, Refresh
 
@@ -43,6 +43,7 @@ class PoolState:
         self.total = backend.zeros((*shape, pool.size, *self.batch))
         self.infinite: Array | None = None
         self.hard = False
+        self.may_grow = False  # on loops of hard factors messages may grow without end, where none is infinite
         self.mean: Array | None = None
         self.mean_version = -1
         self.version = 0
@@ -276,6 +277,8 @@ class PoolState:
         """Take in new messages, normalised and damped; return how far each went."""
         kind, backend, axis = self.pool.type, self.backend, self.pool.axis
         outgoing = kind.normalize(outgoing, backend)
+        if self.may_grow and not self.hard:
+            outgoing = backend.xp.clip(outgoing, -LARGEST_PARAMETER, LARGEST_PARAMETER)
         step: float | Array = 1.0 if undamped else self.step
         if self.step_by_edge and not undamped:
             step = backend.take(step, edges, 0)

@@ -103,8 +103,8 @@ class Result:
 
     def belief(self, variables: Variables) -> np.ndarray:
         """Natural parameters of the beliefs, ``(*variables.shape, *param_shape)``."""
-        pool = self._pool(variables)
-        return self._pick(pool.backend.to_host(pool.belief), variables)
+        self._check(variables)
+        return self._state.belief(variables)
 
     def mean(self, variables: Variables) -> np.ndarray:
         """Mean parameters: ``tanh`` of the field, ``(*variables.shape,)``, for spins; probabilities for categorical."""

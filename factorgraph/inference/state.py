@@ -101,6 +101,9 @@ class State:
         """
         certain = certain or any(pool.has_certainty for pool in self.pools)
         for name, potentials in self.potentials.items():
+            if potentials.passes_certainty:
+                for segment in self.layout.segments[name]:
+                    self.pools[segment.pool].may_grow = True
             if potentials.hard or (certain and potentials.passes_certainty):
                 for segment in self.layout.segments[name]:
                     self.pools[segment.pool].harden()
@@ -111,6 +114,15 @@ class State:
     def pool(self, variables: Variables) -> PoolState:
         """The arrays that a block of variables lies in."""
         return self.pools[self.layout.pool_of[variables.name]]
+
+    def belief(self, variables: Variables) -> np.ndarray:
+        """Natural parameters of some variables' beliefs as they are now, as `Result.belief`: for callbacks."""
+        pool = self.pool(variables)
+        host = self.backend.to_host(pool.belief)[(slice(None),) * pool.pool.axis + (pool.pool.positions(variables),)]
+        first = pool.pool.axis
+        front = np.moveaxis(host, (-1, first), (0, 1)) if pool.batch else np.moveaxis(host, first, 0)
+        lead = (*pool.batch, *variables.shape)
+        return front.reshape((*lead, *pool.pool.type.param_shape))
 
     def adopt(self, variables: Variables, other: State) -> None:
         """

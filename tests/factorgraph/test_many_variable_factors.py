@@ -184,3 +184,17 @@ def test_what_does_not_fit_is_refused_by_name(build: object, message: str) -> No
     x, c = graph.add_variables("x", SPIN, 4), graph.add_variables("c", fg.Categorical(3), 4)
     with pytest.raises((ValueError, TypeError), match=message):
         build(graph, x, c)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fields_on_loops_of_parity_checks_do_not_overflow(backend: str, dtype: str) -> None:
+    """Agreement feeds on itself around loops: each iteration may double the fields."""
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 8)
+    graph.add_factors("checks", fg.Parity(), x[np.array([np.roll(np.arange(8), -shift)[:3] for shift in range(8)])])
+    graph.set_prior(x, 1.0)
+    result = fg.run(
+        graph, fg.Flooding(), max_iterations=1500 if backend == "numpy" else 300, tolerance=0, backend=backend, dtype=dtype
+    )
+    np.testing.assert_array_equal(result.mean(x), 1.0)
+    assert np.isfinite(result.belief(x)).all()
