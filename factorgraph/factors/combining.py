@@ -63,7 +63,8 @@ class Combination(ABC):
             even = number - number % 2
             left, right = self._part(level, slice(0, even, 2)), self._part(level, slice(1, even, 2))
             parents = self._part(heard, slice(0, even // 2))
-            pair = xp.stack([self.outside(parents, right, left), self.outside(parents, left, right)], axis=self.axis + 1)
+            both = self.outside(parents, right, left), self.outside(parents, left, right)
+            pair = xp.stack(both, axis=self.axis + 1)
             found = xp.reshape(pair, (*pair.shape[: self.axis], even, *pair.shape[self.axis + 2 :]))
             if number % 2:
                 last = self.crop(self._part(heard, slice(even // 2, even // 2 + 1)), found)

@@ -15,8 +15,7 @@ from factorgraph.factors.kernel import check_spins
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Spin, VariableType
 
-WEAK_FIELD = 40.0
-"""Largest |field| whose odds are normal numbers also in float32."""
+_WEAK_FIELD = {"float32": 20.0, "float64": 170.0}  # largest |field| for which products of two odds do not overflow
 
 
 class Parity(Factor):
@@ -59,8 +58,8 @@ class Parity(Factor):
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         coupling = np.atleast_1d(self.coupling)
         parameters = {"coupling": coupling}
-        if ((np.abs(coupling) <= WEAK_FIELD) | np.isinf(coupling)).all():
-            parameters |= {"odds": np.exp(-2.0 * np.abs(coupling)), "sign": np.sign(coupling)}
+        if ((np.abs(coupling) <= _WEAK_FIELD["float32"]) | (coupling == np.inf)).all():
+            parameters["odds"] = np.exp(-2.0 * coupling)
         return parameters
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
@@ -81,7 +80,11 @@ class Parity(Factor):
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:
         fields = incoming[0]
-        if semiring.mode == "sum" and "odds" in parameters and semiring.backend.all_within(fields, WEAK_FIELD):
+        if (
+            semiring.mode == "sum"
+            and "odds" in parameters
+            and semiring.backend.all_within(fields, _WEAK_FIELD[semiring.backend.dtype_name])
+        ):
             return [self._weak_messages(fields, parameters, semiring) for _ in ports]
         product = _Product(semiring)
         outside = semiring.xp.broadcast_to(parameters["coupling"], incoming[0].shape[1:])
@@ -90,17 +93,16 @@ class Parity(Factor):
     @staticmethod
     def _weak_messages(fields: Array, parameters: Parameters, semiring: Semiring) -> Array:
         """
-        Messages where no field is strong, so that the odds A = exp(-2 |h|) of each spin do not underflow.
+        Messages where no field is strong.
 
-        The odds of a product of two spins are ``(A + B) / (1 + A B)``: exact, and without a function to evaluate.
+        With the odds A = exp(-2 h) of each spin, those of a product of two are ``(A + B) / (1 + A B)``: exact, and without a
+        function to evaluate.
         """
-        xp = semiring.xp
-        odds = _Odds(semiring)
-        levels = odds.up(xp.exp(-2.0 * xp.abs(fields)))
-        heard = odds.down(levels, xp.broadcast_to(parameters["odds"], levels[-1].shape))
-        signs = xp.copysign(xp.ones_like(fields), fields)
-        others = signs * (xp.prod(signs, axis=0) * parameters["sign"])
-        return others * (-0.5 * xp.log(heard))
+        xp, odds = semiring.xp, _Odds(semiring)
+        levels = odds.up(xp.exp(-2.0 * fields))
+        heard = xp.log(odds.down(levels, xp.broadcast_to(parameters["odds"], levels[-1].shape)))
+        heard *= -0.5
+        return heard
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         # The product of the spins is itself a spin, whose field is that of all of them together.
@@ -126,12 +128,16 @@ class _Product(Combination):
 
 
 class _Odds(Combination):
-    """Odds of products of spins, without their signs."""
+    """Odds of products of spins."""
 
     axis = 0
 
     def combine(self, left: Array, right: Array) -> Array:
-        return (left + right) / (1.0 + left * right)
+        below = left * right
+        below += 1.0
+        above = left + right
+        above /= below
+        return above
 
     def outside(self, parent: Array, sibling: Array, like: Array) -> Array:
         return self.combine(parent, sibling)
