@@ -29,9 +29,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     warnings.simplefilter("ignore", fg.ConvergenceWarning)
-    print(
-        f"{'problem':<18}{'variables':>10}{'width':>6}{'clique':>8}{'seconds':>9}{'error':>9}{'loopy':>11}{'mean error':>11}{'largest':>9}"
-    )
+    columns = f"{'problem':<18}{'variables':>10}{'width':>6}{'clique':>8}{'seconds':>9}{'error':>9}"
+    print(f"{columns}{'loopy':>11}{'mean error':>11}{'largest':>9}")
     for path in sorted(folder.glob("*.uai")):
         model = fg.read_uai(path)
         for evidence in fg.read_uai_evidence(f"{path}.evid", model):

@@ -56,6 +56,11 @@ class JunctionTree:
         self.cliques: list[Clique] = []
         self.clique_of: dict[int, int] = {}
         self._build(elimination, free)
+        self.order = self._bottom_up()
+        self.root = list(range(len(self.cliques)))
+        for number in reversed(self.order):
+            if self.cliques[number].parent >= 0:
+                self.root[number] = self.root[self.cliques[number].parent]
         self.logs: dict[int, float] = {}  # log-sum (or maximum) of each root's component
 
     def _build(self, elimination: Elimination, free: list[int]) -> None:
@@ -84,7 +89,7 @@ class JunctionTree:
                 first = min(scope, key=rank.__getitem__)
                 self.cliques[self.clique_of[first]].tables.append(number)
 
-    def order(self) -> list[int]:
+    def _bottom_up(self) -> list[int]:
         """Cliques, each before its parent."""
         found = [number for number, clique in enumerate(self.cliques) if clique.parent < 0]
         for number in found:
@@ -102,7 +107,7 @@ class JunctionTree:
     def collect(self) -> float:
         """Messages from the leaves to the roots; the log-sum (or maximum) of all."""
         total = self.model.constant
-        for number in self.order():
+        for number in self.order:
             clique = self.cliques[number]
             up = self._product(clique, with_parent=False).reduce_last(len(clique.shared), self.mode)
             if clique.parent < 0:
@@ -115,7 +120,7 @@ class JunctionTree:
     def distribute(self) -> dict[int, np.ndarray]:
         """Messages from the roots to the leaves; the marginals of all variables, scaled to add up to one."""
         marginals: dict[int, np.ndarray] = {}
-        for number in reversed(self.order()):
+        for number in reversed(self.order):
             clique = self.cliques[number]
             children = [self.cliques[c] for c in clique.children]
             targets = [[v] for v in clique.own] + [child.shared for child in children]
@@ -144,7 +149,7 @@ class JunctionTree:
     def decode(self) -> dict[int, int]:
         """One best joint state, after `collect` in max mode: the position of each variable among the states left."""
         chosen: dict[int, int] = {}
-        for number in reversed(self.order()):
+        for number in reversed(self.order):
             clique = self.cliques[number]
             tables: Tables = []
             position = {v: axis for axis, v in enumerate(clique.own)}
@@ -157,9 +162,7 @@ class JunctionTree:
         return chosen
 
     def _log_of(self, number: int) -> float:
-        while self.cliques[number].parent >= 0:
-            number = self.cliques[number].parent
-        return self.logs[number]
+        return self.logs[self.root[number]]
 
     def _product(self, clique: Clique, with_parent: bool) -> Product:
         position = {v: axis for axis, v in enumerate(clique.axes)}
