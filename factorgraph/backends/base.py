@@ -161,9 +161,20 @@ class Backend:
         axes = tuple(range(array.ndim - 1)) if batched else None
         return xp.max(xp.where(xp.isnan(magnitude), xp.full_like(magnitude, xp.inf), magnitude), axis=axes)
 
-    def largest_entries(self, array: Array, number: int) -> np.ndarray:
-        """Positions of the ``number`` largest entries of a row, on the host, in any order."""
-        return np.argpartition(self.to_host(array), array.shape[0] - number)[array.shape[0] - number :]
+    def largest(self, array: Array) -> float:
+        """Largest entry, on the host."""
+        return float(self.xp.max(array))
+
+    def at_least(self, array: Array, bound: float) -> np.ndarray:
+        """Positions along the first axis where an entry is at least ``bound``, on the host."""
+        found = self.to_host(array) >= bound
+        return np.flatnonzero(found if found.ndim == 1 else found.any(axis=1))
+
+    def add_at(self, array: Array, index: Array, values: Array, axis: int) -> None:
+        """Add to entries of an axis in place; an index may come several times."""
+        host = self.to_host(array)
+        np.add.at(np.moveaxis(host, axis, 0), self.to_host(index), np.moveaxis(self.to_host(values), axis, 0))
+        array[...] = self.xp.asarray(host, device=self.device)
 
     def subtract_largest(self, array: Array) -> Array:
         """Shift the states (axis 0) so that the largest is 0; where all are -inf they stay so. May overwrite."""

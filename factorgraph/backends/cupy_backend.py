@@ -50,6 +50,9 @@ class CupyBackend(Backend):
     def zeros(self, shape: tuple[int, ...]) -> Array:
         return self.xp.zeros(shape, dtype=self.dtype)
 
+    def add_at(self, array: Array, index: Array, values: Array, axis: int) -> None:
+        self.xp.add.at(array, (slice(None),) * axis + (index,), values)
+
     def erf(self, x: Array) -> Array:
         return self._special.erf(x)
 

@@ -115,6 +115,13 @@ class NumpyBackend(Backend):
         largest = max(array.max(), -array.min())
         return self.dtype(np.inf) if np.isnan(largest) else largest
 
+    def at_least(self, array: Array, bound: float) -> np.ndarray:
+        found = array >= bound
+        return np.flatnonzero(found if found.ndim == 1 else found.any(axis=1))
+
+    def add_at(self, array: Array, index: Array, values: Array, axis: int) -> None:
+        np.add.at(np.moveaxis(array, axis, 0), index, np.moveaxis(values, axis, 0))
+
     def subtract_largest(self, array: Array) -> Array:
         largest = array.max(axis=0, keepdims=True)
         if not np.isfinite(largest).all():

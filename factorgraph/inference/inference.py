@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -345,7 +346,7 @@ class Inference:
         limits = Limits(max_iterations, tolerance, check_every, self.exact, progress)
         auto = AutoDamping(np.zeros(self.batch or 1)) if self.auto_damping and not self.exact else None
         told = None if callback is None else lambda iteration: callback(iteration, self)
-        outcome = run_until(state, self._iterate, limits, auto, told)
+        outcome = run_until(state, partial(self._iterate, tolerance=tolerance), limits, auto, told)
         contradictions = ruled_out(state, self.semiring)
         result = Result(self, state, outcome, contradictions)
         self._result = weakref.ref(result)
@@ -370,15 +371,15 @@ class Inference:
             if not kind.can_be_random and not pool.all_observed:
                 raise ValueError(f"variables {pool.pool.blocks[0].name!r} are {kind!r} and must be observed before a run")
             if anew:
-                pool.drift = pool.seen = None
+                pool.candidates = None
             if pool.stale and kind.can_be_random:
                 pool.reinforced = None
                 pool.refresh()
 
-    def _iterate(self, state: State, check: bool) -> np.ndarray | None:
+    def _iterate(self, state: State, check: bool, tolerance: float = 0.0) -> np.ndarray | None:
         with np.errstate(all="ignore"):
             if self._priorities is not None:
-                residuals = self._priorities.run_once(state, self.semiring, check)
+                residuals, check = self._priorities.run_once(state, self.semiring, tolerance), True
             else:
                 residuals = run_once(self._program, state, self.semiring, self.exact, check)
         return largest(residuals, self.backend, state.batch or 1) if check else None

@@ -11,7 +11,7 @@ from factorgraph.backends import LARGEST_PARAMETER, Array, Backend
 from factorgraph.inference.layout import Pool
 from factorgraph.inference.program import Read, Refresh
 
-_ARRAYS = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced", "drift", "seen")
+_ARRAYS = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced", "candidates", "residual")
 
 
 class PoolState:
@@ -27,8 +27,8 @@ class PoolState:
     infinite : counts of infinite terms, kept apart only in hard pools
     mean : mean parameters that block factors are handed
     version : counts the changes of the belief
-    drift, seen : how far each message has gone in all, and how far what its factor read had when that was last updated,
-        ``(E + 1,)``; only where updates are chosen by priority
+    candidates, residual : the next value of each message, as ``messages``, and how far that is, ``(E + 1,)``; only where
+        updates are chosen by priority
     """
 
     def __init__(self, pool: Pool, backend: Backend, batch: int | None = None) -> None:
@@ -49,8 +49,8 @@ class PoolState:
         self.version = 0
         self.change: Array | None = None
         self.reinforced: Array | None = None
-        self.drift: Array | None = None
-        self.seen: Array | None = None
+        self.candidates: Array | None = None
+        self.residual: Array | None = None
         self.observed = np.zeros((pool.size, *self.batch), dtype=np.bool_)
         self.values = np.zeros((pool.size, *self.batch), dtype=np.int64)
         self.mask: Array | None = None  # on the device; None where nothing is observed
@@ -184,7 +184,7 @@ class PoolState:
         """Forget all messages."""
         self.messages[...] = 0.0
         self.totals.clear()
-        self.drift = self.seen = None
+        self.candidates = None
         self.hard, self.stale = False, True
 
     def reinforce(self) -> None:
@@ -288,6 +288,13 @@ class PoolState:
             outgoing, step = kind.normalize(outgoing, backend), 1.0
         relax = backend.relax_infinite if self.hard else backend.relax
         return relax(self.messages, edges, outgoing, step, axis)
+
+    def unless_observed(self, change: Array, places: Array) -> Array:
+        """Changes of beliefs, none where the variable is observed."""
+        if self.mask is None:
+            return change
+        mask = self.backend.take(self.mask, places, 0)
+        return self.backend.xp.where(mask, self.backend.xp.zeros_like(change), change)
 
     def sizes(self, change: Array) -> Array:
         """How far each message went: its parameter that changed most."""

@@ -1,8 +1,8 @@
-"""Updates chosen as the run goes: the factors whose incoming messages have changed most."""
+"""Updates chosen as the run goes: the messages that would change most."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,112 +10,179 @@ from factorgraph.backends import Array
 from factorgraph.graph import FactorGraph
 from factorgraph.inference.execute import edge_messages
 from factorgraph.inference.pool_state import PoolState
-from factorgraph.inference.program import EdgeCall, edge_call
+from factorgraph.inference.program import EdgeCall, Read
 from factorgraph.inference.state import State
-from factorgraph.schedules import Step
 from factorgraph.semiring import Semiring
 
-_PENDING = -1e30  # of a factor that was never updated
-_MOST = 10.0  # that one change adds to a drift, so that later small ones still count
+_MOST_SELECTIVE = 0.98
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Where the edges of a factor block lie: for each pool the first edge of each slot, and the slots of each port."""
+
+    name: str
+    count: int
+    plural: tuple[int, ...]
+    rows: dict[int, np.ndarray]  # by pool, ``(slots, 1)``
+    ports: dict[int, list[tuple[int, int, int]]]  # by pool: port, its first slot, its width
+    segments: list[tuple[int, int, int]]  # of each port: pool, first edge, width
 
 
 class Priorities:
     """
-    A graph's factors in order of urgency.
+    All messages' next values, kept up to date, and how far each is from it: its residual.
 
-    How far each message has gone, added up over its updates, is kept as its drift. What a factor hears through an edge has
-    drifted by all drifts into the variable less its own: a cavity like any other. A factor is the more urgent the more this
-    has grown since its last update.
+    A round sends every message whose residual is near the largest, and looks again at the messages that depend on those.
+    Nearness is a share of the largest residual; it rises where an iteration of rounds does not bring the largest residual down.
 
     Parameters
     ----------
     graph : FactorGraph of edgewise factors
     state : any state of the layout
-    share : share of all factors to update at once
+    share : of the largest residual, from which on a message is sent
     """
 
     def __init__(self, graph: FactorGraph, state: State, share: float) -> None:
-        self.graph, self.layout = graph, state.layout
-        self.number = max(1, round(share * graph.num_factors))
-        self.rounds = max(1, round(graph.num_factors / self.number))
-        self._names = list(graph.factor_blocks)
-        self._starts = np.cumsum([0, *(block.count for block in graph.factor_blocks.values())])
-        self._whole = [self._call(name, None, state) for name in self._names]
+        self.share = share
+        self._selective, self._best = share, np.inf
+        self._blocks = []
         owners: list[list[np.ndarray]] = [[np.zeros(0, dtype=np.int64)] for _ in state.pools]
-        for start, name in zip(self._starts, self._names, strict=False):
-            for segment in self.layout.segments[name]:
-                owners[segment.pool].append(np.resize(np.arange(segment.count), segment.width * segment.count) + start)
-        self._owner = np.concatenate([np.concatenate(rows) for rows in owners])
-        self._places = [state.backend.index_array(pool.pool.edge_place) for pool in state.pools]
+        starts = [0]
+        for block in graph.factor_blocks.values():
+            assert block.kernel is not None
+            segments = state.layout.segments[block.name]
+            rows: dict[int, list[int]] = {}
+            ports: dict[int, list[tuple[int, int, int]]] = {}
+            for port, segment in enumerate(segments):
+                row = rows.setdefault(segment.pool, [])
+                ports.setdefault(segment.pool, []).append((port, len(row), segment.width))
+                row += [segment.first + slot * segment.count for slot in range(segment.width)]
+                owners[segment.pool].append(np.resize(np.arange(segment.count), segment.width * segment.count) + starts[-1])
+            columns = {pool: np.array(row)[:, None] for pool, row in rows.items()}
+            places = [(segment.pool, segment.first, segment.width) for segment in segments]
+            self._blocks.append(_Block(block.name, block.count, block.kernel.factor.plural, columns, ports, places))
+            starts.append(starts[-1] + block.count)
+        self._starts = np.array(starts)
+        self._owner = [np.concatenate(parts) for parts in owners]
 
-    def run_once(self, state: State, semiring: Semiring, check: bool) -> list[Array]:
-        """As many updates as there are factors; with ``check``, how far each message then is from its next update."""
+    def run_once(self, state: State, semiring: Semiring, tolerance: float) -> list[Array]:
+        """As many updates as there are messages, or until none is above the tolerance; the largest residuals then."""
         for pool in state.pools:
             pool.reinforce()
-            pool.refresh()
-            if pool.drift is None:
-                shape = (pool.pool.num_edges + 1, *pool.batch)
-                pool.drift = state.backend.zeros(shape)
-                pool.seen = state.backend.zeros(shape) + _PENDING
-        for _ in range(self.rounds):
-            self._round(state, semiring)
+            if pool.reinforced is not None:
+                pool.candidates = None
+            pool.refresh()  # so that rounding does not add up
+        if any(pool.candidates is None for pool in state.pools):
+            self._selective, self._best = self.share, np.inf
+            self._start(state, semiring)
+        left = sum(pool.pool.num_edges for pool in state.pools)
+        while left > 0:
+            largest = max(pool.backend.largest(pool.residual) for pool in state.pools)
+            if largest <= tolerance:
+                break
+            left -= self._round(state, semiring, self._selective * largest)
+        largest = max(pool.backend.largest(pool.residual) for pool in state.pools)
+        if not largest < 0.5 * self._best:
+            self._selective = min(1.0 - (1.0 - self._selective) / 3.0, max(self.share, _MOST_SELECTIVE))
+        self._best = min(self._best, largest)
+        for pool in state.pools:
+            pool.change = pool.residual
         state.iteration += 1
-        return self._distances(state, semiring) if check else []
+        if state.batch is None:
+            return [semiring.xp.max(pool.residual) for pool in state.pools]
+        return [semiring.xp.max(pool.residual, axis=0) for pool in state.pools]
 
-    def _round(self, state: State, semiring: Semiring) -> None:
-        backend, xp = state.backend, state.backend.xp
-        heard = [self._heard(pool, places) for pool, places in zip(state.pools, self._places, strict=True)]
-        waiting = [
-            row - backend.take(pool.seen, slice(0, pool.pool.num_edges), 0)
-            for row, pool in zip(heard, state.pools, strict=True)
-        ]
-        if state.batch is not None:
-            waiting = [xp.max(row, axis=-1) for row in waiting if row.shape[0]]
-        urgency = xp.concat(waiting, axis=0)
-        edges = backend.largest_entries(urgency, min(self.number, urgency.shape[0]))
-        factors = np.unique(self._owner[edges])
-        calls = [
-            self._call(self._names[block], own - self._starts[block], state)
-            for block, own in enumerate(np.split(factors, np.searchsorted(factors, self._starts[1:-1])))
-            if own.size
-        ]
-        outgoing = [edge_messages(call, state, semiring) for call in calls]
-        for call, messages in zip(calls, outgoing, strict=True):
-            for read in call.reads:
-                backend.put(state.pools[read.pool].seen, read.edges, backend.take(heard[read.pool], read.edges, 0), 0)
-            for (number, where), message in zip(call.writes, messages, strict=True):
-                pool = state.pools[number]
-                size = pool.sizes(pool.write(where, message, undamped=False))
-                size = xp.where(size < _MOST, size, xp.full_like(size, _MOST))
-                drift = backend.take(pool.drift, where, 0)
-                backend.put(pool.drift, where, drift + size, 0)
-                if not (isinstance(pool.step, float) and pool.step == 1.0):
-                    # The message is not yet where it should be: what damping kept of the change is still to come.
-                    step = backend.take(pool.step, where, 0) if pool.step_by_edge else pool.step
-                    backend.put(pool.seen, where, backend.take(pool.seen, where, 0) - (1.0 - step) * size, 0)
-        for number in sorted({number for call in calls for number, _ in call.writes}):
-            state.pools[number].refresh()
+    def _start(self, state: State, semiring: Semiring) -> None:
+        for pool in state.pools:
+            pool.candidates = state.backend.xp.asarray(pool.messages, copy=True)
+            pool.residual = state.backend.zeros((pool.pool.num_edges + 1, *pool.batch))
+        for number, block in enumerate(self._blocks):
+            self._look(number, np.arange(block.count), state, semiring)
 
-    def _heard(self, pool: PoolState, places: Array) -> Array:
-        """How far what is heard through each edge has drifted."""
-        backend = pool.backend
-        sums = [backend.sum_slots(pool.drift, slots, 0) for _, slots in pool.slots]
-        total = sums[0] if len(sums) == 1 else backend.xp.concat(sums, axis=0)
-        return backend.gather_subtract(total, places, pool.drift, slice(0, pool.pool.num_edges), 0)
+    def _round(self, state: State, semiring: Semiring, bound: float) -> int:
+        """Send all messages whose residual is at least the bound; how many these were."""
+        factors, sent = [], 0
+        for pool, owner in zip(state.pools, self._owner, strict=True):
+            edges = pool.backend.at_least(pool.residual, bound)
+            if not edges.size:
+                continue
+            sent += edges.size
+            self._send(pool, edges)
+            # All factors that hear of these variables.
+            places = pool.pool.edge_place[edges]
+            begin = pool.pool.starts[places]
+            degrees = pool.pool.starts[places + 1] - begin
+            offsets = np.arange(int(degrees.sum())) - np.repeat(np.cumsum(degrees) - degrees, degrees)
+            factors.append(owner[pool.pool.edge_order[np.repeat(begin, degrees) + offsets]])
+        touched = np.unique(factors[0] if len(factors) == 1 else np.concatenate(factors))
+        bounds = np.searchsorted(touched, self._starts)
+        for number, (low, high) in enumerate(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)):
+            if low < high:
+                self._look(number, touched[low:high] - self._starts[number], state, semiring)
+        return sent
 
-    def _distances(self, state: State, semiring: Semiring) -> list[Array]:
-        found: list[Array] = []
-        saved = [state.backend.xp.asarray(pool.messages, copy=True) for pool in state.pools]
-        outgoing = [edge_messages(call, state, semiring) for call in self._whole]
-        for call, messages in zip(self._whole, outgoing, strict=True):
-            for (number, edges), message in zip(call.writes, messages, strict=True):
-                change = state.pools[number].write(edges, message, undamped=True)
-                found.append(state.backend.largest_magnitude(change, state.batch is not None))
-                state.pools[number].keep_change(edges, change)
-        for pool, messages in zip(state.pools, saved, strict=True):
-            pool.messages = messages
-        return found
+    @staticmethod
+    def _send(pool: PoolState, edges: np.ndarray) -> None:
+        backend, axis, kind = pool.backend, pool.pool.axis, pool.pool.type
+        device = backend.index_array(edges)
+        old = backend.take(pool.messages, device, axis)
+        pool.write(device, backend.take(pool.candidates, device, axis), undamped=False)
+        new = backend.take(pool.messages, device, axis)
+        places = backend.index_array(pool.pool.edge_place[edges])
+        if pool.infinite is None:
+            change = new - old
+        else:
+            (finite, infinite), (finite_old, infinite_old) = kind.split(new, backend), kind.split(old, backend)
+            change = finite - finite_old
+            backend.add_at(pool.infinite, places, pool.unless_observed(infinite - infinite_old, places), axis + 1)
+        backend.add_at(pool.total, places, pool.unless_observed(change, places), axis)
+        pool.version += 1
+        step = pool.step
+        if pool.step_by_edge:
+            step = backend.take(step, device, 0)
+        rest = (1.0 - step) * backend.take(pool.residual, device, 0)
+        backend.put(pool.residual, device, backend.xp.where(backend.xp.isfinite(rest), rest, backend.xp.zeros_like(rest)), 0)
 
-    def _call(self, name: str, index: np.ndarray | None, state: State) -> EdgeCall:
-        ports: Sequence[int] = range(len(self.graph.factor_blocks[name].ports))
-        return edge_call(Step(name, tuple(ports), index), self.graph, self.layout, state.backend)
+    def _look(self, number: int, index: np.ndarray, state: State, semiring: Semiring) -> None:
+        """Work out the next values of all messages of some factors, and their residuals."""
+        backend, xp = state.backend, semiring.xp
+        call = self._call(number, index, state)
+        for (where, edges), message in zip(call.writes, edge_messages(call, state, semiring), strict=True):
+            pool = state.pools[where]
+            message = pool.pool.type.normalize(message, backend)
+            old = backend.take(pool.messages, edges, pool.pool.axis)
+            change = message - old
+            if pool.hard:
+                # Equal infinities are no change.
+                change = xp.where(message == old, xp.zeros_like(change), change)
+                change = xp.where(xp.isnan(change), xp.full_like(change, xp.inf), change)
+                change = xp.where(xp.isnan(message) & xp.isnan(old), xp.zeros_like(change), change)
+            backend.put(pool.candidates, edges, message, pool.pool.axis)
+            backend.put(pool.residual, edges, pool.sizes(change), 0)
+
+    def _call(self, number: int, index: np.ndarray, state: State) -> EdgeCall:
+        """As `program.edge_call`, for indices that are used once."""
+        block, backend = self._blocks[number], state.backend
+        reads = []
+        for pool, rows in block.rows.items():
+            edges = (rows + index).reshape(-1)
+            parts: list[tuple[int, slice, tuple[int, ...]]] = [
+                (
+                    port,
+                    slice(slot * index.size, (slot + width) * index.size),
+                    (width, index.size) if port in block.plural else (index.size,),
+                )
+                for port, slot, width in block.ports[pool]
+            ]
+            places = backend.index_array(state.pools[pool].pool.edge_place[edges])
+            reads.append(Read(pool, backend.index_array(edges), places, parts))
+        writes, counts = [], []
+        for pool, first, width in block.segments:
+            edges = (first + np.arange(width)[:, None] * block.count + index).reshape(-1) if width > 1 else first + index
+            writes.append((pool, backend.index_array(edges)))
+            counts.append(edges.size)
+        whole = index.size == block.count
+        return EdgeCall(
+            block.name, tuple(range(len(writes))), None if whole else backend.index_array(index), reads, writes, counts
+        )

@@ -42,8 +42,8 @@ class Plan:
     exact : bool
         Whether one iteration from fresh messages gives the fixed point.
     share : float or None
-        Where given, the one stage is not run as a whole: again and again, this share of its factors, those whose incoming
-        messages have changed most.
+        Where given, the one stage is not run as a whole: again and again those of its messages that would change by at
+        least this share of the largest change.
     """
 
     stages: list[tuple[Step, ...]]

@@ -11,19 +11,19 @@ from factorgraph.schedules.base import Plan, Schedule, Step
 @dataclass(frozen=True)
 class Residual(Schedule):
     """
-    Update the factors whose incoming messages have changed most since they were last updated, some at a time.
+    Update the messages that would change most, again and again.
 
     Converges on many graphs where flooding swings, and in fewer updates. An iteration is as many updates as the graph has
-    factors. (Elidan, McGraw, Koller 2006; the change of a message is bounded by that of what comes in, as in Sutton and
-    McCallum 2007, so that no message is computed in vain; factors are taken in batches.)
+    messages. (Elidan, McGraw, Koller 2006; here all messages near the largest residual go at once.)
 
     Parameters
     ----------
-    share : float in (0, 1], default 1/32
-        Share of all factors to update at once. Less is steadier, more is faster per update.
+    share : float in (0, 1], default 0.6
+        Messages whose residual is at least this share of the largest are updated together. Nearer to 1 is steadier, and
+        slower per update; where the largest residual does not fall, the share rises by itself.
     """
 
-    share: float = 1.0 / 32.0
+    share: float = 0.6
 
     def __post_init__(self) -> None:
         if not 0.0 < self.share <= 1.0:

@@ -67,3 +67,42 @@ def test_each_set_is_as_if_run_alone(
             for name in graph.factor_blocks:
                 np.testing.assert_allclose(result.factor_marginals(name)[number], one.factor_marginals(name), atol=1e-10)
             assert result.log_partition[number] == pytest.approx(one.log_partition, abs=1e-9)
+
+
+def test_residual_finds_each_sets_own_fixed_point(backend: str, rng: np.random.Generator) -> None:
+    graph, x, c = loopy(rng)
+    priors = 0.3 * rng.normal(size=(3, 3, 4))
+    results = []
+    for schedule in (fg.Residual(), fg.Flooding()):
+        inference = fg.Inference(graph, schedule, batch=3, damping="auto", backend=backend)
+        inference.set_prior(x, priors)
+        inference.observe(c[0], [0, 1, 0])
+        results.append(inference.run(500, tolerance=1e-9))
+        assert results[-1].converged.all()
+    np.testing.assert_allclose(results[0].mean(x), results[1].mean(x), atol=1e-7)
+    np.testing.assert_allclose(results[0].marginals(c), results[1].marginals(c), atol=1e-7)
+
+
+def test_batches_are_refused_where_they_make_no_sense() -> None:
+    graph, x, _ = loopy(np.random.default_rng(0))
+    inference = fg.Inference(graph, batch=2)
+    with pytest.raises(ValueError, match=r"observed values of 'x' has shape \(3, 3, 4\); expected \(3, 4\) or \(2, 3, 4\)"):
+        inference.observe(x, np.ones((3, 3, 4)))
+    with pytest.raises(ValueError, match="takes one set of evidence"):
+        inference.decimate()
+    with pytest.raises(ValueError, match="callback"):
+        inference.run(callback=lambda iteration, inference: None)
+    with pytest.raises(ValueError, match="sets= chooses among the sets of a batch"):
+        fg.Inference(graph).observe(x[0], 1, sets=0)
+    with pytest.raises(ValueError, match="batch must be a whole number"):
+        fg.Inference(graph, batch=0)
+    forest = fg.FactorGraph()
+    y = forest.add_variables("y", fg.Spin(), 3)
+    forest.add_factors("same", fg.Equality(), *y)
+    contradictory = fg.Inference(forest, batch=3)
+    contradictory.observe(y[:2], [[1, 1], [1, -1], [-1, -1]])
+    with pytest.raises(fg.ContradictionError, match="in 1 sets, first in set 1"):
+        contradictory.run()
+    result = contradictory.run(raise_on_contradiction=False)
+    np.testing.assert_array_equal(result.mean(y)[[0, 2], 2], [1, -1])
+    assert result.log_partition[1] == -np.inf
