@@ -54,11 +54,13 @@ def parity_checks(bits: int, flip: float) -> dict[str, np.ndarray]:
     return {"scopes": checks, "flip": np.array(flip), "received": rng.random(bits) < flip}
 
 
-def hard_grid(side: int, scale: float) -> dict[str, np.ndarray]:
-    """Uniform couplings and fields for which flooding does not converge."""
-    rng = np.random.default_rng(1)
+def hard_grid(side: int, normal: bool) -> dict[str, np.ndarray]:
+    """Random couplings and fields for which flooding does not converge: uniform within 1.2 and 1, or normal of scale 1."""
+    rng = np.random.default_rng(0)
     pairs = grid_pairs(side)
-    couplings = scale * rng.uniform(-1, 1, size=len(pairs))
+    if normal:
+        return {"scopes": pairs, "couplings": rng.normal(size=len(pairs)), "fields": rng.normal(size=side * side)}
+    couplings = 1.2 * rng.uniform(-1, 1, size=len(pairs))
     return {"scopes": pairs, "couplings": couplings, "fields": rng.uniform(-1, 1, size=side * side)}
 
 

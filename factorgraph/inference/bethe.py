@@ -63,7 +63,8 @@ def log_partition(state: State, calls: list[EdgeCall], semiring: Semiring) -> np
                 handed = backend.to_host(kind.log_partition(joined, semiring))
                 term = -backend.to_host(backend.take(free, read.places, 0))
                 if infinite is not None:
-                    term = term + (backend.to_host(kind.log_partition(finite, semiring, infinite)) - handed)
+                    apart = backend.to_host(kind.log_partition(finite, semiring, infinite))
+                    term = term + np.where(apart == handed, 0.0, apart - handed)  # both are infinite where a cavity is flat
                 if pool.observed.any():
                     observed = backend.to_host(backend.take(backend.mask_array(pool.observed), read.places, 0))
                     term = np.where(observed, -handed, term)

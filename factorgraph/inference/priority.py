@@ -78,11 +78,11 @@ class Priorities:
             self._start(state, semiring)
         left = sum(pool.pool.num_edges for pool in state.pools)
         while left > 0:
-            largest = max(pool.backend.largest(pool.residual) for pool in state.pools)
+            largest = max((pool.backend.largest(pool.residual) for pool in state.pools), default=0.0)
             if largest <= tolerance:
                 break
             left -= self._round(state, semiring, self._selective * largest)
-        largest = max(pool.backend.largest(pool.residual) for pool in state.pools)
+        largest = max((pool.backend.largest(pool.residual) for pool in state.pools), default=0.0)
         if not largest < 0.5 * self._best:
             self._selective = min(1.0 - (1.0 - self._selective) / 3.0, max(self.share, _MOST_SELECTIVE))
         self._best = min(self._best, largest)

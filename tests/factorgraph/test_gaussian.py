@@ -103,6 +103,36 @@ def test_flat_variables_and_one_measurement(backend: str) -> None:
     assert result.log_partition == pytest.approx(exact.log_partition, abs=1e-12)
 
 
+def test_flat_leaves_beside_evidence(backend: str) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 5)
+    graph.add_factors("walk", fg.LinearGaussian([1, -0.9], 0.5), x[1:], x[:-1])
+    graph.observe(x[2], 1.5)
+    exact, result = Joint(graph), fg.run(graph, backend=backend)
+    np.testing.assert_allclose(result.marginals(x), np.stack([exact.mean, exact.variance], axis=-1), atol=1e-12)
+    assert result.log_partition == pytest.approx(exact.log_partition, abs=1e-12)
+
+
+@pytest.mark.parametrize("schedule", [None, fg.Flooding(), fg.Residual(), fg.RandomOrder()], ids=repr)
+def test_each_set_of_a_batch_is_as_if_run_alone(backend: str, schedule: fg.Schedule | None) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 6)
+    graph.add_factors("start", fg.LinearGaussian([1], 2.0), x[0])
+    graph.add_factors("walk", fg.LinearGaussian([1, -0.9], 0.5), x[1:], x[:-1])
+    together = fg.Inference(graph, schedule, batch=3, backend=backend)
+    together.observe(x[3], [1.0, 2.0, 3.0])
+    together.observe(x[5], 0.5, sets=1)
+    result = together.run(tolerance=1e-12)
+    for number in range(3):
+        graph.observe(x[3], number + 1.0)
+        graph.unobserve(x[5])
+        if number == 1:
+            graph.observe(x[5], 0.5)
+        exact = Joint(graph)
+        np.testing.assert_allclose(result.mean(x)[number], exact.mean, atol=1e-9)
+        assert result.log_partition[number] == pytest.approx(exact.log_partition, abs=1e-9)
+
+
 def test_an_improper_belief_is_shown_as_one() -> None:
     graph = fg.FactorGraph()
     x = graph.add_variables("x", fg.Gaussian(), 2)

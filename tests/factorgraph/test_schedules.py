@@ -68,6 +68,15 @@ def test_residual_takes_evidence_and_priors_between_runs() -> None:
     inference.run(tolerance=1e-11, keep_messages=True)
 
 
+@pytest.mark.parametrize("schedule", [*SCHEDULES, fg.Flooding(), fg.Tree()], ids=repr)
+def test_graphs_without_factors_or_variables(schedule: fg.Schedule) -> None:
+    graph = fg.FactorGraph()
+    assert fg.run(graph, schedule).converged
+    x = graph.add_variables("x", fg.Spin(), 2)
+    graph.set_prior(x[0], 1.0)
+    np.testing.assert_allclose(fg.run(graph, schedule).mean(x), [np.tanh(1.0), 0.0])
+
+
 def test_a_random_order_is_reproducible() -> None:
     graph, x = grid(6, 1.0, seed=0)
     runs = [fg.Inference(graph, fg.RandomOrder(seed=seed)).run(3, tolerance=0).mean(x) for seed in (1, 1, 2)]
