@@ -78,6 +78,14 @@ class LinearGaussian(Factor):
     def passes_certainty(self, parameters: Mapping[str, np.ndarray]) -> bool:
         return bool((parameters["variance"] == 0).any())
 
+    def log_potential(self, *values: np.ndarray) -> np.ndarray:
+        """Log-density of the noise that the values imply."""
+        residual = self.offset - sum(a * x for a, x in zip(self.coefficients, values, strict=True))
+        exact = self.noise_variance == 0
+        variance = np.where(exact, 1.0, self.noise_variance)
+        density = -0.5 * (residual * residual / variance + np.log(2.0 * math.pi * variance))
+        return np.where(exact, np.where(residual == 0, 0.0, -np.inf), density)
+
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:

@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import factorgraph as fg
+from factorgraph.testing import check_factor, check_variable
+
+
+@pytest.mark.parametrize(
+    "relation",
+    [
+        fg.LinearGaussian([2.0], 0.5, 1.0),
+        fg.LinearGaussian([1, -0.9], [0.5, 1.0, 2.0], [0.0, 1.0, -1.0]),
+        fg.LinearGaussian([1.0, [0.5, 1.0, -1.0], -2.0], 1.5, 0.3),
+        fg.LinearGaussian([1.0, [0.5, 0.0, -1.0]], 0.7),
+    ],
+    ids=repr,
+)
+def test_linear_relations_equal_integration(relation: fg.Factor) -> None:
+    check_factor(relation, *[fg.Gaussian()] * len(relation.coefficients))
+
+
+def test_gaussian_variables_equal_the_normal_distribution() -> None:
+    check_variable(fg.Gaussian())
+
+
+def test_a_wrong_relation_is_found() -> None:
+    class Wrong(fg.LinearGaussian):
+        def messages(self, incoming: Any, parameters: Any, ports: Any, semiring: Any) -> Any:
+            return [1.01 * message for message in super().messages(incoming, parameters, ports, semiring)]
+
+    with pytest.raises(AssertionError, match=r"message to port 0 at .* integration gives"):
+        check_factor(Wrong([1, 1], 1.0), fg.Gaussian(), fg.Gaussian())
 
 
 class Joint:
