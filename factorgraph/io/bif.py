@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from factorgraph.io.model import Model
-from factorgraph.io.text import FileFormatError, read_text
+from factorgraph.io.text import FileFormatError, is_absurd, read_text
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _BLOCK = re.compile(r"\s*(network|variable|probability)\b\s*([^{]*)\{", re.DOTALL)
 _TYPE = re.compile(r"\s*type\s+discrete\s*\[\s*(\d+)\s*\]\s*\{([^}]*)\}\s*;", re.DOTALL)
 _ROW = re.compile(r"\s*(?:\(([^)]*)\)|(table\b|default\b))\s*(.*)", re.DOTALL)
-_LARGEST_TABLE = 1 << 28
 
 
 def read_bif(path: str | Path) -> Model:
@@ -111,8 +110,8 @@ class _Parser:
         if end < 0:
             raise self.error(start, "the file ends inside of this block: its brace is not closed")
         sizes = [len(self.states[name]) for name in (*parents, child)]
-        if math.prod(sizes) > _LARGEST_TABLE:
-            raise self.error(start, f"the table of {child!r} would have {math.prod(sizes)} entries")
+        if is_absurd(math.prod(sizes), end - place):
+            raise self.error(start, f"the table of {child!r} would have {math.prod(sizes)} entries, too many for what is given")
         self.factors[child] = ([*parents, child], self._table(child, parents, sizes, place, end))
         return end + 1
 

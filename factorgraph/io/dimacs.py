@@ -9,7 +9,7 @@ import numpy as np
 from factorgraph.factors import Or
 from factorgraph.graph import FactorGraph
 from factorgraph.io.model import Model
-from factorgraph.io.text import FileFormatError, read_text
+from factorgraph.io.text import FileFormatError, is_absurd, read_text
 from factorgraph.variables import Spin
 
 
@@ -29,7 +29,8 @@ def read_dimacs(path: str | Path) -> Model:
     literals: list[int] = []
     clauses: dict[int, list[list[int]]] = {}
     found, number = 0, 0
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    text = read_text(path)
+    for number, line in enumerate(text.splitlines(), start=1):
         words = line.split()
         if not words or words[0] == "c":
             continue
@@ -39,8 +40,8 @@ def read_dimacs(path: str | Path) -> Model:
             if len(words) != 4 or words[:2] != ["p", "cnf"] or not (words[2].isdecimal() and words[3].isdecimal()):
                 raise FileFormatError(f"{path}, line {number}: 'p cnf VARIABLES CLAUSES' should come first, not {line[:40]!r}")
             size, count = int(words[2]), int(words[3])
-            if not 1 <= size < 2**31:
-                raise FileFormatError(f"{path}, line {number}: the number of variables is {size}, not from 1 to 2147483647")
+            if size < 1 or is_absurd(size, len(text)):
+                raise FileFormatError(f"{path}, line {number}: {size} variables do not fit a file of this size")
             continue
         for word in words:
             try:

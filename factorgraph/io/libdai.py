@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from factorgraph.io.model import Model
-from factorgraph.io.text import Tokens, read_text
+from factorgraph.io.text import Tokens, is_absurd, read_text
 
 
 def read_libdai(path: str | Path) -> Model:
@@ -42,6 +42,7 @@ def read_libdai(path: str | Path) -> Model:
 
 def _factors(tokens: Tokens, count: int) -> Iterator[tuple[list[int], np.ndarray]]:
     known: dict[int, int] = {}
+    total, words = 0, tokens.left
     for factor in range(count):
         width = tokens.integer(f"the number of variables of factor {factor}")
         labels = tokens.integers(width, f"a variable of factor {factor}").tolist()
@@ -54,7 +55,8 @@ def _factors(tokens: Tokens, count: int) -> Iterator[tuple[list[int], np.ndarray
         entries = math.prod(sizes)
         filled = tokens.integer(f"the number of entries of factor {factor}", high=entries)
         tokens.expect(2 * filled, "a place or a value")
-        if entries > max(1 << 20, 1000 * filled):
+        total += entries
+        if is_absurd(total, words):
             raise tokens.error(f"the table of factor {factor} would have {entries} entries, of which only {filled} are given")
         pairs = tokens.numbers(2 * filled, f"a place or a value of factor {factor}").reshape(-1, 2)
         places = pairs[:, 0].astype(np.int64)

@@ -10,6 +10,13 @@ from pathlib import Path
 import numpy as np
 
 _LARGEST_INTEGER = 2**31 - 1
+_FREE = 1_000_000
+_PER_WORD = 100
+
+
+def is_absurd(entries: int, words: int) -> bool:
+    """Whether a file of so many words asks for so many states or entries that memory should not be taken for them."""
+    return entries > _FREE + _PER_WORD * words
 
 
 class FileFormatError(ValueError):

@@ -13,7 +13,7 @@ from factorgraph.backends import get_backend
 from factorgraph.files import open_whole
 from factorgraph.graph import FactorGraph
 from factorgraph.io.model import Model
-from factorgraph.io.text import Tokens, read_text
+from factorgraph.io.text import Tokens, is_absurd, read_text
 from factorgraph.variables import DiscreteType
 
 
@@ -34,6 +34,8 @@ def read_uai(path: str | Path) -> Model:
         raise tokens.error(f"a model begins with MARKOV or BAYES, not {kind[:40]!r}")
     number = tokens.integer("the number of variables", low=1)
     sizes = tokens.integers(number, "a number of states", low=1)
+    if is_absurd(int(sizes.sum()), tokens.left):
+        raise tokens.error(f"the variables have {sizes.sum()} states in all, too many for a file of this size")
     count = tokens.integer("the number of factors")
     tokens.expect(count, "a factor's variables")
     scopes = []

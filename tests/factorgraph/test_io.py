@@ -308,7 +308,7 @@ def test_a_file_cut_short_anywhere_is_refused(put: Put, ending: str) -> None:
         (".uai", "0.189\n", "0.189 0.5\n", "line 18: the model is complete, but 1 more words"),
         (".uai", "3\n2 2 3", "3000000000\n2 2 3", "line 2: the number of variables is 3000000000"),
         (".uai", "3\n2 2 3", "2000000000\n2 2 3", "the file ends too early: 2000000000 times"),
-        (".uai", "2 2 3\n3\n", "2 2 1000000000\n3\n", "factor 2 has 6 entries, but its variables have 2000000000"),
+        (".uai", "2 2 3\n3\n", "2 2 100000\n3\n", "factor 2 has 6 entries, but its variables have 200000"),
         (".bif", "network", "net work", "line 2: 'network', 'variable' or 'probability'"),
         (".bif", "discrete [ 3 ]", "discrete [ 4 ]", "line 5: variable 'weather' should have 4 different states"),
         (".bif", "(heads, dry)", "(heads, hail)", "line 14: .* are not states"),
@@ -317,6 +317,7 @@ def test_a_file_cut_short_anywhere_is_refused(put: Put, ending: str) -> None:
         (".bif", "  default 0.5, 0.5;\n", "", "'mood' has no probabilities where its parents are"),
         (".bif", "mood | coin", "mood | cion", "no variable 'cion' is declared"),
         (".bif", "probability ( coin ) { table 0.3, 0.7; }", "", "variable 'coin' has no probabilities"),
+        (".bif", "( mood | coin, weather )", "( mood | " + ", ".join(f"w{i}" for i in range(40)) + " )", "no variable 'w0'"),
         (".bif", "variable mood", "variable coin", "variable 'coin' is declared twice"),
         (".fg", "3 7\n2 3", "3 3\n2 3", "line 5: factor 0 has a variable twice"),
         (".fg", "5 0.25", "6 0.25", "must be distinct whole numbers below 6"),
@@ -330,6 +331,7 @@ def test_a_file_cut_short_anywhere_is_refused(put: Put, ending: str) -> None:
         (".cnf", "1 -2 3 0", "1 -2 5 0", "line 3: literal 5 is of a variable above 4"),
         (".cnf", "1 -2 3 0", "1 -2 x 0", "line 3: a literal should be a whole number, not 'x'"),
         (".cnf", "1 -2 3 0", "0", "line 3: an empty clause"),
+        (".cnf", "p cnf 4 4", "p cnf 2000000000 4", "line 2: 2000000000 variables do not fit a file of this size"),
         (".cnf", "p cnf 4 4", "p cnf 4 5", "the file ends after 4 of 5 clauses"),
     ],
 )
@@ -446,3 +448,15 @@ def test_a_picture(tmp_path: Path) -> None:
     big.add_variables("x", fg.Spin(), 3000)
     with pytest.raises(ValueError, match="at most 2000"):
         fg.draw(big)
+
+
+def test_absurd_sizes_are_refused_before_memory_is_taken(put: Put) -> None:
+    wide = "".join(f"variable w{i} {{ type discrete [ 2 ] {{ a, b }}; }}\n" for i in range(60))
+    wide += "probability ( w0 | " + ", ".join(f"w{i}" for i in range(1, 60)) + " ) { default 0.5, 0.5; }\n"
+    with pytest.raises(fg.FileFormatError, match=r"line 61: the table of 'w0' would have 1152921504606846976 entries"):
+        fg.read_bif(put("m.bif", wide))
+    with pytest.raises(fg.FileFormatError, match="line 1: the variables have 2000000002 states in all"):
+        fg.read_uai(put("m.uai", "MARKOV 2 2 2000000000 1 1 0 2 0.5 0.5"))
+    sparse = "200\n" + "\n2\n0 1\n1000 1000\n1\n0 1.0\n" * 200
+    with pytest.raises(fg.FileFormatError, match="of which only 1 are given"):
+        fg.read_libdai(put("m.fg", sparse))
