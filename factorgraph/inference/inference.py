@@ -238,7 +238,9 @@ class Inference:
             potentials = Potentials.of(kernel, self.backend, self.batch is not None)
         except (ValueError, TypeError) as error:
             raise type(error)(f"factors {block.name!r}: {error}") from error
-        self._own_state().potentials[block.name] = potentials
+        state = self._own_state()
+        state.potentials[block.name] = potentials
+        state.forget_candidates()
 
     def posterior_as_prior(self, variables: Variables, strength: float = 1.0) -> None:
         """
@@ -253,6 +255,7 @@ class Inference:
         pool = state.pool(variables)
         if pool.stale:
             pool.refresh()
+        state.forget_candidates()
         pool.prior_is_finite &= not (pool.hard or pool.observed.any())
         if len(pool.pool.blocks) == 1:
             with np.errstate(over="ignore"):
@@ -342,6 +345,7 @@ class Inference:
         if self.exact or not keep_messages:
             self.reset()
         state.restart_count()
+        state.forget_candidates()
         self._prepare(state)
         limits = Limits(max_iterations, tolerance, check_every, self.exact, progress)
         auto = AutoDamping(np.zeros(self.batch or 1)) if self.auto_damping and not self.exact else None
@@ -365,13 +369,12 @@ class Inference:
 
     def _prepare(self, state: State) -> None:
         state.find_hard_pools()
-        anew = any(pool.stale for pool in state.pools)
+        if any(pool.stale for pool in state.pools):
+            state.forget_candidates()
         for pool in state.pools:
             kind = pool.pool.type
             if not kind.can_be_random and not pool.all_observed:
                 raise ValueError(f"variables {pool.pool.blocks[0].name!r} are {kind!r} and must be observed before a run")
-            if anew:
-                pool.candidates = None
             if pool.stale and kind.can_be_random:
                 pool.reinforced = None
                 pool.refresh()

@@ -93,6 +93,11 @@ class State:
         self.iteration = 0
         self.residuals, self.residual_iterations = [], []
 
+    def forget_candidates(self) -> None:
+        """Something that messages follow from has changed: their next values are to be worked out anew."""
+        for pool in self.pools:
+            pool.candidates = None
+
     def find_hard_pools(self, certain: bool = False) -> None:
         """
         Note which pools get messages that may be infinite: only those count infinite terms apart.
@@ -198,6 +203,7 @@ class State:
             pool.mean_version = pool.version
             pool.stale = pool.hard
         self.find_hard_pools()
+        self.forget_candidates()
         meta = json.loads(arrays["meta"].tobytes())
         self.iteration, self.residuals, self.residual_iterations = meta["iteration"], meta["residuals"], meta["checks"]
 

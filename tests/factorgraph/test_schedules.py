@@ -77,6 +77,21 @@ def test_graphs_without_factors_or_variables(schedule: fg.Schedule) -> None:
     np.testing.assert_allclose(fg.run(graph, schedule).mean(x), [np.tanh(1.0), 0.0])
 
 
+def test_residual_takes_new_potentials_between_steps_and_runs() -> None:
+    graph, x = grid(4, 0.5, seed=2)
+    inference = fg.Inference(graph, fg.Residual())
+    inference.run()
+    for _ in range(2):
+        inference.set_potentials("rows", fg.Ising(0.7))
+        inference.set_prior(x[0], 1.0)
+        inference.step()
+    warm = inference.run(tolerance=1e-11, keep_messages=True).mean(x)
+    flooding = fg.Inference(graph, fg.Flooding())
+    flooding.set_potentials("rows", fg.Ising(0.7))
+    flooding.set_prior(x[0], 1.0)
+    np.testing.assert_allclose(warm, flooding.run(tolerance=1e-12).mean(x), atol=1e-9)
+
+
 def test_a_random_order_is_reproducible() -> None:
     graph, x = grid(6, 1.0, seed=0)
     runs = [fg.Inference(graph, fg.RandomOrder(seed=seed)).run(3, tolerance=0).mean(x) for seed in (1, 1, 2)]
