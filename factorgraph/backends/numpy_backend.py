@@ -55,7 +55,7 @@ class NumpyBackend(Backend):
         if isinstance(index, slice):
             return array[(slice(None),) * axis + (index,)]
         # mode="clip" spares the buffer of the default mode; indices were checked when the graph was compiled.
-        return np.take(array, index, axis=axis, mode="clip")
+        return array.take(index, axis=axis, mode="clip")
 
     def sum_slots(self, array: Array, slots: Array, axis: int) -> Array:
         if 0 < slots.shape[0] <= 8:
@@ -115,12 +115,17 @@ class NumpyBackend(Backend):
         largest = max(array.max(), -array.min())
         return self.dtype(np.inf) if np.isnan(largest) else largest
 
+    def largest(self, array: Array) -> float:
+        return float(array.max())
+
     def at_least(self, array: Array, bound: float) -> np.ndarray:
         found = array >= bound
         return np.flatnonzero(found if found.ndim == 1 else found.any(axis=1))
 
     def add_at(self, array: Array, index: Array, values: Array, axis: int) -> None:
-        np.add.at(np.moveaxis(array, axis, 0), index, np.moveaxis(values, axis, 0))
+        if axis:
+            array, values = np.moveaxis(array, axis, 0), np.moveaxis(values, axis, 0)
+        np.add.at(array, index, values)
 
     def subtract_largest(self, array: Array) -> Array:
         largest = array.max(axis=0, keepdims=True)
