@@ -218,7 +218,13 @@ class Backend:
         return False
 
     def table_marginals(
-        self, table: Array, weights: Sequence[Array], ports: Sequence[int], mode: str, potentials: Array | None = None
+        self,
+        table: Array,
+        weights: Sequence[Array],
+        ports: Sequence[int],
+        mode: str,
+        potentials: Array | None = None,
+        smallest: Array | None = None,
     ) -> list[Array]:
         """
         Messages of a tabulated factor.
@@ -229,8 +235,9 @@ class Backend:
         weights : one (q_p, F, *batch) array of incoming log-weights for each port
         ports : the ports asked for
         mode : {"sum", "max"}
-        potentials : ``exp(table)``, scaled so that each factor's largest is 1, for tables without zeros: lets a backend sum
-            products instead of exponentials. None for tables with zeros.
+        potentials : ``exp(table)``, scaled so that each factor's largest is 1: lets a backend sum products instead of
+            exponentials
+        smallest : where the table has zeros, the logarithm of the smallest of the other ``potentials``, one number
 
         Returns
         -------

@@ -152,25 +152,36 @@ class NumpyBackend(Backend):
         return bool(max(array.max(), -array.min()) <= limit) if array.size else True
 
     def table_marginals(
-        self, table: Array, weights: Sequence[Array], ports: Sequence[int], mode: str, potentials: Array | None = None
+        self,
+        table: Array,
+        weights: Sequence[Array],
+        ports: Sequence[int],
+        mode: str,
+        potentials: Array | None = None,
+        smallest: Array | None = None,
     ) -> list[Array]:
         if mode == "sum" and potentials is not None:
-            return self._sum_of_products(table, potentials, weights, ports)
+            return self._sum_of_products(table, potentials, smallest, weights, ports)
         return self._in_chunks(table, weights, ports, mode)
 
-    def _sum_of_products(self, table: Array, potentials: Array, weights: Sequence[Array], ports: Sequence[int]) -> list[Array]:
+    def _sum_of_products(
+        self, table: Array, potentials: Array, smallest: Array | None, weights: Sequence[Array], ports: Sequence[int]
+    ) -> list[Array]:
         """
         The sums themselves, not their logarithms: one multiply-add per entry of the table.
 
-        Where a sum is so small that terms may have been lost to underflow, the factor is done again by logarithms.
+        Where a sum is so small that terms may have been lost to underflow, the factor is done again by logarithms; unless
+        all terms that are not zero are large enough, so that a sum of zero is one.
         """
-        densities = [np.exp(self.subtract_largest(weight)) for weight in weights]
+        scaled = [self.subtract_largest(weight) for weight in weights]
+        densities = [np.exp(weight) for weight in scaled]
+        least = np.float64(np.finfo(self.dtype).tiny) / np.finfo(self.dtype).eps ** 1.5
+        nothing_is_lost = smallest is not None and _smallest_term(smallest, scaled) > np.log(least)
         found: dict[int, Array] = {}
         self._sum_halves(potentials, densities, list(range(len(weights))), set(ports), found)
-        least = np.float64(np.finfo(self.dtype).tiny) / np.finfo(self.dtype).eps ** 1.5
         lost = np.zeros(weights[0].shape[1], dtype=np.bool_)
         for port in ports:
-            if found[port].min() < least:
+            if not nothing_is_lost and found[port].min() < least:
                 lost |= (found[port] < least).reshape(len(found[port]), lost.size, -1).any(axis=(0, 2))
             np.log(found[port], out=found[port])
         if lost.any():
@@ -277,3 +288,11 @@ class NumpyBackend(Backend):
     def spin_variance(self, mean: Array) -> Array:
         variance = np.multiply(mean, mean)
         return np.subtract(1.0, variance, out=variance)
+
+
+def _smallest_term(smallest: Array, scaled: Sequence[Array]) -> float:
+    """Logarithm of the smallest product that is not zero."""
+    total = float(smallest.min())
+    for weight in scaled:
+        total += float(np.min(weight, where=weight > -np.inf, initial=0.0))
+    return total

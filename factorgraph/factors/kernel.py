@@ -51,8 +51,11 @@ class FactorKernel:
         if self._tabulated and not self.factor.gives("messages"):
             table = self.table()
             arrays["table"] = table
-            if np.isfinite(table).all():
-                arrays["potentials"] = np.exp(table - table.max(axis=tuple(range(table.ndim - 1))))
+            scaled = table - table.max(axis=tuple(range(table.ndim - 1)))
+            arrays["potentials"] = np.exp(scaled)
+            possible = np.isfinite(scaled)
+            if not possible.all():
+                arrays["smallest"] = np.array([scaled[possible].min()])
         return {name: np.asarray(array) for name, array in arrays.items()}
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
@@ -134,8 +137,8 @@ class FactorKernel:
         weights = self._spread_weights(incoming, semiring)
         starts = np.cumsum([0, *self.widths])
         asked = [axis for port in ports for axis in range(starts[port], starts[port + 1])]
-        table, potentials = parameters["table"], parameters.get("potentials")
-        found = iter(backend.table_marginals(table, weights, asked, semiring.mode, potentials))
+        potentials = parameters.get("potentials"), parameters.get("smallest")
+        found = iter(backend.table_marginals(parameters["table"], weights, asked, semiring.mode, *potentials))
         outgoing = []
         for port in ports:
             each = [self._discrete(port).from_log_weights(next(found), backend) for _ in range(self.widths[port])]
