@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 
-from factorgraph.backends.base import LARGEST_PARAMETER, WEAK_COUPLING, Array, Backend, BackendUnavailableError, Index
+from factorgraph.backends.base import WEAK_COUPLING, Array, Backend, BackendUnavailableError, Index
 from factorgraph.backends.cupy_backend import CupyBackend
 from factorgraph.backends.numpy_backend import NumpyBackend
 from factorgraph.backends.strict_backend import StrictBackend
 
 __all__ = [
-    "LARGEST_PARAMETER",
     "WEAK_COUPLING",
     "Array",
     "Backend",

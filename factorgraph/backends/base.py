@@ -21,7 +21,7 @@ WEAK_COUPLING = 10.0
 """Largest |coupling| for which `Backend.spin_products` may be given the couplings' odds."""
 
 LARGEST_PARAMETER = 1e12
-"""Where `Backend.relax_infinite` holds finite natural parameters: far beyond any probability, far below overflow."""
+"""Where `Backend.hold` holds finite natural parameters: far beyond any probability, far below overflow."""
 
 
 class BackendUnavailableError(RuntimeError):
@@ -139,20 +139,30 @@ class Backend:
         return change
 
     def relax_infinite(self, array: Array, index: Index, values: Array, step: float | Array, axis: int) -> Array:
-        """
-        As `relax` where entries may be infinite: those are replaced, not averaged, and equal ones have not changed.
-
-        On loops of hard factors finite entries may grow without end; they are held where they still add up.
-        """
+        """As `relax` where entries may be infinite: those are replaced, not averaged."""
         xp = self.xp
         old = self.take(array, index, axis)
-        held = xp.clip(values, -LARGEST_PARAMETER, LARGEST_PARAMETER)
-        values = xp.where(xp.isfinite(values), held, values)
+        change = self.difference(values, old)
         finite = xp.isfinite(old) & xp.isfinite(values)
-        zero = xp.zeros_like(values)
-        change = xp.where(finite, values - old, xp.where(values == old, zero, zero + xp.inf))
         self.put(array, index, xp.where(finite, old + step * change, values), axis)
         return change
+
+    def difference(self, new: Array, old: Array) -> Array:
+        """``new - old`` where entries may be infinite: equal ones (NaN too) do not differ, all others infinitely."""
+        xp = self.xp
+        zero = xp.zeros_like(new)
+        equal = (new == old) | (xp.isnan(new) & xp.isnan(old))
+        finite = xp.isfinite(old) & xp.isfinite(new)
+        return xp.where(finite, new - old, xp.where(equal, zero, zero + xp.inf))
+
+    def hold(self, array: Array) -> Array:
+        """
+        Finite entries held within `LARGEST_PARAMETER`; infinite ones as they are.
+
+        On loops of hard factors messages may grow without end; they are held where they still add up.
+        """
+        held = self.xp.clip(array, -LARGEST_PARAMETER, LARGEST_PARAMETER)
+        return self.xp.where(self.xp.isfinite(array), held, array)
 
     def largest_magnitude(self, array: Array, batched: bool = False) -> Array:
         """Largest absolute value, as a 0-d device array, or ``(B,)``, one for each set; a NaN counts as infinite."""

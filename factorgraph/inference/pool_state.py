@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import LARGEST_PARAMETER, Array, Backend
+from factorgraph.backends import Array, Backend
 from factorgraph.inference.layout import Pool
 from factorgraph.inference.program import Read, Refresh
 
@@ -276,9 +276,7 @@ class PoolState:
     def write(self, edges: Any, outgoing: Array, undamped: bool) -> Array:
         """Take in new messages, normalised and damped; return how far each went."""
         kind, backend, axis = self.pool.type, self.backend, self.pool.axis
-        outgoing = kind.normalize(outgoing, backend)
-        if self.may_grow and not self.hard:
-            outgoing = backend.xp.clip(outgoing, -LARGEST_PARAMETER, LARGEST_PARAMETER)
+        outgoing = self.prepared(outgoing)
         step: float | Array = 1.0 if undamped else self.step
         if self.step_by_edge and not undamped:
             step = backend.take(step, edges, 0)
@@ -288,6 +286,11 @@ class PoolState:
             outgoing, step = kind.normalize(outgoing, backend), 1.0
         relax = backend.relax_infinite if self.hard else backend.relax
         return relax(self.messages, edges, outgoing, step, axis)
+
+    def prepared(self, outgoing: Array) -> Array:
+        """New messages normalised, and held where they may grow without end."""
+        outgoing = self.pool.type.normalize(outgoing, self.backend)
+        return self.backend.hold(outgoing) if self.may_grow or self.hard else outgoing
 
     def unless_observed(self, change: Array, places: Array) -> Array:
         """Changes of beliefs, none where the variable is observed."""

@@ -146,23 +146,18 @@ class Priorities:
 
     def _look(self, number: int, index: np.ndarray, state: State, semiring: Semiring) -> None:
         """Work out the next values of all messages of some factors, and their residuals."""
-        backend, xp = state.backend, semiring.xp
+        backend = state.backend
         call = self._call(number, index, state)
         for (where, edges), message in zip(call.writes, edge_messages(call, state, semiring), strict=True):
             pool = state.pools[where]
-            message = pool.pool.type.normalize(message, backend)
+            message = pool.prepared(message)
             old = backend.take(pool.messages, edges, pool.pool.axis)
-            change = message - old
-            if pool.hard:
-                # Equal infinities are no change.
-                change = xp.where(message == old, xp.zeros_like(change), change)
-                change = xp.where(xp.isnan(change), xp.full_like(change, xp.inf), change)
-                change = xp.where(xp.isnan(message) & xp.isnan(old), xp.zeros_like(change), change)
+            change = backend.difference(message, old) if pool.hard else message - old
             backend.put(pool.candidates, edges, message, pool.pool.axis)
             backend.put(pool.residual, edges, pool.sizes(change), 0)
 
     def _call(self, number: int, index: np.ndarray, state: State) -> EdgeCall:
-        """As `program.edge_call`, for indices that are used once."""
+        """As `program.edge_call`, which takes time to find a compact form of indices; these are used once."""
         block, backend = self._blocks[number], state.backend
         reads = []
         for pool, rows in block.rows.items():

@@ -92,6 +92,35 @@ def test_residual_takes_new_potentials_between_steps_and_runs() -> None:
     np.testing.assert_allclose(warm, flooding.run(tolerance=1e-12).mean(x), atol=1e-9)
 
 
+@pytest.mark.parametrize("schedule", [fg.Flooding(), *SCHEDULES], ids=repr)
+def test_callbacks_may_change_priors_and_evidence(schedule: fg.Schedule) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 5)
+    graph.add_factors("checks", fg.Parity(), x[np.array([[0, 1, 2], [2, 3, 4]])])
+    graph.set_prior(x, [0.1, 0.2, 0.3, 0.4, 0.5])
+
+    def change(iteration: int, inference: fg.Inference) -> None:
+        if iteration == 2:
+            inference.set_prior(x[4], -1.0)
+        if iteration == 3:
+            inference.observe(x[[0, 1]], [1, -1])
+
+    result = fg.run(graph, schedule, max_iterations=12, tolerance=0, callback=change)
+    graph.set_prior(x[4], -1.0)
+    graph.observe(x[[0, 1]], [1, -1])
+    np.testing.assert_allclose(result.mean(x), fg.run(graph).mean(x), atol=1e-12)
+
+
+def test_residual_converges_where_messages_grow_without_end() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 8)
+    graph.add_factors("checks", fg.Parity(), x[np.array([np.roll(np.arange(8), -shift)[:3] for shift in range(8)])])
+    graph.set_prior(x, 1.0)
+    result = fg.run(graph, fg.Residual(), max_iterations=300)
+    assert result.converged
+    np.testing.assert_array_equal(result.mean(x), 1.0)
+
+
 def test_a_random_order_is_reproducible() -> None:
     graph, x = grid(6, 1.0, seed=0)
     runs = [fg.Inference(graph, fg.RandomOrder(seed=seed)).run(3, tolerance=0).mean(x) for seed in (1, 1, 2)]
