@@ -17,6 +17,7 @@ from factorgraph.factors.kernel import FactorKernel
 from factorgraph.graph import FactorGraph
 from factorgraph.inference.bethe import ruled_out
 from factorgraph.inference.controls import PerBlock, damping_of, reinforcement_of
+from factorgraph.inference.decode import most_certain
 from factorgraph.inference.evidence import put_evidence, put_graph_evidence, put_prior, take_evidence_back
 from factorgraph.inference.execute import run_once
 from factorgraph.inference.layout import compile_layout
@@ -197,28 +198,13 @@ class Inference:
             raise ValueError("decimate takes one set of evidence, not a batch")
         if not 0.0 < share <= 1.0:
             raise ValueError(f"share must be above 0 and at most 1, not {share!r}")
-        candidates = list(variables) or [Variables(block, block.whole) for block in self.graph.variable_blocks.values()]
-        rows = []
-        for number, block in enumerate(candidates):
+        whole = [Variables(block, block.whole) for block in self.graph.variable_blocks.values()]
+        for block in variables:
             self.graph.block_of(block)
-            pool = self._state.pool(block)
-            positions = pool.pool.positions(block)
-            certainty = pool.backend.to_host(pool.pool.type.certainty(pool.belief, pool.backend))[positions]
-            free = np.flatnonzero(~pool.observed[positions])
-            rows.append((certainty[free], np.full(free.size, number), free))
-        certainty, owner, place = (np.concatenate(column) for column in zip(*rows, strict=True))
-        count = min(certainty.size, max(1, round(share * certainty.size)))
-        chosen = np.argsort(-certainty, kind="stable")[:count]
-        fixed = []
-        for number, block in enumerate(candidates):
-            index = np.unique(place[chosen][owner[chosen] == number])
-            if index.size:
-                part = block.ravel()[index]
-                pool = self._state.pool(block)
-                mode = pool.backend.to_host(pool.pool.type.mode(pool.belief, pool.backend))
-                self.observe(part, mode[pool.pool.positions(part)])
-                fixed.append(part)
-        return fixed
+        fixed = most_certain(self._state, list(variables) or whole, share)
+        for part, values in fixed:
+            self.observe(part, values)
+        return [part for part, _ in fixed]
 
     def set_potentials(self, factors: str | Factors, factor: Factor) -> None:
         """
@@ -349,7 +335,7 @@ class Inference:
         self._prepare(state)
         limits = Limits(max_iterations, tolerance, check_every, self.exact, progress)
         auto = AutoDamping(np.zeros(self.batch or 1)) if self.auto_damping and not self.exact else None
-        told = None if callback is None else lambda iteration: callback(iteration, self)
+        told = None if callback is None else partial(self._call_back, callback)
         outcome = run_until(state, partial(self._iterate, tolerance=tolerance), limits, auto, told)
         contradictions = ruled_out(state, self.semiring)
         result = Result(self, state, outcome, contradictions)
@@ -366,6 +352,14 @@ class Inference:
             )
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
         return result
+
+    def _call_back(self, callback: Callable[[int, Inference], Any], iteration: int) -> tuple[bool, bool]:
+        """Whether the callback wants to stop, and whether it has changed evidence or priors."""
+        stop = bool(callback(iteration, self))
+        changed = any(pool.stale for pool in self._state.pools)
+        if changed:
+            self._prepare(self._state)
+        return stop, changed
 
     def _prepare(self, state: State) -> None:
         state.find_hard_pools()

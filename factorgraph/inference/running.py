@@ -78,12 +78,17 @@ class Outcome:
 
 
 def run_until(
-    state: State, iterate: Iterate, limits: Limits, auto: AutoDamping | None, callback: Callable[[int], Any] | None
+    state: State,
+    iterate: Iterate,
+    limits: Limits,
+    auto: AutoDamping | None,
+    callback: Callable[[int], tuple[bool, bool]] | None,
 ) -> Outcome:
     """
     Iterate until every set has converged, or the iterations run out, or the callback says so.
 
-    Converged sets of a batch are put aside, so that they stay as they are and cost nothing more.
+    Converged sets of a batch are put aside, so that they stay as they are and cost nothing more. A callback tells whether
+    to stop, and whether it has changed what the messages follow from, so that they have not converged.
     """
     number = 1 if state.batch is None else state.batch
     outcome = Outcome(["stopped"] * number, np.zeros(number, dtype=np.int64), False)
@@ -94,14 +99,14 @@ def run_until(
         check = not limits.exact and (iteration % limits.check_every == 0 or iteration == limits.iterations)
         residual = iterate(work, check)
         outcome.iterations[active] = iteration
-        stop = callback is not None and callback(iteration)
+        stop, changed = (False, False) if callback is None else callback(iteration)
         if limits.exact:
             outcome.status = ["exact"] * number
             break
         if residual is not None:
             state.residuals.append(float(residual.max()))
             state.residual_iterations.append(iteration)
-            done = residual <= limits.tolerance
+            done = (residual <= limits.tolerance) & (limits.tolerance > 0) & (not changed)
             for number_of_set in active[done]:
                 outcome.status[number_of_set] = "converged"
             if done.all():
