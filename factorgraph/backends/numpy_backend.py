@@ -174,9 +174,9 @@ class NumpyBackend(Backend):
         all terms that are not zero are large enough, so that a sum of zero is one.
         """
         scaled = [self.subtract_largest(weight) for weight in weights]
-        densities = [np.exp(weight) for weight in scaled]
         least = np.float64(np.finfo(self.dtype).tiny) / np.finfo(self.dtype).eps ** 1.5
         nothing_is_lost = smallest is not None and _smallest_term(smallest, scaled) > np.log(least)
+        densities = [np.exp(weight, out=weight) for weight in scaled]
         found: dict[int, Array] = {}
         self._sum_halves(potentials, densities, list(range(len(weights))), set(ports), found)
         lost = np.zeros(weights[0].shape[1], dtype=np.bool_)
