@@ -20,14 +20,11 @@ from factorgraph.backends import Array
 
 _SQRT_HALF = float(np.sqrt(0.5))
 _INVERSE_SQRT_2_PI = float(1 / np.sqrt(2 * np.pi))
-_C = float(2 / np.sqrt(np.pi))
-# Taylor coefficients of atanh(erf(a)) at odd powers 1, 3, 5, 7.
-_SERIES = (
-    _C,
-    (_C**3 - _C) / 3,
-    _C / 10 - _C**3 / 3 + _C**5 / 5,
-    -_C / 42 + 19 * _C**3 / 90 - _C**5 / 3 + _C**7 / 7,
-)
+# atanh(erf(a)) = a (c_1 + c_3 a^2) + O(2e-4 a^5), used below the second number, where its logarithmic form cancels.
+_SLOPE = float(2 / np.sqrt(np.pi))
+_CUBIC = (_SLOPE**3 - _SLOPE) / 3
+_NEAR_ZERO = {"float32": 0.25, "float64": 0.003}
+_LARGEST_FIELD = 1e30
 
 
 class SignTail(NamedTuple):
@@ -35,18 +32,19 @@ class SignTail(NamedTuple):
 
     Attributes
     ----------
-    u : standardised pre-activation
-    inverse_deviation : ``1 / sqrt(V)``
-    unlikely : ``2 / erfcx(|u| / sqrt 2)``, which is ``sqrt(2 pi) phi / Phi`` at ``-|u|``
-    gauss : ``exp(-u^2 / 2)``
     message : message up, ``atanh(erf(u / sqrt 2))``: the field on the output spin
+    inverse_deviation : ``1 / sqrt(V)``
+    scaled : ``omega / V``
+    square : ``u^2 / 2``
+    tail : ``erfcx(|u| / sqrt 2) / 2`` with the sign of u: what the Gaussian ``exp(-square)`` is to be multiplied by for the
+        probability of the less likely sign
     """
 
-    u: Array
-    inverse_deviation: Array
-    unlikely: Array
-    gauss: Array
     message: Array
+    inverse_deviation: Array
+    scaled: Array
+    square: Array
+    tail: Array
 
 
 def sign_forward(omega: Array, variance: Array, backend: Backend) -> SignTail:
@@ -54,8 +52,8 @@ def sign_forward(omega: Array, variance: Array, backend: Backend) -> SignTail:
     Message from a neuron with a sign activation to its output spin.
 
     With a = |u| / sqrt 2 and e = erfcx(a) the less likely sign has probability ``q = exp(-a^2) e / 2``, and the field is
-    ``sign(u) log((1 - q) / q) / 2 = sign(u) (log(2 / e - exp(-a^2)) + a^2) / 2``; near 0, where this cancels, its
-    Taylor series.
+    ``sign(u) log((1 - q) / q) / 2 = sign(u) (log(2 / e - exp(-a^2)) + a^2) / 2``; near 0, where this cancels, the
+    beginning of its Taylor series.
 
     Parameters
     ----------
@@ -63,45 +61,45 @@ def sign_forward(omega: Array, variance: Array, backend: Backend) -> SignTail:
     """
     xp = backend.xp
     inverse_deviation = 1.0 / xp.sqrt(variance)
-    u = omega * inverse_deviation
-    a = _SQRT_HALF * xp.abs(u)
+    scaled = omega * inverse_deviation
+    a = xp.abs(scaled)
+    a *= _SQRT_HALF
     square = a * a
-    unlikely = 2.0 / backend.erfcx(a)
-    gauss = xp.exp(-square)
-    message = unlikely - gauss
+    tail = backend.erfcx(a)
+    tail *= 0.5
+    message = 1.0 / tail
+    message -= xp.exp(-square)
     message = xp.log(message)
     message += square
     message *= 0.5
     # Blended by a mask, which is several times faster than choosing element by element.
-    near = 0.25 if backend.dtype_name == "float32" else 0.01
+    near = _NEAR_ZERO[backend.dtype_name]
     is_near = xp.astype(a < near, a.dtype)
     a = xp.minimum(a, xp.full_like(a, near))
-    message += is_near * (_odd_series(a) - message)
-    message *= xp.sign(u)
-    return SignTail(u, inverse_deviation, unlikely, gauss, message)
-
-
-def _odd_series(a: Array) -> Array:
-    """``atanh(erf(a))`` for small a."""
-    square = a * a
-    total = square * _SERIES[3]
-    for coefficient in (_SERIES[2], _SERIES[1]):
-        total += coefficient
-        total *= square
-    total += _SERIES[0]
-    total *= a
-    return total
+    series = a * a
+    series *= _CUBIC
+    series += _SLOPE
+    series *= a
+    series -= message
+    series *= is_near
+    message += series
+    message *= xp.sign(scaled)
+    tail = xp.copysign(tail, scaled)
+    scaled *= inverse_deviation
+    return SignTail(message, inverse_deviation, scaled, square, tail)
 
 
 def sign_backward(tail: SignTail, field: Array, backend: Backend) -> tuple[Array, Array]:
     """
     Derivatives of the log-partition of a neuron with a sign activation.
 
-    For an incoming field B on the output (infinite for a label), s = sign(B) and r(x) = phi(x) / Phi(x),
+    For an incoming field B on the output (infinite for a label), s = sign(B), S = s (1 - exp(-2 |B|)) and a, e as in
+    `sign_forward`,
 
-        g = s (1 - exp(-2 |B|)) r(s u) / (sqrt V (1 + exp(-2 |B| - 2 s b))),    Gamma = g (omega / V + g),
+        g = S / (sqrt(2 pi V) D),    D = exp(a^2 - |B| + sign(u) B) - sign(u) S e / 2,    Gamma = g (omega / V + g).
 
-    b being the message up. Where the last exponential overflows, g is 0.
+    D is the probability that the output agrees with the field, over its Gaussian factor: a sum of positive terms where B
+    and u differ in sign, at least 1/2 where they do not. Where the exponential overflows, g is 0.
 
     Parameters
     ----------
@@ -113,25 +111,24 @@ def sign_backward(tail: SignTail, field: Array, backend: Backend) -> tuple[Array
     g, Gamma : (K, M) arrays
     """
     xp = backend.xp
-    sign = xp.sign(field)
-    size = -2.0 * xp.abs(field)
-    # phi / Phi on the likely side, and on the unlikely one, where the Gaussian cancels.
-    ratio = tail.gauss / (tail.unlikely - tail.gauss)
-    aligned = xp.astype(sign * tail.u >= 0, ratio.dtype)
-    ratio *= aligned
-    ratio += 1.0 - aligned
-    ratio *= tail.unlikely
-    ratio *= tail.inverse_deviation
-    exponent = sign * tail.message
-    exponent *= -2.0
-    exponent += size
-    g = xp.expm1(size)
-    g *= sign
-    g *= -_INVERSE_SQRT_2_PI
-    g *= ratio
-    g /= 1.0 + xp.exp(exponent)
-    gamma = tail.u * tail.inverse_deviation
-    gamma += g
+    size = xp.abs(field)
+    size = xp.minimum(size, xp.full_like(size, _LARGEST_FIELD))
+    # 1 - exp(-2 |B|) = 2 tanh|B| / (1 + tanh|B|)
+    g = xp.tanh(size)
+    strength = g + 1.0
+    g /= strength
+    g *= 2.0
+    g = xp.copysign(g, field)
+    against = xp.sign(tail.tail)
+    against *= xp.copysign(size, field)
+    against -= size
+    against += tail.square
+    denominator = xp.exp(against)
+    denominator -= g * tail.tail
+    g *= tail.inverse_deviation
+    g *= _INVERSE_SQRT_2_PI
+    g /= denominator
+    gamma = tail.scaled + g
     gamma *= g
     return g, gamma
 

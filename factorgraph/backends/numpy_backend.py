@@ -6,28 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.polynomial import chebyshev
 from scipy import special
 
 from factorgraph.backends.base import Array, Backend, Index
+from factorgraph.backends.erfcx import ERFCX
 
 _CHUNK_BYTES = 1 << 19  # half of a usual second-level cache: room for the chunk and its result
-_ELEMENTWISE_BYTES = 1 << 16  # of each array of a long chain: all its temporaries stay in the cache
-_ERFCX_CENTRE = 2.0
-
-
-def _erfcx_coefficients(degree: int) -> list[float]:
-    """Coefficients of ``(x + c) erfcx(x)`` in powers of ``t = (x - c) / (x + c)``, interpolated at Chebyshev points."""
-
-    def scaled(t: np.ndarray) -> np.ndarray:
-        x = _ERFCX_CENTRE * (1.0 + t) / (1.0 - t)
-        return (x + _ERFCX_CENTRE) * special.erfcx(x)
-
-    points = chebyshev.chebpts1(degree + 1)
-    return [float(c) for c in chebyshev.cheb2poly(chebyshev.chebfit(points, scaled(points), degree))]
-
-
-_ERFCX_COEFFICIENTS = _erfcx_coefficients(10)
+_ELEMENTWISE_BYTES = 1 << 19  # of each array of a long chain: fewer calls count for more than the cache
 
 
 class NumpyBackend(Backend):
@@ -247,17 +232,16 @@ class NumpyBackend(Backend):
         return special.erf(x)
 
     def erfcx(self, x: Array) -> Array:
-        if self.dtype_name == "float64":
-            return special.erfcx(x)
-        # (x + c) erfcx(x) is a polynomial in t = (x - c) / (x + c), which maps [0, inf) to [-1, 1): relative error 3e-7.
-        inverse = 1.0 / (x + _ERFCX_CENTRE)
-        t = inverse * (-2.0 * _ERFCX_CENTRE)
+        centre, coefficients = ERFCX[self.dtype_name]
+        inverse = x + centre
+        np.divide(1.0, inverse, out=inverse)
+        t = inverse * (-2.0 * centre)
         t += 1.0
-        value = t * _ERFCX_COEFFICIENTS[-1]
-        for coefficient in _ERFCX_COEFFICIENTS[-2:0:-1]:
+        value = t * coefficients[-1]
+        for coefficient in coefficients[-2:0:-1]:
             value += coefficient
             value *= t
-        value += _ERFCX_COEFFICIENTS[0]
+        value += coefficients[0]
         value *= inverse
         return value
 
@@ -275,9 +259,9 @@ class NumpyBackend(Backend):
 
     def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
         flat_mean, flat_fields = mean.reshape(-1), fields.reshape(-1)
-        chunk = _CHUNK_BYTES // (4 * mean.itemsize)
-        buffer = np.empty(chunk, dtype=mean.dtype)
-        for start in range(0, flat_mean.size, chunk):
+        chunk = _CHUNK_BYTES // mean.itemsize
+        buffer = np.empty(min(chunk, mean.size), dtype=mean.dtype)
+        for start in range(0, mean.size, chunk):
             piece = flat_mean[start : start + chunk]
             target = np.tanh(flat_fields[start : start + chunk], out=buffer[: piece.size])
             target *= 1.0 - damping
