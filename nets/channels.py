@@ -11,12 +11,13 @@ incoming field, infinite fields (labels) included.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from factorgraph import Backend
-from factorgraph.backends import Array
+from factorgraph.backends import Array, device_function
 
 _SQRT_HALF = float(np.sqrt(0.5))
 _INVERSE_SQRT_2_PI = float(1 / np.sqrt(2 * np.pi))
@@ -25,6 +26,28 @@ _SLOPE = float(2 / np.sqrt(np.pi))
 _CUBIC = (_SLOPE**3 - _SLOPE) / 3
 _NEAR_ZERO = {"float32": 0.25, "float64": 0.003}
 _LARGEST_FIELD = 1e30
+_NODES = np.polynomial.hermite_e.hermegauss(24)
+_POINTS, _WEIGHTS = _NODES[0].tolist(), (_NODES[1] / _NODES[1].sum()).tolist()
+
+
+def _device_source() -> str:
+    """The same functions as kernels, with the same constants."""
+    near = "(sizeof(T) == 4 ? {float32!r} : {float64!r})".format(**_NEAR_ZERO)
+    constants = {
+        "SQRT_HALF": _SQRT_HALF,
+        "INVERSE_SQRT_2_PI": _INVERSE_SQRT_2_PI,
+        "SLOPE": _SLOPE,
+        "CUBIC": _CUBIC,
+        "NEAR_ZERO": near,
+        "LARGEST_FIELD": _LARGEST_FIELD,
+        "POINTS": ", ".join(f"(T){x!r}" for x in _POINTS),
+        "WEIGHTS": ", ".join(f"(T){x!r}" for x in _WEIGHTS),
+    }
+    defines = "".join(f"#define {name} {value}\n" for name, value in constants.items())
+    return defines + Path(__file__).with_name("channels.cu").read_text(encoding="utf-8")
+
+
+_in_one_kernel = device_function(_device_source())
 
 
 class SignTail(NamedTuple):
@@ -47,6 +70,7 @@ class SignTail(NamedTuple):
     tail: Array
 
 
+@_in_one_kernel
 def sign_forward(omega: Array, variance: Array, backend: Backend) -> SignTail:
     """
     Message from a neuron with a sign activation to its output spin.
@@ -89,7 +113,16 @@ def sign_forward(omega: Array, variance: Array, backend: Backend) -> SignTail:
     return SignTail(message, inverse_deviation, scaled, square, tail)
 
 
-def sign_backward(tail: SignTail, field: Array, backend: Backend) -> tuple[Array, Array]:
+@_in_one_kernel
+def sign_backward(
+    message: Array,
+    inverse_deviation: Array,
+    scaled: Array,
+    square: Array,
+    tail: Array,
+    field: Array,
+    backend: Backend,
+) -> tuple[Array, Array]:
     """
     Derivatives of the log-partition of a neuron with a sign activation.
 
@@ -103,7 +136,7 @@ def sign_backward(tail: SignTail, field: Array, backend: Backend) -> tuple[Array
 
     Parameters
     ----------
-    tail : from `sign_forward`
+    message, inverse_deviation, scaled, square, tail : (K, M) from `sign_forward`
     field : (K, M) incoming field B, finite or infinite
 
     Returns
@@ -119,31 +152,33 @@ def sign_backward(tail: SignTail, field: Array, backend: Backend) -> tuple[Array
     g /= strength
     g *= 2.0
     g = xp.copysign(g, field)
-    against = xp.sign(tail.tail)
+    against = xp.sign(tail)
     against *= xp.copysign(size, field)
     against -= size
-    against += tail.square
+    against += square
     denominator = xp.exp(against)
-    denominator -= g * tail.tail
-    g *= tail.inverse_deviation
+    denominator -= g * tail
+    g *= inverse_deviation
     g *= _INVERSE_SQRT_2_PI
     g /= denominator
-    gamma = tail.scaled + g
+    gamma = scaled + g
     gamma *= g
     return g, gamma
 
 
-def inverse_mills(x: Array, backend: Backend) -> Array:
+@_in_one_kernel
+def inverse_mills(x: Array, backend: Backend) -> tuple[Array]:
     """``phi(x) / Phi(x)`` of the standard normal density and distribution function, stable for all x."""
     xp = backend.xp
     a = _SQRT_HALF * xp.abs(x)
     unlikely = 2.0 / backend.erfcx(a)
     gauss = xp.exp(-a * a)
     likely = gauss / (unlikely - gauss)
-    return xp.where(x >= 0, likely, xp.ones_like(likely)) * unlikely * _INVERSE_SQRT_2_PI
+    return (xp.where(x >= 0, likely, xp.ones_like(likely)) * unlikely * _INVERSE_SQRT_2_PI,)
 
 
-def argmax_backward(omega: Array, variance: Array, label: Array, backend: Backend) -> Array:
+@_in_one_kernel
+def argmax_backward(omega: Array, variance: Array, label: Array, backend: Backend) -> tuple[Array]:
     """
     Gradient of the log-probability that the labelled class has the largest pre-activation, pair by pair.
 
@@ -163,34 +198,33 @@ def argmax_backward(omega: Array, variance: Array, label: Array, backend: Backen
     omega_c = xp.sum(label * omega, axis=0, keepdims=True)
     variance_c = xp.sum(label * variance, axis=0, keepdims=True)
     inverse_deviation = 1.0 / xp.sqrt(variance + variance_c)
-    others = (label - 1.0) * inverse_mills((omega_c - omega) * inverse_deviation, backend) * inverse_deviation
-    return others - label * xp.sum(others, axis=0, keepdims=True)
+    (ratio,) = inverse_mills((omega_c - omega) * inverse_deviation, backend)
+    others = (label - 1.0) * ratio * inverse_deviation
+    return (others - label * xp.sum(others, axis=0, keepdims=True),)
 
 
-def argmax_forward(omega: Array, variance: Array, backend: Backend, nodes: int = 24) -> Array:
+@_in_one_kernel
+def argmax_forward(omega: Array, variance: Array, backend: Backend) -> tuple[Array]:
     """
     Log-probability of each class to have the largest pre-activation, ``(K, M)``.
 
     ``P(k wins) = E_z prod_{j != k} Phi((z - omega_j) / sqrt V_j)`` with z Gaussian of class k's moments, by Gauss-Hermite
-    quadrature; probabilities below 1e-30 are given as that.
+    quadrature on 24 points; probabilities below 1e-30 are given as that.
 
     Parameters
     ----------
     omega, variance : (K, M) moments of the pre-activations of the K classes
-    nodes : int, default 24
-        Points of the quadrature.
     """
     xp = backend.xp
-    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
     deviation = xp.sqrt(variance)
     rows = []
     for k in range(omega.shape[0]):
         won = xp.zeros_like(omega[k, ...])
-        for point, weight in zip(points.tolist(), (weights / weights.sum()).tolist(), strict=True):
+        for point, weight in zip(_POINTS, _WEIGHTS, strict=True):
             z = omega[k, ...] + point * deviation[k, ...]
             below = backend.ndtr((xp.expand_dims(z, axis=0) - omega) / deviation)
             below[k, ...] = 1.0
             won = won + weight * xp.prod(below, axis=0)
         rows.append(won)
     wins = xp.clip(xp.stack(rows), 1e-30, None)
-    return xp.log(wins / xp.sum(wins, axis=0, keepdims=True))
+    return (xp.log(wins / xp.sum(wins, axis=0, keepdims=True)),)

@@ -97,7 +97,7 @@ class Perceptron(BlockFactor):
 
     def _to_output(self, moments: _Moments, memory: dict[str, Any], backend: Backend) -> Array:
         if self._argmax:
-            return argmax_forward(moments.omega, moments.variance, backend)
+            return backend.elementwise(argmax_forward, moments.omega, moments.variance)[0]
         return _tail(moments, memory, backend).message
 
     def _gradient(
@@ -105,13 +105,11 @@ class Perceptron(BlockFactor):
     ) -> tuple[Array, Array | None]:
         if not self._argmax:
             tail = _tail(moments, memory, backend)
-            g, gamma = backend.elementwise(
-                lambda *parts: sign_backward(SignTail(*parts[:-1]), parts[-1], backend), *tail, _field(output, backend)
-            )
+            g, gamma = backend.elementwise(sign_backward, *tail, _field(output, backend))
             return g, gamma
         if not output.observed:
             raise ValueError("an argmax output sends messages back only where its labels are observed")
-        return argmax_backward(moments.omega, moments.variance, output.mean, backend), None
+        return backend.elementwise(argmax_backward, moments.omega, moments.variance, output.mean)[0], None
 
     def _exact(self, moments: _Moments, output: Port, backend: Backend) -> tuple[Array, Array]:
         """Both totals of bpi with every input taken out of its sum, in tiles over the neurons."""
@@ -128,8 +126,8 @@ class Perceptron(BlockFactor):
             spread = [
                 xp.broadcast_to(xp.expand_dims(array[part, :], axis=1), parts.shape) for array in (omega, variance, field)
             ]
-            tail = sign_forward(spread[0] - parts, spread[1], backend)
-            g, _ = sign_backward(tail, spread[2], backend)
+            tail = backend.elementwise(sign_forward, spread[0] - parts, spread[1])
+            g, _ = backend.elementwise(sign_backward, *tail, spread[2])
             to_inputs = to_inputs + xp.sum(xp.expand_dims(m[part, :], axis=2) * g, axis=0)
             to_weights.append(xp.sum(g * xp.expand_dims(x, axis=0), axis=2))
         return xp.concat(to_weights, axis=0), to_inputs
@@ -138,12 +136,10 @@ class Perceptron(BlockFactor):
 class _Moments:
     """Moments of a layer's weights, inputs and pre-activations, for one pair of their versions."""
 
-    def __init__(self, weights: Port, inputs: Port, memory: dict[str, Any], backend: Backend) -> None:
+    def __init__(self, weights: Port, inputs: Port, backend: Backend) -> None:
         xp = backend.xp
         self.m, self.x = weights.mean, inputs.mean
-        if memory.get("weights_version") != weights.version:
-            memory["weights_version"], memory["weights_variance"] = weights.version, weights.variance
-        self.weights_variance = memory["weights_variance"]
+        self.weights_variance = weights.variance
         self.x_square = self.x * self.x
         self.omega = backend.matmul(self.m, self.x)
         # For weights of +-1, m^2 + sigma = 1, and V = sigma x^2 + (m^2 + sigma) Delta needs one product.
@@ -159,17 +155,14 @@ class _Moments:
 def _moments(weights: Port, inputs: Port, memory: dict[str, Any], backend: Backend) -> _Moments:
     key = (weights.version, inputs.version)
     if memory.get("key") != key:
-        memory["moments"], memory["key"] = _Moments(weights, inputs, memory, backend), key
+        memory["moments"], memory["key"] = _Moments(weights, inputs, backend), key
         memory.pop("tail", None)
     return memory["moments"]
 
 
 def _tail(moments: _Moments, memory: dict[str, Any], backend: Backend) -> SignTail:
     if "tail" not in memory:
-        parts = backend.elementwise(
-            lambda omega, variance: sign_forward(omega, variance, backend), moments.omega, moments.variance
-        )
-        memory["tail"] = SignTail(*parts)
+        memory["tail"] = SignTail(*backend.elementwise(sign_forward, moments.omega, moments.variance))
     return memory["tail"]
 
 

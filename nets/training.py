@@ -120,7 +120,7 @@ class Trainer:
     def means(self) -> list[np.ndarray]:
         """Means of the weights of each layer, ``(K, N)`` host arrays."""
         state = self.inference.state
-        return [state.backend.to_host(state.pool(weights).means()) for weights in self.network.weights]
+        return [state.backend.to_host(state.plate(weights).means()) for weights in self.network.weights]
 
     def check_health(self, train_error: float, chance: float) -> None:
         """

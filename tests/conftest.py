@@ -34,7 +34,7 @@ def pytest_report_header() -> str:
     return f"GPU tests left out: {_why_no_gpu()}" if _why_no_gpu() else "GPU tests run"
 
 
-@pytest.fixture(params=["numpy", "array-api-strict", pytest.param("cupy", marks=pytest.mark.gpu)])
+@pytest.fixture(params=["numpy", "array-api-strict", "compiled", pytest.param("cupy", marks=pytest.mark.gpu)])
 def backend(request: pytest.FixtureRequest) -> str:
     """Each backend in turn."""
     return str(request.param)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 
 from factorgraph.backends.base import WEAK_COUPLING, Array, Backend, BackendUnavailableError, Index
+from factorgraph.backends.compiled_backend import CompiledBackend
 from factorgraph.backends.cupy_backend import CupyBackend
+from factorgraph.backends.kernel_backend import KernelBackend, device_function
 from factorgraph.backends.numpy_backend import NumpyBackend
 from factorgraph.backends.strict_backend import StrictBackend
 
@@ -19,7 +21,9 @@ __all__ = [
     "Backend",
     "BackendUnavailableError",
     "Index",
+    "KernelBackend",
     "backend_names",
+    "device_function",
     "get_backend",
 ]
 
@@ -27,6 +31,7 @@ _BACKENDS: dict[str, type[Backend]] = {
     "numpy": NumpyBackend,
     "cupy": CupyBackend,
     "array-api-strict": StrictBackend,
+    "compiled": CompiledBackend,
 }
 _logger = logging.getLogger("factorgraph")
 
@@ -44,7 +49,8 @@ def get_backend(name: str | Backend | None = None, dtype: str | None = None) -> 
     ----------
     name : str or Backend, default "numpy"
         ``"numpy"``; ``"cupy"`` (an NVIDIA GPU); ``"auto"``: CuPy where it can run, else NumPy, which is logged;
-        ``"array-api-strict"``: the plain Array-API form, for tests. A backend is returned as it is.
+        for tests ``"array-api-strict"``, the plain Array-API form, and ``"compiled"``, the GPU's kernels compiled for the CPU
+        by g++. A backend is returned as it is.
     dtype : {"float64", "float32"}, default "float64"
         Type of all messages and beliefs.
 

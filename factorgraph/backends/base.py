@@ -125,8 +125,13 @@ class Backend:
         return larger + xp.log1p(xp.exp(gap))
 
     def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
-        """Apply an elementwise function of arrays of one shape, which returns a tuple of such, in pieces that fit the cache."""
-        return function(*arrays)
+        """
+        Apply ``function(*arrays, backend)``, which returns a tuple of arrays of the same shape.
+
+        In pieces that fit the cache, or in one kernel where the function has one: see `device_function`. So each entry of a
+        result may depend on the same entry of each array only, or with a kernel by columns on the same column.
+        """
+        return function(*arrays, self)
 
     # Elementwise chains of the hot path. `out` and inputs named so may be overwritten.
 
@@ -326,3 +331,35 @@ class Backend:
     def spin_variance(self, mean: Array) -> Array:
         """``1 - mean^2``."""
         return 1.0 - mean * mean
+
+    def update_spins(
+        self,
+        prior: Array,
+        belief: Array,
+        message: Array,
+        mean: Array,
+        variance: Array,
+        power: float | None,
+        reinforcement: float,
+        damping: float,
+    ) -> tuple[Array, Array, Array, Array]:
+        """
+        Belief and damped mean of a plate of spins when a block factor's message has come in.
+
+        Parameters
+        ----------
+        prior, belief, message, mean, variance : arrays of one shape, natural parameters and moments; all but the message
+            may be overwritten with what is returned
+        power : the posterior as prior: the new prior is the old belief times this; None leaves the prior as it is
+        reinforcement : share of the old belief that is added to the prior, for this update
+        damping : share of the old mean that is kept
+
+        Returns
+        -------
+        prior, belief, mean, variance
+        """
+        base = prior if power is None else power * belief
+        field = base + reinforcement * belief if reinforcement else base
+        field = field + message
+        mean = self.relax_spin_mean(mean, field, damping)
+        return base, field, mean, self.spin_variance(mean)

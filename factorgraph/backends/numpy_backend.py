@@ -9,7 +9,7 @@ import numpy as np
 from scipy import special
 
 from factorgraph.backends.base import Array, Backend, Index
-from factorgraph.backends.erfcx import ERFCX
+from factorgraph.backends.kernels.erfcx import ERFCX
 
 _CHUNK_BYTES = 1 << 19  # half of a usual second-level cache: room for the chunk and its result
 _ELEMENTWISE_BYTES = 1 << 19  # of each array of a long chain: fewer calls count for more than the cache
@@ -69,13 +69,15 @@ class NumpyBackend(Backend):
         return total
 
     def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+        if getattr(function, "by_columns", False):
+            return function(*arrays, self)
         rows = max(1, _ELEMENTWISE_BYTES // max(1, arrays[0].nbytes // max(1, len(arrays[0]))))
         if len(arrays[0]) <= rows:
-            return function(*arrays)
+            return function(*arrays, self)
         results: tuple[Array, ...] = ()
         for start in range(0, len(arrays[0]), rows):
             part = slice(start, start + rows)
-            values = function(*(array[part] for array in arrays))
+            values = function(*(array[part] for array in arrays), self)
             results = results or tuple(np.empty(arrays[0].shape, dtype=value.dtype) for value in values)
             for result, value in zip(results, values, strict=True):
                 result[part] = value
@@ -268,6 +270,28 @@ class NumpyBackend(Backend):
             piece *= damping
             piece += target
         return mean
+
+    def update_spins(
+        self,
+        prior: Array,
+        belief: Array,
+        message: Array,
+        mean: Array,
+        variance: Array,
+        power: float | None,
+        reinforcement: float,
+        damping: float,
+    ) -> tuple[Array, Array, Array, Array]:
+        base = prior if power is None else np.multiply(belief, power, out=prior)
+        if reinforcement:
+            belief *= reinforcement
+            belief += base
+            belief += message
+        else:
+            np.add(base, message, out=belief)
+        mean = self.relax_spin_mean(mean, belief, damping)
+        np.multiply(mean, mean, out=variance)
+        return prior, belief, mean, np.subtract(1.0, variance, out=variance)
 
     def spin_variance(self, mean: Array) -> Array:
         variance = np.multiply(mean, mean)

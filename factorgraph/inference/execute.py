@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from factorgraph.backends import Array
-from factorgraph.inference.pool_state import PoolState
+from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.program import BlockCall, EdgeCall, Stage, take_parameters
 from factorgraph.inference.state import State
 from factorgraph.semiring import Semiring
@@ -14,7 +14,7 @@ from factorgraph.semiring import Semiring
 class PlatePort:
     """What a block factor sees of the plate at one of its ports: see `factorgraph.factors.Port`."""
 
-    def __init__(self, state: PoolState, key: tuple[str, int]) -> None:
+    def __init__(self, state: PlateState, key: tuple[str, int]) -> None:
         self._state = state
         self._key = key
 
@@ -34,7 +34,7 @@ class PlatePort:
     def variance(self) -> Array | None:
         if self.observed:
             return None
-        return self._state.pool.type.variance(self.mean, self._state.backend)
+        return self._state.variances()
 
     @property
     def incoming(self) -> Array:
@@ -77,10 +77,10 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
         for call, messages in zip(stage.calls, outgoing, strict=True):
             if isinstance(call, BlockCall):
                 for port, total in zip(call.ports, messages, strict=True):
-                    pool, key = state.pools[call.pools[port]], (call.factors, port)
-                    old = pool.receive(key, total)
+                    plate, key = state.plate(call.pools[port]), (call.factors, port)
+                    old = plate.receive(key, total)
                     if check:
-                        residuals.append(state.backend.largest_magnitude(pool.totals[key] - old))
+                        residuals.append(state.backend.largest_magnitude(plate.totals[key] - old))
                 continue
             for (number, edges), message in zip(call.writes, messages, strict=True):
                 pool = state.pools[number]
@@ -90,8 +90,8 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
                     pool.keep_change(edges, change)
         for refresh in stage.refreshes:
             pool = state.pools[refresh.pool]
-            if pool.pool.is_plate:
-                pool.update_belief()
+            if isinstance(pool, PlateState):
+                pool.update_belief(refresh.alone)
             else:
                 pool.refresh(refresh)
     state.iteration += 1
@@ -129,5 +129,5 @@ def incoming(call: EdgeCall, state: State) -> list[Array]:
 
 def block_totals(call: BlockCall, state: State) -> list[Array]:
     """Sums of a block factor's messages into the asked plates."""
-    ports = [PlatePort(state.pools[pool], (call.factors, port)) for port, pool in enumerate(call.pools)]
+    ports = [PlatePort(state.plate(pool), (call.factors, port)) for port, pool in enumerate(call.pools)]
     return state.block_factors[call.factors].update(ports, state.memories[call.factors], call.ports, state.backend)

@@ -21,6 +21,7 @@ from factorgraph.inference.decode import most_certain
 from factorgraph.inference.evidence import put_evidence, put_graph_evidence, put_prior, take_evidence_back
 from factorgraph.inference.execute import run_once
 from factorgraph.inference.layout import compile_layout
+from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.priority import Priorities
 from factorgraph.inference.program import compile_plan
@@ -121,7 +122,7 @@ class Inference:
         batched = self.batch is not None
         state = State(
             self.layout,
-            [PoolState(pool, self.backend, self.batch) for pool in self.layout.pools],
+            [(PlateState if pool.is_plate else PoolState)(pool, self.backend, self.batch) for pool in self.layout.pools],
             {block.name: Potentials.of(block.kernel, self.backend, batched) for block in blocks if block.kernel is not None},
             {block.name: block.factor for block in blocks if isinstance(block.factor, BlockFactor)},
             {block.name: {} for block in blocks if block.kernel is None},
@@ -239,16 +240,13 @@ class Inference:
             raise ValueError(f"posterior_as_prior takes a whole block, not a part of {variables.name!r}")
         state = self._own_state()
         pool = state.pool(variables)
+        state.forget_candidates()
+        if len(pool.pool.blocks) == 1:
+            pool.take_posterior(strength)
+            return
         if pool.stale:
             pool.refresh()
-        state.forget_candidates()
         pool.prior_is_finite &= not (pool.hard or pool.observed.any())
-        if len(pool.pool.blocks) == 1:
-            with np.errstate(over="ignore"):
-                pool.prior = strength * pool.belief
-            pool.totals.clear()
-            pool.messages[...] = 0.0
-            return
         positions = self.backend.index_array(pool.pool.positions(variables))
         axis = pool.pool.axis
         self.backend.put(pool.prior, positions, strength * self.backend.take(pool.belief, positions, axis), axis)
@@ -370,7 +368,7 @@ class Inference:
             if not kind.can_be_random and not pool.all_observed:
                 raise ValueError(f"variables {pool.pool.blocks[0].name!r} are {kind!r} and must be observed before a run")
             if pool.stale and kind.can_be_random:
-                pool.reinforced = None
+                pool.forget_reinforcement()
                 pool.refresh()
 
     def _iterate(self, state: State, check: bool, tolerance: float = 0.0) -> np.ndarray | None:

@@ -36,7 +36,8 @@ class PoolState:
         self.backend = backend
         shape = pool.type.param_shape
         self.batch = () if batch is None else (batch,)
-        self.prior = backend.zeros((*shape, pool.size, *self.batch))
+        self._prior = backend.zeros((*shape, pool.size, *self.batch))
+        self._power: float | None = None  # the prior is to be the belief raised to this power, once it is asked for
         self.prior_is_finite = True  # where it is, and no message is infinite, no evidence can be impossible
         self.messages = backend.zeros((*shape, pool.num_edges + 1, *self.batch))
         self.totals: dict[tuple[str, int], Array] = {}
@@ -45,10 +46,13 @@ class PoolState:
         self.hard = False
         self.may_grow = False  # on loops of hard factors messages may grow without end, where none is infinite
         self.mean: Array | None = None
+        self.mean_variance: Array | None = None  # where it came with the mean
         self.mean_version = -1
         self.version = 0
         self.change: Array | None = None
         self.reinforced: Array | None = None
+        self._to_reinforce = False  # the prior is to be reinforced by the belief, once it is asked for
+        self._base_in_belief = False  # prior and reinforcement are known by the belief alone
         self.candidates: Array | None = None
         self.residual: Array | None = None
         self.observed = np.zeros((pool.size, *self.batch), dtype=np.bool_)
@@ -126,6 +130,7 @@ class PoolState:
         if self.all_observed and self.pool.is_plate:
             mean = self.pool.type.certain_mean(self.values)
             self.mean = self.backend.asarray(mean.reshape(*mean.shape[:-1], *self.pool.blocks[0].shape))
+            self.mean_variance = None
             self.version += 1
         if not self.observed.any() or not self.pool.type.can_be_random:
             self.mask = self.certain = None
@@ -161,6 +166,48 @@ class PoolState:
         backend.put(self.mask, device, backend.mask_array(np.ones(values.shape, dtype=np.bool_)), 0)
         self.refresh(Refresh(-1, groups))
 
+    # Priors.
+
+    @property
+    def prior(self) -> Array:
+        """Natural parameters of the priors, ``(*param_shape, V)``."""
+        if self._power is not None:
+            with np.errstate(over="ignore"):
+                self._prior, self._power = self._power * self.belief, None
+        return self._prior
+
+    @prior.setter
+    def prior(self, prior: Array) -> None:
+        self._prior, self._power = prior, None
+
+    def take_posterior(self, strength: float) -> None:
+        """Belief, raised to a power, as the prior of the whole pool; messages are forgotten, the belief stays."""
+        if self.stale:
+            self.refresh()
+        self._power = strength
+        self.prior_is_finite &= not (self.hard or self.observed.any())
+        self.totals.clear()
+        if self.pool.num_edges:
+            self.messages[...] = 0.0
+
+    def reinforce(self) -> None:
+        """Add the belief of now to the prior of the iteration to come: prior + r * belief."""
+        self._to_reinforce = bool(np.any(self.pool.reinforcement))
+
+    @property
+    def base(self) -> Array:
+        """Prior, with reinforcement where there is any."""
+        if self._to_reinforce:
+            self.reinforced = self.prior + self.reinforcement * self.belief
+            self._to_reinforce = self._base_in_belief = False
+        if self._base_in_belief:
+            return self.total - sum(self.totals.values())
+        return self.prior if self.reinforced is None else self.reinforced
+
+    def forget_reinforcement(self) -> None:
+        """Begin with the prior alone."""
+        self.reinforced, self._to_reinforce, self._base_in_belief = None, False, False
+
     # Beliefs.
 
     @property
@@ -187,11 +234,6 @@ class PoolState:
         self.candidates = None
         self.hard, self.stale = False, True
 
-    def reinforce(self) -> None:
-        """Add the belief of now to the prior of the iteration to come: prior + r * belief."""
-        if np.ndim(self.pool.reinforcement) or self.pool.reinforcement:
-            self.reinforced = self.prior + self.reinforcement * self.belief
-
     def refresh(self, which: Refresh | None = None) -> None:
         """Sum beliefs anew: all of them, or the positions that ``which`` names."""
         axis = self.pool.axis
@@ -212,11 +254,6 @@ class PoolState:
                     self.backend.put(self.infinite, positions, infinite, axis + 1)
         self.version += 1
         self.stale = False
-
-    @property
-    def base(self) -> Array:
-        """Prior, with reinforcement where there is any."""
-        return self.prior if self.reinforced is None else self.reinforced
 
     def unclamped(self) -> tuple[Array, Array | None]:
         """Finite part and infinite counts of the beliefs as if nothing were observed: prior and all messages."""
@@ -311,47 +348,3 @@ class PoolState:
         if self.change is None:
             self.change = self.backend.zeros((self.pool.num_edges + 1, *self.batch))
         self.backend.put(self.change, edges, self.sizes(change), 0)
-
-    # Plates.
-
-    def receive(self, key: tuple[str, int], total: Array) -> Array:
-        """
-        Take in the sum of a block factor's messages into this plate; return the sum that it replaces.
-
-        The one place where totals enter the belief: where runs are spread over data, they are added up here.
-        """
-        old = self.totals.get(key)
-        self.totals[key] = self.backend.xp.reshape(total, self.prior.shape)
-        return 0.0 if old is None else old
-
-    def update_belief(self) -> None:
-        """Sum the plate's belief anew; damp it, or the means made from it."""
-        kind, old = self.pool.type, self.total
-        assert isinstance(self.step, float)  # a plate has one damping for all its variables, and no batch
-        strength, parameters = 1.0 - self.step, self.pool.damping.parameters
-        means = self.mean if strength and parameters == "mean" else None
-        self.refresh()
-        if means is not None:
-            fields = self.backend.xp.reshape(self.total, means.shape)
-            self.mean = kind.relax_mean(means, fields, strength, self.backend)
-            self.mean_version = self.version
-        elif strength and parameters == "natural":
-            self.total = old + (1.0 - strength) * (self.total - old)
-            if self.mask is not None:
-                self.total, _ = self._clamped(self.total, None, self.mask, self.certain)
-
-    def means(self) -> Array:
-        """Mean parameters in the plate's shape, computed once for each change of the belief."""
-        if self.mean is None or not self.mean_is_current:
-            self.mean = self.pool.type.mean(self.in_shape(self.belief), self.backend)
-            self.mean_version = self.version
-        return self.mean
-
-    @property
-    def mean_is_current(self) -> bool:
-        """Whether `mean` is of the belief as it is now (or damped on the way to it)."""
-        return self.mean_version == self.version or self.all_observed
-
-    def in_shape(self, params: Array) -> Array:
-        """Parameters ``(*param_shape, V)`` in the plate's shape, ``(*param_shape, *shape)``."""
-        return self.backend.xp.reshape(params, (*self.pool.type.param_shape, *self.pool.blocks[0].shape))

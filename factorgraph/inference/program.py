@@ -5,8 +5,9 @@ All indices are worked out here, on the host, once; running a program only slice
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -53,10 +54,14 @@ class BlockCall:
 
 @dataclass(frozen=True, eq=False)
 class Refresh:
-    """Beliefs of one pool to sum anew: all (None), or groups of positions with their slots."""
+    """
+    Beliefs of one pool to sum anew: all (None), or groups of positions with their slots; whether nothing else in the program
+    does so with this pool.
+    """
 
     pool: int
     groups: list[tuple[Array, Array]] | None
+    alone: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +82,8 @@ def compile_plan(plan: Plan, graph: FactorGraph, layout: Layout, backend: Backen
     for number, stage_calls in enumerate(calls):
         plates = {call.pools[port] for call in stage_calls if isinstance(call, BlockCall) for port in call.ports}
         refreshes[number] += [Refresh(pool, None) for pool in sorted(plates)]
+    times = Counter(refresh.pool for stage in refreshes for refresh in stage)
+    refreshes = [[replace(refresh, alone=times[refresh.pool] == 1) for refresh in stage] for stage in refreshes]
     return [Stage(*pair) for pair in zip(calls, refreshes, strict=True)]
 
 

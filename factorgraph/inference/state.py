@@ -17,6 +17,7 @@ from factorgraph.factors import BlockFactor
 from factorgraph.factors.kernel import FactorKernel, to_device
 from factorgraph.files import write_npz
 from factorgraph.inference.layout import Layout
+from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.pool_state import PoolState
 
 
@@ -120,6 +121,12 @@ class State:
         """The arrays that a block of variables lies in."""
         return self.pools[self.layout.pool_of[variables.name]]
 
+    def plate(self, variables: Variables | int) -> PlateState:
+        """The arrays of a block of variables, or of a pool by number, at which block factors have ports."""
+        pool = self.pools[variables if isinstance(variables, int) else self.layout.pool_of[variables.name]]
+        assert isinstance(pool, PlateState)
+        return pool
+
     def belief(self, variables: Variables) -> np.ndarray:
         """Natural parameters of some variables' beliefs as they are now, as `Result.belief`: for callbacks."""
         pool = self.pool(variables)
@@ -146,7 +153,7 @@ class State:
         mine, theirs = self.pool(variables), other.pools[other.layout.pool_of[name]]
         if mine.pool.type != theirs.pool.type or mine.pool.blocks[0].shape != theirs.pool.blocks[0].shape:
             raise ValueError(f"variables {name!r} differ in type or shape between the two states")
-        if not (mine.pool.is_plate and theirs.pool.is_plate):
+        if not (isinstance(mine, PlateState) and isinstance(theirs, PlateState)):
             raise ValueError(f"variables {name!r} are not a plate of block factors in both states")
         host = theirs.backend.to_host
         mine.prior, mine.total = mine.backend.asarray(host(theirs.prior)), mine.backend.asarray(host(theirs.total))
@@ -212,7 +219,7 @@ class State:
             yield f"prior/{number}", pool.prior
             yield f"messages/{number}", pool.messages
             yield f"total/{number}", pool.total
-            if pool.mean is not None and pool.mean_is_current:
+            if isinstance(pool, PlateState) and pool.mean is not None and pool.mean_is_current:
                 yield f"mean/{number}", pool.mean
             for (block, port), total in pool.totals.items():
                 yield f"totals/{number}/{block}/{port}", total

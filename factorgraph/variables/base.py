@@ -89,6 +89,26 @@ class VariableType(ABC):
         """``damping * mean + (1 - damping) * self.mean(params)``; ``mean`` may be overwritten."""
         return damping * mean + (1.0 - damping) * self.mean(params, backend)
 
+    def update(
+        self,
+        prior: Array,
+        belief: Array,
+        message: Array,
+        mean: Array,
+        variance: Array,
+        *,
+        power: float | None,
+        reinforcement: float,
+        damping: float,
+        backend: Backend,
+    ) -> tuple[Array, Array, Array, Array] | None:
+        """
+        Prior, belief, damped mean and variance of a plate in one pass, for types that have one; None asks for single steps.
+
+        As `Backend.update_spins` has it; arrays of the plate's shape, all but the message may be overwritten.
+        """
+        return None
+
     def certainty(self, params: Array, backend: Backend) -> Array:
         """How certain a belief is, ``(n,)``, larger is more: what decimation goes by."""
         raise NotImplementedError(f"{self!r} cannot be decimated")

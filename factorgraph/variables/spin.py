@@ -50,3 +50,18 @@ class Spin(DiscreteType):
 
     def variance(self, mean: Array, backend: Backend) -> Array:
         return backend.spin_variance(mean)
+
+    def update(
+        self,
+        prior: Array,
+        belief: Array,
+        message: Array,
+        mean: Array,
+        variance: Array,
+        *,
+        power: float | None,
+        reinforcement: float,
+        damping: float,
+        backend: Backend,
+    ) -> tuple[Array, Array, Array, Array]:
+        return backend.update_spins(prior, belief, message, mean, variance, power, reinforcement, damping)

@@ -61,7 +61,7 @@ def test_numpy_forms_equal_the_reference(dtype: str, label: str, rng: np.random.
         ("relax_spin_mean", lambda b: b.relax_spin_mean(np.tanh(x), x, 0.3)),
         ("spin_variance", lambda b: b.spin_variance(np.tanh(x))),
         ("add", lambda b: b.add(x, x, None)),
-        ("elementwise", lambda b: b.elementwise(lambda a: (a * 2, a + 1), x)[0]),
+        ("elementwise", lambda b: b.elementwise(lambda a, _: (a * 2, a + 1), x)[0]),
         ("erfcx", lambda b: b.erfcx(np.abs(x[np.isfinite(x)]))),
     ]
     if label != "infinite":
@@ -185,7 +185,7 @@ def test_auto_takes_numpy_where_there_is_no_gpu_and_logs_it(caplog: pytest.LogCa
 
 
 def test_backends_are_found_by_name() -> None:
-    assert set(fg.backend_names()) == {"auto", "numpy", "cupy", "array-api-strict"}
+    assert set(fg.backend_names()) == {"auto", "numpy", "cupy", "array-api-strict", "compiled"}
     backend = fg.get_backend("numpy", "float32")
     assert fg.get_backend(backend) is backend
     with pytest.raises(ValueError, match="computes in float32"):

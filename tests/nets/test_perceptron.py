@@ -41,7 +41,7 @@ class EdgewiseNeuron(fg.Factor):
         def gradient(omega: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             shape = np.broadcast_shapes(omega.shape, variance.shape)
             tail = sign_forward(np.broadcast_to(omega, shape), np.broadcast_to(variance, shape), backend)
-            return sign_backward(tail, np.broadcast_to(field, shape), backend)
+            return sign_backward(*tail, np.broadcast_to(field, shape), backend)
 
         g, gamma = gradient(omega)
         if self.method == "mf":
@@ -332,4 +332,4 @@ def test_an_argmax_output_learns_from_labels_only() -> None:
     inference.observe(network.input, np.zeros((3, 2)))
     with pytest.raises(ValueError, match="only where its labels are observed"):
         inference.step()
-    assert argmax_backward(np.zeros((2, 1)), np.ones((2, 1)), np.array([[1.0], [0.0]]), inference.backend)[0, 0] > 0
+    assert argmax_backward(np.zeros((2, 1)), np.ones((2, 1)), np.array([[1.0], [0.0]]), inference.backend)[0][0, 0] > 0

@@ -1,0 +1,230 @@
+"""What backends with compiled kernels have in common: each elementwise chain, sum or gather is one launch.
+
+The kernels' texts are the same for all of them (`factorgraph.backends.kernels`); a backend says how a text is compiled and
+launched. Node types bring texts of their own: a function for `Backend.elementwise` by `device_function`, a factor type by
+`Factor.device_messages`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+from factorgraph.backends.base import Array, Backend, Index
+from factorgraph.backends.kernels import prelude, text
+
+Launch = Callable[[], object]
+
+
+def device_function(source: str) -> Callable[[Callable], Callable]:
+    """
+    Give an elementwise function its twin in C++, which backends with kernels run instead of it, in one launch.
+
+    Parameters
+    ----------
+    source : text with ``DEVICE void NAME(...)``, NAME being the function's own. Parameters are those of the function, less its
+        last (the backend): ``T x`` is one number of an array; ``Entries x`` all numbers of a column, along the first
+        axis, of which the leading ``int length`` there are; after them the results in order, ``T &y`` or ``Results y``.
+    """
+
+    def mark(function: Callable) -> Callable:
+        function.device_source = source  # type: ignore[attr-defined]
+        function.by_columns = parameters_of(source, function.__name__)[0][0] == "int"  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+@cache
+def parameters_of(source: str, name: str) -> list[tuple[str, str]]:
+    """Types and names of a device function's parameters."""
+    found = re.search(rf"DEVICE void {name}\(([^)]*)\)", source)
+    if found is None:
+        raise ValueError(f"the source has no 'DEVICE void {name}(...)'")
+    parts = (re.fullmatch(r"(T|int|Entries|Results)\s+(&?)(\w+)", part.strip()) for part in found[1].split(","))
+    return [(part[1] + part[2], part[3]) for part in parts if part]
+
+
+class KernelBackend(Backend):
+    """Operations by compiled kernels. Index arrays are 32 bits wide."""
+
+    @abstractmethod
+    def launcher(self, source: str, name: str, count: int, arguments: Sequence[Any]) -> Launch:
+        """
+        Compile a kernel, if that is not done yet, and bind its arguments.
+
+        Parameters
+        ----------
+        source : text that follows the prelude
+        name : of the ``KERNEL`` in it
+        count : number of threads, its first argument
+        arguments : the others: contiguous arrays, None for a null pointer, int (32 bits), float (the backend's type)
+
+        Returns
+        -------
+        a callable that launches it
+        """
+
+    def record(self, launches: Sequence[Launch]) -> Launch:
+        """One callable that runs launches in order, again and again, on the same arrays."""
+
+        def run() -> None:
+            for launch in launches:
+                launch()
+
+        return run
+
+    def launch(self, source: str, name: str, count: int, *arguments: Any) -> None:
+        """Run a kernel once."""
+        if count:
+            self.launcher(source, name, count, arguments)()
+
+    @property
+    def prelude(self) -> str:
+        """What comes before every kernel's text."""
+        return prelude(self.dtype_name, self.field_limit)
+
+    # Elementwise functions.
+
+    def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+        source = getattr(function, "device_source", None)
+        return function(*arrays, self) if source is None else self.map(source, function.__name__, *arrays)
+
+    def map(self, source: str, name: str, *arrays: Any) -> tuple[Array, ...]:
+        """Run a device function on arrays, numbers among them, and return its results."""
+        parameters = parameters_of(source, name)
+        if parameters[0][0] == "int":
+            return self._map_columns(source, name, parameters[1:], arrays)
+        shapes = [array.shape for array in arrays if not isinstance(array, float)]
+        shape = self.xp.broadcast_shapes(*shapes) if len(set(shapes)) > 1 else shapes[0]
+        given = [
+            float(array)
+            if isinstance(array, float)
+            else self._contiguous(array if array.shape == shape else self._spread(array, shape))
+            for array in arrays
+        ]
+        results = [self.xp.empty(shape, dtype=self.dtype) for kind, _ in parameters if kind == "T&"]
+        names = [n for _, n in parameters]
+        takes = [f"T {n}" if isinstance(a, float) else f"const T *{n}" for n, a in zip(names, given, strict=False)]
+        uses = [n if isinstance(a, float) else f"{n}[t]" for n, a in zip(names, given, strict=False)]
+        takes += [f"T *{n}" for n in names[len(given) :]]
+        uses += [f"{n}[t]" for n in names[len(given) :]]
+        self.launch(_wrapped(source, name, takes, uses), f"{name}_map", math.prod(shape), *given, *results)
+        return tuple(results)
+
+    def _map_columns(
+        self, source: str, name: str, parameters: Sequence[tuple[str, str]], arrays: Sequence[Array]
+    ) -> tuple[Array, ...]:
+        length, columns = arrays[0].shape[0], math.prod(arrays[0].shape[1:])
+        given = [self._contiguous(array) for array in arrays]
+        results = [self.xp.empty(arrays[0].shape, dtype=self.dtype) for kind, _ in parameters if kind == "Results"]
+        takes = ["int length", *(f"{'const T' if kind == 'Entries' else 'T'} *{n}" for kind, n in parameters)]
+        uses = ["length", *(f"{kind}{{{n} + t, count}}" for kind, n in parameters)]
+        self.launch(_wrapped(source, name, takes, uses), f"{name}_map", columns, length, *given, *results)
+        return tuple(results)
+
+    def _contiguous(self, array: Array) -> Array:
+        return self.xp.ascontiguousarray(array) if array.ndim else self.xp.reshape(array, (1,))
+
+    def _spread(self, array: Array, shape: tuple[int, ...]) -> Array:
+        return self.xp.broadcast_to(array, shape)
+
+    # The operations of `Backend` that have a kernel of their name.
+
+    def _one(self, name: str, *arrays: Any) -> Array:
+        return self.map(text("elementwise.cu"), name, *arrays)[0]
+
+    def log_add_exp(self, a: Array, b: Array) -> Array:
+        return self._one("log_add_exp", a, b)
+
+    def difference(self, new: Array, old: Array) -> Array:
+        return self._one("difference", new, old)
+
+    def hold(self, array: Array) -> Array:
+        return self._one("hold", array)
+
+    def spin_products(self, fields: Array, coupling: Array, coupling_odds: Array | None) -> Array:
+        return self._one("spin_products", fields, coupling, -1.0 if coupling_odds is None else coupling_odds)
+
+    def spin_maxima(self, fields: Array, coupling: Array) -> Array:
+        return self._one("spin_maxima", fields, coupling)
+
+    def erfcx(self, x: Array) -> Array:
+        return self._one("erfcx", x)
+
+    def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
+        return self._one("relax_spin_mean", mean, fields, float(damping))
+
+    def spin_variance(self, mean: Array) -> Array:
+        return self._one("spin_variance", mean)
+
+    def sum_slots(self, array: Array, slots: Array, axis: int) -> Array:
+        outer, length, inner = _around(array.shape, axis)
+        degree, positions = slots.shape
+        sums = self.xp.empty((*array.shape[:axis], positions, *array.shape[axis + 1 :]), dtype=self.dtype)
+        arguments = (self._contiguous(array), length, inner, self._contiguous(slots), degree, positions, sums)
+        self.launch(text("reductions.cu"), "sum_slots", outer * positions * inner, *arguments)
+        return sums
+
+    def gather_subtract(self, totals: Array, places: Index, messages: Array, edges: Index, axis: int) -> Array:
+        outer, variables, inner = _around(totals.shape, axis)
+        number = edges.stop - edges.start if isinstance(edges, slice) else edges.shape[0]
+        shape = (*totals.shape[:axis], number, *totals.shape[axis + 1 :])
+        cavities = self.xp.empty(shape, dtype=self.dtype)
+        arguments = (self._contiguous(totals), variables, *index_or_first(places), self._contiguous(messages))
+        rest = (messages.shape[axis], *index_or_first(edges), number, inner, cavities)
+        self.launch(text("reductions.cu"), "gather_subtract", outer * number * inner, *arguments, *rest)
+        return cavities
+
+    def log_sum_exp(self, array: Array, axis: int) -> Array:
+        outer, length, inner = _around(array.shape, axis)
+        result = self.xp.empty((*array.shape[:axis], *array.shape[axis + 1 :]), dtype=self.dtype)
+        arguments = (self._contiguous(array), length, inner, result)
+        self.launch(text("reductions.cu"), "log_sum_exp", outer * inner, *arguments)
+        return result
+
+    def subtract_largest(self, array: Array) -> Array:
+        _, length, inner = _around(array.shape, 0)
+        shifted = self.xp.empty(array.shape, dtype=self.dtype)
+        self.launch(text("reductions.cu"), "subtract_largest", inner, self._contiguous(array), length, inner, shifted)
+        return shifted
+
+    def update_spins(
+        self,
+        prior: Array,
+        belief: Array,
+        message: Array,
+        mean: Array,
+        variance: Array,
+        power: float | None,
+        reinforcement: float,
+        damping: float,
+    ) -> tuple[Array, Array, Array, Array]:
+        arrays = (prior, belief, self._contiguous(message), mean, variance)
+        settings = (int(power is not None), float(power or 0.0), float(reinforcement), float(damping))
+        self.launch(text("reductions.cu"), "update_spins", math.prod(prior.shape), *arrays, *settings)
+        return prior, belief, mean, variance
+
+
+def index_or_first(index: Index) -> tuple[Array | None, int]:
+    """An index as kernels take it: a pointer that may be null, and the first of consecutive numbers."""
+    return (None, index.start) if isinstance(index, slice) else (index, 0)
+
+
+def _around(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+
+
+@cache
+def _kernel(source: str, name: str, takes: tuple[str, ...], uses: tuple[str, ...]) -> str:
+    body = f"KERNEL {name}_map(int count, {', '.join(takes)}) {{\n    EACH_THREAD(t, count) {name}({', '.join(uses)});\n}}\n"
+    own = "" if source == text("elementwise.cu") else source  # the prelude has those already
+    return own + body
+
+
+def _wrapped(source: str, name: str, takes: Sequence[str], uses: Sequence[str]) -> str:
+    return _kernel(source, name, tuple(takes), tuple(uses))

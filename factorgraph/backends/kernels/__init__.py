@@ -1,0 +1,38 @@
+"""Kernels in C++, for GPUs; they also compile for the CPU, where the tests run them.
+
+``prelude.cuh`` defines the dialect; ``elementwise.cu`` and ``reductions.cu`` hold the operations of
+`factorgraph.backends.Backend`, under the same names.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from factorgraph.backends.base import LARGEST_PARAMETER
+from factorgraph.backends.kernels.erfcx import ERFCX
+
+_FOLDER = Path(__file__).parent
+
+
+@cache
+def text(name: str) -> str:
+    """A file of this folder."""
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+@cache
+def prelude(dtype: str, field_limit: float) -> str:
+    """What comes before every kernel: the type, the dialect, constants and the operations on single numbers."""
+    centre, coefficients = ERFCX[dtype]
+    horner = f"    T value = (T){coefficients[-1]!r};\n"
+    horner += "".join(f"    value = value * t + (T){c!r};\n" for c in coefficients[-2::-1])
+    return (
+        f"typedef {'float' if dtype == 'float32' else 'double'} T;\n"
+        f"#define FIELD_LIMIT {field_limit!r}\n#define LARGEST_PARAMETER {LARGEST_PARAMETER!r}\n"
+        f"{text('prelude.cuh')}\n"
+        f"// exp(x^2) erfc(x) for x >= 0\n"
+        f"DEVICE T erfcx_of(T x) {{\n    const T scale = (T)1 / (x + (T){centre!r});\n"
+        f"    const T t = (T)1 - (T){2 * centre!r} * scale;\n{horner}    return value * scale;\n}}\n"
+        f"{text('elementwise.cu')}"
+    )

@@ -1,0 +1,58 @@
+// Sums and gathers of `Backend`, one kernel for each, named as there. An array is (outer, length, inner) around the axis that
+// is gathered or reduced; every sum has a fixed order, so that two runs give the same bits.
+
+KERNEL sum_slots(int count, const T *array, int length, int inner, const int *slots, int degree, int positions, T *sums) {
+    EACH_THREAD(t, count) {
+        const int i = t % inner, position = t / inner % positions, o = t / inner / positions;
+        const T *row = array + (long long)o * length * inner + i;
+        T sum = 0;
+        for (int d = 0; d < degree; ++d) sum += row[(long long)slots[d * positions + position] * inner];
+        sums[t] = sum;
+    }
+}
+
+KERNEL gather_subtract(int count, const T *totals, int variables, const int *places, int first_place, const T *messages,
+                       int slots, const int *edges, int first_edge, int number, int inner, T *cavities) {
+    EACH_THREAD(t, count) {
+        const int i = t % inner, e = t / inner % number, o = t / inner / number;
+        const long long place = (long long)o * variables + (places ? places[e] : first_place + e);
+        const long long edge = (long long)o * slots + (edges ? edges[e] : first_edge + e);
+        cavities[t] = totals[place * inner + i] - messages[edge * inner + i];
+    }
+}
+
+KERNEL log_sum_exp(int count, const T *array, int length, int inner, T *result) {
+    EACH_THREAD(t, count) {
+        const T *row = array + (long long)(t / inner) * length * inner + t % inner;
+        T most = -INF;
+        for (int s = 0; s < length; ++s) most = larger(most, row[(long long)s * inner]);
+        const T shift = is_finite(most) ? most : (T)0;
+        T sum = 0;
+        for (int s = 0; s < length; ++s) sum += exp(row[(long long)s * inner] - shift);
+        result[t] = log(sum) + shift;
+    }
+}
+
+KERNEL subtract_largest(int count, const T *array, int length, int inner, T *shifted) {
+    EACH_THREAD(t, count) {
+        T most = -INF;
+        for (int s = 0; s < length; ++s) most = larger(most, array[(long long)s * inner + t]);
+        const T shift = is_finite(most) ? most : (T)0;
+        for (int s = 0; s < length; ++s) shifted[(long long)s * inner + t] = array[(long long)s * inner + t] - shift;
+    }
+}
+
+// A plate's belief and damped mean: see `Backend.update_spins`.
+KERNEL update_spins(int count, T *prior, T *belief, const T *message, T *mean, T *variance, int renew, T power,
+                    T reinforcement, T damping) {
+    EACH_THREAD(t, count) {
+        const T old = belief[t];
+        const T given = renew ? power * old : prior[t];
+        if (renew) prior[t] = given;
+        const T field = given + reinforcement * old + message[t];
+        belief[t] = field;
+        const T now = damping == 0 ? tanh(field) : damping * mean[t] + ((T)1 - damping) * tanh(field);
+        mean[t] = now;
+        variance[t] = (T)1 - now * now;
+    }
+}

@@ -1,0 +1,100 @@
+"""The arrays of a plate: a pool of its own that block factors see as one array."""
+
+from __future__ import annotations
+
+from factorgraph.backends import Array
+from factorgraph.inference.pool_state import PoolState
+
+
+class PlateState(PoolState):
+    """A pool at which block factors have ports: their sums of messages, and the moments that they are handed."""
+
+    def receive(self, key: tuple[str, int], total: Array) -> Array:
+        """
+        Take in the sum of a block factor's messages into this plate; return the sum that it replaces.
+
+        The one place where totals enter the belief: where runs are spread over data, they are added up here.
+        """
+        old = self.totals.get(key)
+        self.totals[key] = self.backend.xp.reshape(total, self.prior.shape)
+        return 0.0 if old is None else old
+
+    def update_belief(self, alone: bool = False) -> None:
+        """
+        Sum the plate's belief anew; damp it, or the means made from it.
+
+        Parameters
+        ----------
+        alone : whether the belief is summed anew only here in an iteration
+        """
+        kind, old = self.pool.type, self.total
+        assert isinstance(self.step, float)  # a plate has one damping for all its variables, and no batch
+        strength, parameters = 1.0 - self.step, self.pool.damping.parameters
+        if self._update_at_once(strength, alone):
+            return
+        means = self.mean if strength and parameters == "mean" else None
+        self.refresh()
+        if means is not None:
+            fields = self.backend.xp.reshape(self.total, means.shape)
+            self.mean = kind.relax_mean(means, fields, strength, self.backend)
+            self.mean_version, self.mean_variance = self.version, None
+        elif strength and parameters == "natural":
+            self.total = old + (1.0 - strength) * (self.total - old)
+            if self.mask is not None:
+                self.total, _ = self._clamped(self.total, None, self.mask, self.certain)
+
+    def _update_at_once(self, strength: float, alone: bool) -> bool:
+        """Prior, belief and damped mean in the type's own single pass, where all is as that takes it."""
+        damped = strength > 0 and self.pool.damping.parameters == "mean" and self.mean is not None
+        in_step = damped or (strength == 0 and self._power is not None)
+        plain = self.mask is None and not self.hard and not self.pool.num_edges and len(self.totals) == 1
+        if not (in_step and plain and (alone or not self._to_reinforce)) or self.reinforced is not None:
+            return False
+        shape = self.in_shape(self.total).shape
+        mean = self.backend.zeros(shape) if self.mean is None else self.mean
+        variance = self.backend.zeros(shape) if self.mean_variance is None else self.mean_variance
+        (message,) = self.totals.values()
+        assert isinstance(self.pool.reinforcement, float)  # as damping
+        found = self.pool.type.update(
+            self.in_shape(self._prior),
+            self.in_shape(self.total),
+            self.in_shape(message),
+            mean,
+            variance,
+            power=self._power,
+            reinforcement=self.pool.reinforcement if self._to_reinforce else 0.0,
+            damping=strength,
+            backend=self.backend,
+        )
+        if found is None:
+            return False
+        prior, belief, self.mean, self.mean_variance = found
+        flat = self.total.shape
+        self.prior, self.total = self.backend.xp.reshape(prior, flat), self.backend.xp.reshape(belief, flat)
+        self._base_in_belief, self._to_reinforce = self._to_reinforce, False
+        self.version += 1
+        self.mean_version, self.stale = self.version, False
+        return True
+
+    def means(self) -> Array:
+        """Mean parameters in the plate's shape, computed once for each change of the belief."""
+        if self.mean is None or not self.mean_is_current:
+            self.mean = self.pool.type.mean(self.in_shape(self.belief), self.backend)
+            self.mean_version, self.mean_variance = self.version, None
+        return self.mean
+
+    def variances(self) -> Array:
+        """Variance of the belief in the plate's shape, from `means`."""
+        mean = self.means()
+        if self.mean_variance is None:
+            self.mean_variance = self.pool.type.variance(mean, self.backend)
+        return self.mean_variance
+
+    @property
+    def mean_is_current(self) -> bool:
+        """Whether `mean` is of the belief as it is now (or damped on the way to it)."""
+        return self.mean_version == self.version or self.all_observed
+
+    def in_shape(self, params: Array) -> Array:
+        """Parameters ``(*param_shape, V)`` in the plate's shape, ``(*param_shape, *shape)``."""
+        return self.backend.xp.reshape(params, (*self.pool.type.param_shape, *self.pool.blocks[0].shape))
