@@ -11,7 +11,7 @@ import logging
 from factorgraph.backends.base import WEAK_COUPLING, Array, Backend, BackendUnavailableError, Index
 from factorgraph.backends.compiled_backend import CompiledBackend
 from factorgraph.backends.cupy_backend import CupyBackend
-from factorgraph.backends.kernel_backend import KernelBackend, device_function
+from factorgraph.backends.kernel_backend import KernelBackend, Launch, device_function
 from factorgraph.backends.numpy_backend import NumpyBackend
 from factorgraph.backends.strict_backend import StrictBackend
 
@@ -22,6 +22,7 @@ __all__ = [
     "BackendUnavailableError",
     "Index",
     "KernelBackend",
+    "Launch",
     "backend_names",
     "device_function",
     "get_backend",

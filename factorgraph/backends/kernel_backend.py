@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from factorgraph.backends.base import Array, Backend, Index
 from factorgraph.backends.kernels import prelude, text
 
@@ -192,6 +194,30 @@ class KernelBackend(Backend):
         shifted = self.xp.empty(array.shape, dtype=self.dtype)
         self.launch(text("reductions.cu"), "subtract_largest", inner, self._contiguous(array), length, inner, shifted)
         return shifted
+
+    def table_marginals(
+        self,
+        table: Array,
+        weights: Sequence[Array],
+        ports: Sequence[int],
+        mode: str,
+        potentials: Array | None = None,
+        smallest: Array | None = None,
+    ) -> list[Array]:
+        arity, factors, sets = len(weights), weights[0].shape[1], math.prod(weights[0].shape[2:])
+        sizes = [weight.shape[0] for weight in weights]
+        joined = self.xp.concat(list(weights), axis=0)
+        device_sizes = self.index_array(np.array(sizes))
+        offsets = self.index_array(np.cumsum([0, *sizes[:-1]]))
+        found = []
+        for port in ports:
+            messages = self.xp.empty(weights[port].shape, dtype=self.dtype)
+            given = (self._contiguous(table), table.shape[arity], joined, device_sizes, offsets, arity, port)
+            others = math.prod(sizes) // sizes[port]
+            settings = (others, factors, sets, int(mode == "max"), messages)
+            self.launch(text("reductions.cu"), "table_marginals", messages.size, *given, *settings)
+            found.append(messages)
+        return found
 
     def update_spins(
         self,

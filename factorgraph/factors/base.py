@@ -118,6 +118,24 @@ class Factor:
         """
         raise NotImplementedError
 
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str | None:
+        """
+        The messages in C++: the twin of `messages` for backends with kernels, which then do a whole step in one launch.
+
+        Parameters
+        ----------
+        types, widths : as in `check`
+        mode : {"sum", "max"}
+
+        Returns
+        -------
+        Body of a function of one factor, or None, the default, which leaves it to array operations. ``T`` is the floating-point
+        type; ``in`` holds the natural parameters of all ports one after another (a plural port's variables in turn), ``out``
+        takes the messages in the same order; a parameter is an array of its name, its entries in C order without the factor
+        axis: ``coupling[0]``. Incoming parameters are finite, but for evidence.
+        """
+        return None
+
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """
         Joint belief of each factor's variables, for types whose variables cannot be enumerated.

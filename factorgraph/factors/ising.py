@@ -66,6 +66,12 @@ class Ising(Factor):
         odds = parameters.get("odds")
         return [backend.spin_products(incoming[1 - port], coupling, odds) for port in ports]
 
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str:
+        if mode == "max":
+            return "spin_maxima(in[1], coupling[0], out[0]);\nspin_maxima(in[0], coupling[0], out[1]);"
+        odds = "odds[0]" if self._weak else "(T)-1"
+        return f"spin_products(in[1], coupling[0], {odds}, out[0]);\nspin_products(in[0], coupling[0], {odds}, out[1]);"
+
 
 def check_coupling(coupling: np.ndarray, count: int) -> None:
     """Refuse couplings of a wrong shape or NaN."""

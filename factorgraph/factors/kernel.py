@@ -10,8 +10,9 @@ import numpy as np
 
 from factorgraph.backends import Array, Backend, get_backend
 from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.table_source import table_source
 from factorgraph.semiring import Semiring
-from factorgraph.variables import DiscreteType, Spin, VariableType
+from factorgraph.variables import Categorical, DiscreteType, Spin, VariableType
 
 _MAX_TABLE_ENTRIES = 1 << 28  # 2 GiB in float64
 
@@ -42,6 +43,7 @@ class FactorKernel:
         self.count = count
         self.factor.check(types, widths, count)
         self._tabulated = factor.gives("log_potential")
+        self._device_messages: dict[str, str | None] = {}
         if not (self._tabulated or factor.gives("log_partition") or factor.gives("messages")):
             raise TypeError(f"{type(factor).__name__} must define log_potential, log_partition or messages")
 
@@ -112,6 +114,20 @@ class FactorKernel:
         if self._tabulated:
             return self._table_messages(incoming, parameters, ports, semiring)
         return [self._clamped_message(incoming, parameters, port, semiring) for port in ports]
+
+    def device_messages(self, mode: str) -> str | None:
+        """The messages of all ports in C++, as `Factor.device_messages`; from the table where the factor is one."""
+        if mode not in self._device_messages:
+            self._device_messages[mode] = self._find_device_messages(mode)
+        return self._device_messages[mode]
+
+    def _find_device_messages(self, mode: str) -> str | None:
+        if self.factor.gives("messages"):
+            return self.factor.device_messages(self.types, self.widths, mode)
+        if not self._tabulated or not all(type(kind) in (Spin, Categorical) for kind in self.types):
+            return None
+        kinds = self.spread_types()
+        return table_source([len(kind.states) for kind in kinds], [isinstance(kind, Spin) for kind in kinds], mode)
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """Log of the local sum of each factor, ``(F,)``."""

@@ -104,6 +104,23 @@ class Parity(Factor):
         heard *= -0.5
         return heard
 
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str:
+        # Products of all on the left, kept; then from the right, with the coupling, one by one.
+        product = "spin_maxima({}, {}, {});" if mode == "max" else "spin_products({}, {}, (T)-1, {});"
+        return f"""
+        T left[{widths[0]}], right = coupling[0], joined;
+        left[0] = in[0];
+        #pragma unroll
+        for (int i = 1; i < {widths[0]}; ++i) {product.format("left[i - 1]", "in[i]", "left[i]")}
+        #pragma unroll
+        for (int i = {widths[0]} - 1; i > 0; --i) {{
+            {product.format("left[i - 1]", "right", "out[i]")}
+            {product.format("right", "in[i]", "joined")}
+            right = joined;
+        }}
+        out[0] = right;
+        """
+
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         # The product of the spins is itself a spin, whose field is that of all of them together.
         spin, backend = Spin(), semiring.backend

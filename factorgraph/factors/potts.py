@@ -13,6 +13,8 @@ from factorgraph.factors.ising import check_coupling
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Categorical, VariableType
 
+_MAX_DEVICE_STATES = 64  # beyond, a factor no longer fits the registers of a thread
+
 
 class Potts(Factor):
     """
@@ -78,3 +80,26 @@ class Potts(Factor):
         middle = [semiring.add(below[state - 1], above[state]) for state in range(1, states - 1)]
         others = xp.stack([above[0], *middle, below[-1]])
         return semiring.add(weights + coupling, others)
+
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str | None:
+        kind = types[0]
+        assert isinstance(kind, Categorical)
+        states = kind.num_states
+        if not 1 < states <= _MAX_DEVICE_STATES:
+            return None
+        add = "{2} = larger({0}, {1});" if mode == "max" else "log_add_exp({}, {}, {});"
+        # Sums of all but one state, from running sums on both sides.
+        return f"""
+        for (int port = 0; port < 2; ++port) {{
+            const T *weights = in + (1 - port) * {states};
+            T below[{states}], above = weights[{states - 1}], others;
+            below[0] = weights[0];
+            for (int s = 1; s < {states}; ++s) {add.format("below[s - 1]", "weights[s]", "below[s]")}
+            for (int s = {states - 1}; s >= 0; --s) {{
+                others = s == {states - 1} ? below[s - 1] : above;
+                if (s > 0 && s < {states - 1}) {add.format("below[s - 1]", "above", "others")}
+                {add.format("weights[s] + coupling[0]", "others", f"out[port * {states} + s]")}
+                if (s < {states - 1}) {add.format("above", "weights[s]", "above")}
+            }}
+        }}
+        """

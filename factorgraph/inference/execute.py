@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from factorgraph.backends import Array
+from factorgraph.inference.fused import FusedProgram, bound_to, can_fuse
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.program import BlockCall, EdgeCall, Stage, take_parameters
 from factorgraph.inference.state import State
@@ -65,6 +66,9 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
     -------
     list of device arrays: the largest change at each write, ``()`` or ``(B,)``; empty without ``check``
     """
+    if can_fuse(program, state, semiring.mode, undamped):
+        state.iteration += 1
+        return _fused(program, state, semiring.mode, undamped, check).run()
     residuals: list[Array] = []
     if not undamped:
         for pool in state.pools:
@@ -96,6 +100,19 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
                 pool.refresh(refresh)
     state.iteration += 1
     return residuals
+
+
+def _fused(program: Sequence[Stage], state: State, mode: str, undamped: bool, check: bool) -> FusedProgram:
+    """The program bound to the state's arrays: the one of the last iteration, if nothing was replaced since."""
+    found = state.fused.get(check)
+    if found is not None:
+        key = bound_to(state, undamped)
+        if len(key) == len(found.key) and all(
+            a is b or (type(a) is float and a == b) for a, b in zip(key, found.key, strict=True)
+        ):
+            return found
+    state.fused[check] = FusedProgram(program, state, mode, undamped, check)
+    return state.fused[check]
 
 
 def edge_messages(call: EdgeCall, state: State, semiring: Semiring) -> list[Array]:

@@ -66,10 +66,14 @@ class Refresh:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """Calls that read the same beliefs, and the beliefs to refresh after them."""
+    """
+    Calls that read the same beliefs, and the beliefs to refresh after them; whether no two calls share a factor, so that each
+    may write its messages before the next one reads.
+    """
 
     calls: list[EdgeCall | BlockCall]
     refreshes: list[Refresh]
+    independent: bool
 
 
 def compile_plan(plan: Plan, graph: FactorGraph, layout: Layout, backend: Backend) -> list[Stage]:
@@ -84,7 +88,20 @@ def compile_plan(plan: Plan, graph: FactorGraph, layout: Layout, backend: Backen
         refreshes[number] += [Refresh(pool, None) for pool in sorted(plates)]
     times = Counter(refresh.pool for stage in refreshes for refresh in stage)
     refreshes = [[replace(refresh, alone=times[refresh.pool] == 1) for refresh in stage] for stage in refreshes]
-    return [Stage(*pair) for pair in zip(calls, refreshes, strict=True)]
+    return [
+        Stage(stage_calls, stage_refreshes, _independent(steps, graph))
+        for stage_calls, stage_refreshes, steps in zip(calls, refreshes, plan.stages, strict=True)
+    ]
+
+
+def _independent(steps: Sequence[Step], graph: FactorGraph) -> bool:
+    for name, times in Counter(step.factors for step in steps).items():
+        if times > 1:
+            count = graph.factors(name).count
+            indices = [np.arange(count) if step.index is None else step.index for step in steps if step.factors == name]
+            if np.bincount(np.concatenate(indices), minlength=1).max() > 1:
+                return False
+    return True
 
 
 def _call(step: Step, graph: FactorGraph, layout: Layout, backend: Backend) -> EdgeCall | BlockCall:

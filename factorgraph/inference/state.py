@@ -68,6 +68,7 @@ class State:
     iteration: int = 0
     residuals: list[float] = field(default_factory=list)
     residual_iterations: list[int] = field(default_factory=list)
+    fused: dict[bool, Any] = field(default_factory=dict, init=False)  # see `fused`: a program bound to these arrays
 
     def copy(self) -> State:
         """An independent copy."""

@@ -125,6 +125,14 @@ class VariableType(ABC):
         """A representative of the same density, for types where several parameters mean the same. May overwrite."""
         return params
 
+    def device_normalize(self) -> str | None:
+        """
+        `normalize` in C++: statements that change the array ``value`` of one message's parameters.
+
+        None, the default where `normalize` is overridden, keeps messages to this type out of fused programs.
+        """
+        return "" if type(self).normalize is VariableType.normalize else None
+
     def check_prior(self, params: np.ndarray) -> str | None:
         """What is wrong with prior parameters ``(*param_shape, n)`` that a user passes, or None."""
         return "NaN is not a natural parameter" if np.isnan(params).any() else None

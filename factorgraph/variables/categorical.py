@@ -57,6 +57,14 @@ class Categorical(DiscreteType):
     def normalize(self, params: Array, backend: Backend) -> Array:
         return backend.subtract_largest(params)
 
+    def device_normalize(self) -> str:
+        last = self.num_states - 1
+        return f"""
+        T largest = value[{last}];
+        for (int s = 0; s < {last}; ++s) largest = larger(largest, value[s]);
+        if (is_finite(largest)) for (int s = 0; s <= {last}; ++s) value[s] -= largest;
+        """
+
     def check_prior(self, params: np.ndarray) -> str | None:
         return "+inf is not a log-weight" if np.isposinf(params).any() else super().check_prior(params)
 

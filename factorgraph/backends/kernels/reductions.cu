@@ -56,3 +56,35 @@ KERNEL update_spins(int count, T *prior, T *belief, const T *message, T *mean, T
         variance[t] = (T)1 - now * now;
     }
 }
+
+// One port's messages of tabulated factors, for tables of any size: a thread for each state of each factor goes through all
+// joint states of the other ports twice, for the largest term and for the sum. Weights are (all states of all ports, F, sets).
+KERNEL table_marginals(int count, const T *table, int table_factors, const T *weights, const int *sizes, const int *offsets,
+                       int arity, int port, int others, int factors, int sets, int maximum, T *messages) {
+    EACH_THREAD(t, count) {
+        const int b = t % sets, f = t / sets % factors, state = t / sets / factors;
+        T most = -INF, sum = 0;
+        for (int pass = 0; pass < (maximum ? 1 : 2); ++pass) {
+            const T shift = is_finite(most) ? most : (T)0;
+            for (int joint = 0; joint < others; ++joint) {
+                long long entry = 0, stride = 1;
+                T weight = 0;
+                for (int axis = arity - 1, rest = joint; axis >= 0; --axis) {
+                    const int digit = axis == port ? state : rest % sizes[axis];
+                    if (axis != port) {
+                        rest /= sizes[axis];
+                        weight += weights[((long long)(offsets[axis] + digit) * factors + f) * sets + b];
+                    }
+                    entry += digit * stride;
+                    stride *= sizes[axis];
+                }
+                weight += table[entry * table_factors + (table_factors == 1 ? 0 : f)];
+                if (pass == 0)
+                    most = larger(most, weight);
+                else
+                    sum += exp(weight - shift);
+            }
+        }
+        messages[t] = maximum ? most : log(sum) + (is_finite(most) ? most : (T)0);
+    }
+}
