@@ -69,6 +69,7 @@ class Trainer:
             self.inference.set_prior(weights, init_scale * rng.normal(size=weights.shape))
 
     def _compile(self, batch_size: int) -> None:
+        self._data: dict[str, tuple[np.ndarray, fg.Observations]] = {}
         sizes, method, cavity, backend, dtype = self._settings
         self.network = Network(sizes, batch_size, method, cavity)
         self.inference = fg.Inference(
@@ -98,22 +99,32 @@ class Trainer:
         y : (n,) labels: -1 or +1 for a single output, else 0 to K - 1
         on_batch : called after each batch
         """
-        size = self.network.batch_size
+        network = self.network
+        size = network.batch_size
+        inputs, labels = self._on_device(network.input, X), self._on_device(network.output, y)
         order = self.rng.permutation(len(X))
         for start in range(0, len(X) - size + 1, size):
             rows = order[start : start + size]
-            self._batch(X[rows], y[rows])
+            self._batch(inputs[rows], labels[rows])
             if on_batch is not None:
                 on_batch()
 
-    def _batch(self, X: np.ndarray, y: np.ndarray) -> None:
+    def _on_device(self, variables: fg.Variables, values: np.ndarray) -> fg.Observations:
+        """The training set's values for a plate, brought to the device when they are first seen."""
+        known, observations = self._data.get(variables.name, (None, None))
+        if known is not values or observations is None:
+            observations = self.inference.observations(variables, values.reshape(-1, *variables.shape[:-1]))
+            self._data[variables.name] = values, observations
+        return observations
+
+    def _batch(self, inputs: fg.Rows, labels: fg.Rows) -> None:
         network, inference = self.network, self.inference
         for weights, strength in zip(network.weights, self.prior_strength, strict=True):
             inference.posterior_as_prior(weights, strength)
         if network.activations:
             inference.reset(*network.activations)
-        inference.observe(network.input, X.T)
-        inference.observe(network.output, y.reshape(network.output.shape))
+        inference.observe(network.input, inputs)
+        inference.observe(network.output, labels)
         for _ in range(self._iterations):
             inference.step()
 

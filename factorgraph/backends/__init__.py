@@ -42,7 +42,7 @@ def backend_names() -> list[str]:
     return ["auto", *_BACKENDS]
 
 
-def get_backend(name: str | Backend | None = None, dtype: str | None = None) -> Backend:
+def get_backend(name: str | Backend | None = None, dtype: str | None = None, products: str | None = None) -> Backend:
     """
     Return the backend of a name and floating-point type.
 
@@ -54,27 +54,32 @@ def get_backend(name: str | Backend | None = None, dtype: str | None = None) -> 
         by g++. A backend is returned as it is.
     dtype : {"float64", "float32"}, default "float64"
         Type of all messages and beliefs.
+    products : {"full", "tf32", "bfloat16"}, default "full"
+        What matrix products (of block factors) round their float32 inputs to, for the GPU's matrix units; on the CPU, rounding
+        is modelled, which shows what it costs in accuracy.
 
     Raises
     ------
     ValueError
-        The name or the dtype is not one of these.
+        The name, the dtype or the products are not one of these, or do not go together.
     BackendUnavailableError
         The named library is not installed, or has no device to run on.
     """
     if isinstance(name, Backend):
         if dtype is not None and name.dtype_name != dtype:
             raise ValueError(f"the backend given computes in {name.dtype_name}, but dtype={dtype!r} was asked for")
+        if products is not None and name.products != products:
+            raise ValueError(f"the backend given has products={name.products!r}, but {products!r} was asked for")
         return name
-    name, dtype = name or "numpy", dtype or "float64"
+    name, dtype, products = name or "numpy", dtype or "float64", products or "full"
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype must be 'float32' or 'float64', not {dtype!r}")
     if name == "auto":
         try:
-            return CupyBackend(dtype)
+            return CupyBackend(dtype, products)
         except BackendUnavailableError as error:
             _logger.info("backend 'auto' uses numpy: %s", error)
-            return NumpyBackend(dtype)
+            return NumpyBackend(dtype, products)
     if name not in _BACKENDS:
         raise ValueError(f"unknown backend {name!r}; choose one of {backend_names()}")
-    return _BACKENDS[name](dtype)
+    return _BACKENDS[name](dtype, products)

@@ -20,6 +20,8 @@ Index: TypeAlias = "slice | Array"
 WEAK_COUPLING = 10.0
 """Largest |coupling| for which `Backend.spin_products` may be given the couplings' odds."""
 
+PRODUCTS = ("full", "tf32", "bfloat16")
+
 LARGEST_PARAMETER = 1e12
 """Where `Backend.hold` holds finite natural parameters: far beyond any probability, far below overflow."""
 
@@ -35,6 +37,8 @@ class Backend:
     Parameters
     ----------
     dtype : {"float64", "float32"}
+    products : {"full", "tf32", "bfloat16"}
+        What matrix products round their float32 inputs to; sums are in float32.
 
     Attributes
     ----------
@@ -47,17 +51,26 @@ class Backend:
     xp: Any
     device: Any = None
 
-    def __init__(self, dtype: str = "float64") -> None:
+    def __init__(self, dtype: str = "float64", products: str = "full") -> None:
+        if products not in PRODUCTS:
+            raise ValueError(f"products must be one of {PRODUCTS}, not {products!r}")
+        if products != "full" and dtype != "float32":
+            raise ValueError(f"products={products!r} rounds float32 numbers; it cannot be had with dtype={dtype!r}")
         self.dtype_name = dtype
         self.dtype: Any = getattr(self.xp, dtype)
+        self.products = products
 
     def __repr__(self) -> str:
-        return f"<{self.name} backend, {self.dtype_name}>"
+        rounded = "" if self.products == "full" else f", products in {self.products}"
+        return f"<{self.name} backend, {self.dtype_name}{rounded}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.dtype_name, self.products)
 
     # Between host and device: only at the edges of a run, never inside one.
 
-    def asarray(self, values: Any) -> Array:
-        """Host array to device, as the backend's floating-point type."""
+    def asarray(self, values: Any, copy: bool = True) -> Array:
+        """Host array to device, as the backend's floating-point type; without ``copy`` both may share memory."""
         return self.xp.asarray(np.asarray(values, dtype=self.dtype_name), device=self.device, copy=True)
 
     def index_array(self, indices: np.ndarray) -> Array:

@@ -25,12 +25,12 @@ class CompiledBackend(KernelBackend):
     name = "compiled"
     xp: Any = np
 
-    def __init__(self, dtype: str = "float64") -> None:
+    def __init__(self, dtype: str = "float64", products: str = "full") -> None:
         if shutil.which("g++") is None:
             raise BackendUnavailableError("backend 'compiled' needs the C++ compiler g++; use backend='numpy'")
-        super().__init__(dtype)
+        super().__init__(dtype, products)
 
-    def asarray(self, values: Any) -> Array:
+    def asarray(self, values: Any, copy: bool = True) -> Array:
         return np.array(values, dtype=self.dtype, order="C")
 
     def index_array(self, indices: np.ndarray) -> Array:

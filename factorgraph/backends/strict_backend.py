@@ -20,7 +20,7 @@ class StrictBackend(Backend):
 
     name = "array-api-strict"
 
-    def __init__(self, dtype: str = "float64") -> None:
+    def __init__(self, dtype: str = "float64", products: str = "full") -> None:
         try:
             import array_api_strict
         except ImportError as error:
@@ -30,7 +30,7 @@ class StrictBackend(Backend):
         self.xp: Any = array_api_strict
         self.device: Any = array_api_strict.Device("device1")
         self._cpu: Any = array_api_strict.Device("CPU_DEVICE")
-        super().__init__(dtype)
+        super().__init__(dtype, products)
 
     def to_host(self, array: Array) -> np.ndarray:
         return np.array(np.asarray(array.to_device(self._cpu)))

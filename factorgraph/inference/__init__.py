@@ -1,8 +1,10 @@
 """Running a plan: states, controls, results."""
 
 from factorgraph.inference.controls import Damping
-from factorgraph.inference.inference import Inference, run
+from factorgraph.inference.inference import Inference
+from factorgraph.inference.observations import Observations, Rows
 from factorgraph.inference.result import ContradictionError, ConvergenceWarning, Result
+from factorgraph.inference.run import run
 from factorgraph.inference.state import State
 
-__all__ = ["ContradictionError", "ConvergenceWarning", "Damping", "Inference", "Result", "State", "run"]
+__all__ = ["ContradictionError", "ConvergenceWarning", "Damping", "Inference", "Observations", "Result", "Rows", "State", "run"]

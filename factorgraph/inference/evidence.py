@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from factorgraph.blocks import Variables, check_prior, check_values
+from factorgraph.inference.observations import Rows
+from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.state import State
 
@@ -49,6 +51,12 @@ def put_prior(pool: PoolState, variables: Variables, params: Any, sets: Any) -> 
 
 def put_evidence(pool: PoolState, variables: Variables, values: Any, sets: Any) -> None:
     """Fix variables: ``(*shape,)``, or with an axis of the sets of the batch before."""
+    if isinstance(values, Rows):
+        if not (isinstance(pool, PlateState) and variables.is_whole and values.observations.name == variables.name):
+            raise ValueError(f"rows of {values.observations.name!r} can be observed by all of that block, not {variables!r}")
+        pool.observe_rows(values)
+        pool.stale = True
+        return
     chosen = _sets(pool, sets)
     each = _by_set(values, variables.shape, chosen, variables, check_values, "observed values")
     if chosen is None and variables.is_whole and pool.pool.is_plate:

@@ -21,6 +21,8 @@ from factorgraph.inference.decode import most_certain
 from factorgraph.inference.evidence import put_evidence, put_graph_evidence, put_prior, take_evidence_back
 from factorgraph.inference.execute import run_once
 from factorgraph.inference.layout import compile_layout
+from factorgraph.inference.memory import naming_the_memory_needed
+from factorgraph.inference.observations import Observations
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.priority import Priorities
@@ -104,7 +106,12 @@ class Inference:
         self.batch = batch
         self.auto_damping = isinstance(damping, str)
         self.semiring = Semiring(self.backend, mode)
-        plan = schedule.plan(graph)
+        with naming_the_memory_needed(graph, self.backend, batch):
+            self._compile(reinforced, damping, strengths)
+
+    def _compile(self, reinforced: bool, damping: PerBlock | str, strengths: Any) -> None:
+        graph = self.graph
+        plan = self.schedule.plan(graph)
         self.exact = plan.exact
         if self.exact and reinforced:
             raise ValueError("reinforcement needs an iterative schedule such as Flooding(), not an exact one")
@@ -159,12 +166,36 @@ class Inference:
         Parameters
         ----------
         variables : Variables
-        values : array that broadcasts to ``variables.shape``; in a batch also ``(B, *variables.shape)``
+        values : array that broadcasts to ``variables.shape``; in a batch also ``(B, *variables.shape)``; or rows of
+            `observations`
         sets : int, slice or integer array, optional
             Which sets of a batch; default all. B is then their number.
         """
         self.graph.block_of(variables)
         put_evidence(self._own_state().pool(variables), variables, values, sets)
+
+    def observations(self, variables: Variables, values: Any) -> Observations:
+        """
+        Bring evidence for a plate of block factors to the device, more patterns than the plate holds at once.
+
+        ``observe(variables, observations[rows])`` then gathers a batch there, without a copy through the host.
+
+        Parameters
+        ----------
+        variables : Variables
+            A whole block whose last axis counts patterns, ``(*shape, M)``.
+        values : (n, *shape) array
+            One row for each pattern.
+
+        Raises
+        ------
+        ValueError, TypeError
+            The shape is another, or a value cannot be taken.
+        """
+        self.graph.block_of(variables)
+        if not (variables.is_whole and isinstance(self._state.pool(variables), PlateState)):
+            raise ValueError(f"observations are for a whole plate of block factors, not {variables!r}")
+        return Observations(variables, values, self.backend)
 
     def unobserve(self, variables: Variables, *, sets: Any = None) -> None:
         """Take evidence back. Messages are kept."""
@@ -270,8 +301,9 @@ class Inference:
     def step(self) -> None:
         """One iteration, without checks; messages and beliefs are in `state`."""
         state = self._own_state()
-        self._prepare(state)
-        self._iterate(state, check=False)
+        with naming_the_memory_needed(self.graph, self.backend, self.batch):
+            self._prepare(state)
+            self._iterate(state, check=False)
 
     def run(
         self,
@@ -334,7 +366,8 @@ class Inference:
         limits = Limits(max_iterations, tolerance, check_every, self.exact, progress)
         auto = AutoDamping(np.zeros(self.batch or 1)) if self.auto_damping and not self.exact else None
         told = None if callback is None else partial(self._call_back, callback)
-        outcome = run_until(state, partial(self._iterate, tolerance=tolerance), limits, auto, told)
+        with naming_the_memory_needed(self.graph, self.backend, self.batch):
+            outcome = run_until(state, partial(self._iterate, tolerance=tolerance), limits, auto, told)
         contradictions = ruled_out(state, self.semiring)
         result = Result(self, state, outcome, contradictions)
         self._result = weakref.ref(result)
@@ -378,34 +411,3 @@ class Inference:
             else:
                 residuals = run_once(self._program, state, self.semiring, self.exact, check)
         return largest(residuals, self.backend, state.batch or 1) if check else None
-
-
-def run(
-    graph: FactorGraph,
-    schedule: Schedule | None = None,
-    *,
-    max_iterations: int = 1000,
-    tolerance: float | None = None,
-    backend: str | Backend | None = None,
-    dtype: str | None = None,
-    mode: str = "sum",
-    damping: PerBlock | str = 0.0,
-    reinforcement: float | Mapping[Any, Any] = 0.0,
-    **options: Any,
-) -> Result:
-    """
-    Compile and run in one call: see `Inference` and `Inference.run` for the parameters.
-
-    Examples
-    --------
-    >>> import factorgraph as fg
-    >>> graph = fg.FactorGraph()
-    >>> coin = graph.add_variables("coin", fg.Categorical(2))
-    >>> graph.set_prior(coin, [0.0, 1.0])
-    >>> fg.run(graph).marginals(coin).round(3).tolist()
-    [0.269, 0.731]
-    """
-    inference = Inference(
-        graph, schedule, backend=backend, dtype=dtype, mode=mode, damping=damping, reinforcement=reinforcement
-    )
-    return inference.run(max_iterations, tolerance, **options)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from factorgraph.backends import Array
+from factorgraph.inference.observations import Rows
 from factorgraph.inference.pool_state import PoolState
 
 
 class PlateState(PoolState):
     """A pool at which block factors have ports: their sums of messages, and the moments that they are handed."""
+
+    def observe_rows(self, rows: Rows) -> None:
+        """Observe the whole plate at rows of `Observations`, which are on the device."""
+        mean, certain = rows.observations.gather(self.backend.index_array(rows.index))
+        self.observed = np.ones(self.pool.size, dtype=np.bool_)
+        self.values, self.mean, self.mean_variance = rows, mean, None
+        if certain is not None:
+            self.mask = self.backend.mask_array(self.observed)
+            self.certain = self.backend.xp.reshape(certain, self.prior.shape)
+        self.version += 1
 
     def receive(self, key: tuple[str, int], total: Array) -> Array:
         """

@@ -9,6 +9,7 @@ import numpy as np
 
 from factorgraph.backends import Array, Backend
 from factorgraph.inference.layout import Pool
+from factorgraph.inference.observations import Rows
 from factorgraph.inference.program import Read, Refresh
 
 _ARRAYS = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced", "candidates", "residual")
@@ -56,7 +57,7 @@ class PoolState:
         self.candidates: Array | None = None
         self.residual: Array | None = None
         self.observed = np.zeros((pool.size, *self.batch), dtype=np.bool_)
-        self.values = np.zeros((pool.size, *self.batch), dtype=np.int64)
+        self._values: np.ndarray | Rows = np.zeros((pool.size, *self.batch), dtype=np.int64)
         self.mask: Array | None = None  # on the device; None where nothing is observed
         self.certain: Array | None = None  # natural parameters of the observed values
         self.stale = True
@@ -120,7 +121,9 @@ class PoolState:
             if array is not None:
                 setattr(twin, name, self.backend.xp.asarray(array, copy=True))
         twin.totals = {key: self.backend.xp.asarray(array, copy=True) for key, array in self.totals.items()}
-        twin.observed, twin.values = self.observed.copy(), self.values.copy()
+        twin.observed = self.observed.copy()
+        if not isinstance(self._values, Rows):
+            twin.values = self.values.copy()
         return twin
 
     # Evidence.
@@ -138,6 +141,17 @@ class PoolState:
         values = self.possible_values
         self.mask = self.backend.mask_array(self.observed)
         self.certain = self.backend.asarray(self.pool.type.observe(values))
+
+    @property
+    def values(self) -> np.ndarray:
+        """Observed values, on the host, ``(V,)``; of no meaning where nothing is observed."""
+        if isinstance(self._values, Rows):
+            self._values = self._values.values
+        return self._values
+
+    @values.setter
+    def values(self, values: np.ndarray | Rows) -> None:
+        self._values = values
 
     @property
     def possible_values(self) -> np.ndarray:

@@ -1,0 +1,66 @@
+"""Evidence for a plate, far more than it holds at once, brought to the device as a whole; batches are gathered there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import Array, Backend
+from factorgraph.blocks import Variables
+
+
+class Observations:
+    """
+    Values for a block of variables whose last axis counts patterns: see `Inference.observations`.
+
+    ``observations[rows]`` are the patterns of some rows, in the block's shape, for `Inference.observe`.
+    """
+
+    def __init__(self, variables: Variables, values: Any, backend: Backend) -> None:
+        *shape, patterns = variables.shape
+        host = np.asarray(values)
+        if host.ndim != len(shape) + 1 or host.shape[1:] != tuple(shape):
+            expected = f"({', '.join(['n', *map(str, shape)])})"
+            raise ValueError(f"observations of {variables.name!r} have shape {host.shape}; expected {expected}, row by row")
+        if host.dtype.kind not in "biuf":
+            raise TypeError(f"observations of {variables.name!r} must be numbers, not {host.dtype}")
+        kind = variables.type
+        try:
+            certain = kind.observe(host.reshape(-1)).reshape((*kind.param_shape, *host.shape))
+        except ValueError as error:
+            raise ValueError(f"observations of {variables.name!r}: {error}") from None
+        self.name, self.patterns, self.host = variables.name, patterns, host
+        self._backend, self._axis = backend, len(kind.param_shape)
+        self._mean = backend.asarray(kind.certain_mean(host.reshape(-1)).reshape(certain.shape), copy=False)
+        self._certain = backend.asarray(certain, copy=False) if kind.can_be_random else None
+
+    def __len__(self) -> int:
+        return len(self.host)
+
+    def __getitem__(self, rows: Any) -> Rows:
+        index = np.arange(len(self.host))[rows]
+        if index.shape != (self.patterns,):
+            raise ValueError(f"{self.name!r} takes {self.patterns} rows at a time, not {index.shape}")
+        return Rows(self, index)
+
+    def gather(self, index: Array) -> tuple[Array, Array | None]:
+        """Mean and natural parameters of certainty of some rows, ``(*param_shape, *shape)``, without a copy to the host."""
+        arrays = (self._mean, self._certain)
+        return tuple(None if array is None else self._rows(array, index) for array in arrays)  # type: ignore[return-value]
+
+    def _rows(self, array: Array, index: Array) -> Array:
+        return self._backend.xp.moveaxis(self._backend.take(array, index, self._axis), self._axis, -1)
+
+
+class Rows:
+    """Some rows of `Observations`."""
+
+    def __init__(self, observations: Observations, index: np.ndarray) -> None:
+        self.observations = observations
+        self.index = index
+
+    @property
+    def values(self) -> np.ndarray:
+        """The values in one row of a plate's positions, on the host."""
+        return np.moveaxis(self.observations.host[self.index], 0, -1).reshape(-1)
