@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--iterations", type=int, default=1, help="sweeps for each batch")
     train.add_argument("--backend", choices=backend_names(), default="numpy", help="array library of the engine")
     train.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="precision")
+    train.add_argument(
+        "--products", choices=("full", "tf32", "bfloat16"), default="full", help="what matrix products round their inputs to"
+    )
     train.add_argument("--seed", type=int, default=0, help="makes a run reproducible")
     train.add_argument("--save", metavar="FILE", help="write the model here, after each epoch")
     train.add_argument("--json", metavar="FILE", help="write configuration and results here")
@@ -131,6 +134,7 @@ def _train(options: argparse.Namespace) -> int:
         iterations=options.iterations,
         backend=options.backend,
         dtype=options.dtype,
+        products=options.products,
         random_state=options.seed,
         verbose=True,
     )

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from factorgraph import get_backend
 from nets.encoding import Standardization, ThermometerCode, encode
 from nets.model_file import load_model, save_model
 from nets.perceptron import CAVITIES, METHODS
@@ -64,6 +65,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     backend : str, optional
         Backend of the engine; see `factorgraph.get_backend`.
     dtype : {"float32", "float64"}, default "float32"
+    products : {"full", "tf32", "bfloat16"}, default "full"
+        What matrix products round their inputs to; see `factorgraph.get_backend`.
     random_state : int, RandomState or None
     verbose : bool, default False
         Show a progress bar.
@@ -109,6 +112,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         n_epochs_no_change: int = 10,
         backend: str | None = None,
         dtype: str = "float32",
+        products: str = "full",
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -129,6 +133,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.n_epochs_no_change = n_epochs_no_change
         self.backend = backend
         self.dtype = dtype
+        self.products = products
         self.random_state = random_state
         self.verbose = verbose
 
@@ -264,7 +269,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.reinforcement,
             self.iterations,
             self.init_scale,
-            self.backend,
+            get_backend(self.backend, self.dtype, self.products),
             self.dtype,
             rng,
         )
@@ -351,7 +356,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _probabilities(self, means: Sequence[np.ndarray], inputs: np.ndarray, bayesian: bool) -> np.ndarray:
         if not hasattr(self, "_predictor"):
-            self._predictor = Predictor(self._sizes, self.backend, self.dtype)
+            self._predictor = Predictor(self._sizes, get_backend(self.backend, self.dtype, self.products), self.dtype)
         found = self._predictor.probabilities(means, inputs, bayesian).astype(np.float64)
         return found / found.sum(axis=1, keepdims=True)
 

@@ -25,7 +25,7 @@ class Predictor:
     backend, dtype : as in `factorgraph.Inference`
     """
 
-    def __init__(self, sizes: Sequence[int], backend: str | None, dtype: str) -> None:
+    def __init__(self, sizes: Sequence[int], backend: str | fg.Backend | None, dtype: str) -> None:
         self._network = Network(sizes, _CHUNK)
         self._inference = fg.Inference(self._network.graph, self._network.prediction_schedule(), backend=backend, dtype=dtype)
 

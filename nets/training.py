@@ -54,7 +54,7 @@ class Trainer:
         reinforcement: float,
         iterations: int,
         init_scale: float,
-        backend: str | None,
+        backend: str | fg.Backend | None,
         dtype: str,
         rng: np.random.Generator,
     ) -> None:

@@ -1,0 +1,102 @@
+"""CuPy's backend: its own code on a stand-in for CuPy, and on a GPU, where there is one, the same."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+from nets.training import Trainer
+from tests.factorgraph.stand_in_cupy import stand_in_cupy  # noqa: F401
+from tests.factorgraph.test_kernels import problem
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the kernels with")
+
+
+@pytest.fixture(params=["stand-in", pytest.param("GPU", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Any:
+    """The stand-in, with its counts, or None on a GPU."""
+    return request.getfixturevalue("stand_in_cupy") if request.param == "stand-in" else None
+
+
+@pytest.mark.parametrize("name", ["pairs", "tables", "parity", "hub", "tree"])
+def test_sparse_programs_are_captured_and_replayed(device: Any, name: str) -> None:
+    found = []
+    for backend in ("numpy", "cupy"):
+        graph, blocks, schedule = problem(name, np.random.default_rng(3))
+        inference = fg.Inference(graph, schedule, backend=backend)
+        inference.observe(blocks[0][:2], [1, -1]) if name != "parity" else None
+        for _ in range(4):
+            inference.step()
+        result = inference.run(20, tolerance=0)
+        found.append([result.belief(block) for block in blocks])
+    for mine, theirs in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
+    if device is not None:
+        assert device.captures >= 1
+        assert device.replays >= 2
+
+
+def test_graphs_can_be_switched_off(device: Any) -> None:
+    backend = fg.get_backend("cupy")
+    backend.graphs = False  # type: ignore[attr-defined]
+    graph, _, schedule = problem("pairs", np.random.default_rng(3))
+    fg.Inference(graph, schedule, backend=backend).run(20, tolerance=0)
+    assert device is None or device.captures == 0
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_what_is_not_fused_runs_as_array_operations(device: Any, hard: bool) -> None:
+    found = []
+    for backend in ("numpy", "cupy"):
+        graph, (spins, states), schedule = problem("pairs", np.random.default_rng(3))
+        graph.add_factors("any", fg.Or(), spins[np.arange(12).reshape(4, 3)])
+        if hard:
+            graph.add_factors("differ", fg.Potts(-np.inf), states[0, :-1], states[1, 1:])
+        result = fg.run(graph, schedule, backend=backend, damping=0.2, max_iterations=30, tolerance=0)
+        found.append([result.belief(spins), result.belief(states)])
+    for mine, theirs in zip(found[1], found[0], strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("products", ["full", "tf32", "bfloat16"])
+@pytest.mark.parametrize("method", ["bpi", "mf"])
+def test_networks_train_as_on_numpy(device: Any, products: str, method: str, rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(60, 7)).astype(np.float32), rng.integers(3, size=60)
+    means = []
+    for name in ("numpy", "cupy"):
+        backend = fg.get_backend(name, "float32", products)
+        settings = (method, "first-order", (1.0,) * 3, (0.8,) * 3, 0.1, 2, 1.0)
+        trainer = Trainer((7, 6, 5, 3), 20, *settings, backend, "float32", np.random.default_rng(0))
+        for _ in range(2):
+            trainer.epoch(X, y)
+        means.append(trainer.means())
+    for mine, theirs in zip(*means, strict=True):
+        # Differences of rounding are carried on by six sweeps.
+        np.testing.assert_allclose(mine, theirs, atol=2e-3 if products == "full" else 2e-2)
+
+
+@pytest.mark.parametrize("products", ["full", "tf32", "bfloat16"])
+def test_products_round_their_inputs(device: Any, products: str, rng: np.random.Generator) -> None:
+    a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((5, 9), (9, 4)))
+    exact = a.astype(np.float64) @ b
+    modelled = fg.get_backend("numpy", "float32", products).matmul(a, b)
+    backend = fg.get_backend("cupy", "float32", products)
+    operands = [backend.asarray(x) for x in (a, b, a.T, b.T)]
+    for left in (operands[0], operands[2].T):
+        for right in (operands[1], operands[3].T):
+            found = backend.to_host(backend.matmul(left, right))
+            np.testing.assert_allclose(found, modelled, rtol=1e-4, atol=1e-4)
+    error = np.abs(modelled - exact).max()
+    low, high = {"full": (0.0, 3e-6), "tf32": (1e-5, 1e-2), "bfloat16": (1e-3, 1e-1)}[products]
+    assert low <= error < high
+
+
+def test_products_need_float32() -> None:
+    with pytest.raises(ValueError, match="rounds float32 numbers"):
+        fg.get_backend("numpy", "float64", "tf32")
+    with pytest.raises(ValueError, match="must be one of"):
+        fg.get_backend("numpy", "float32", "fp8")
