@@ -56,11 +56,15 @@ class Parity(Factor):
         self._width = widths[0]
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
-        coupling = np.atleast_1d(self.coupling)
-        parameters = {"coupling": coupling}
-        if ((np.abs(coupling) <= _WEAK_FIELD["float32"]) | (coupling == np.inf)).all():
-            parameters["odds"] = np.exp(-2.0 * coupling)
+        parameters = {"coupling": np.atleast_1d(self.coupling)}
+        if self._has_odds:
+            parameters["odds"] = np.exp(-2.0 * parameters["coupling"])
         return parameters
+
+    @property
+    def _has_odds(self) -> bool:
+        """Whether odds of the couplings do not overflow."""
+        return bool(((np.abs(self.coupling) <= _WEAK_FIELD["float32"]) | (self.coupling == np.inf)).all())
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         return self._width == 1 and self.passes_certainty(parameters)  # else no stronger than the weakest incoming one
@@ -105,20 +109,27 @@ class Parity(Factor):
         return heard
 
     def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str:
-        # Products of all on the left, kept; then from the right, with the coupling, one by one.
-        product = "spin_maxima({}, {}, {});" if mode == "max" else "spin_products({}, {}, (T)-1, {});"
+        fields = _device_products(
+            widths[0],
+            "in",
+            "coupling[0]",
+            "spin_maxima({0}, {1}, {2});" if mode == "max" else "spin_products({0}, {1}, (T)-1, {2});",
+        )
+        if mode == "max" or not self._has_odds:
+            return fields
+        # As `_weak_messages`: odds, where no field is strong.
+        limit = "(sizeof(T) == 4 ? {float32} : {float64})".format(**_WEAK_FIELD)
         return f"""
-        T left[{widths[0]}], right = coupling[0], joined;
-        left[0] = in[0];
-        #pragma unroll
-        for (int i = 1; i < {widths[0]}; ++i) {product.format("left[i - 1]", "in[i]", "left[i]")}
-        #pragma unroll
-        for (int i = {widths[0]} - 1; i > 0; --i) {{
-            {product.format("left[i - 1]", "right", "out[i]")}
-            {product.format("right", "in[i]", "joined")}
-            right = joined;
+        bool weak = true;
+        for (int i = 0; i < {widths[0]}; ++i) weak = weak && fabs(in[i]) <= (T){limit};
+        if (weak) {{
+            T given[{widths[0]}];
+            for (int i = 0; i < {widths[0]}; ++i) given[i] = exp((T)-2 * in[i]);
+            {_device_products(widths[0], "given", "odds[0]", "{2} = ({0} + {1}) / ((T)1 + {0} * {1});")}
+            for (int i = 0; i < {widths[0]}; ++i) out[i] = (T)-0.5 * log(out[i]);
+        }} else {{
+            {fields}
         }}
-        out[0] = right;
         """
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
@@ -128,6 +139,23 @@ class Parity(Factor):
         weights = spin.log_weights(product, backend) + spin.log_weights(parameters["coupling"], backend)
         alone = semiring.xp.sum(spin.log_partition(incoming[0], semiring), axis=0)
         return alone + semiring.sum(weights, axis=0) - spin.log_partition(product, semiring)
+
+
+def _device_products(width: int, given: str, outside: str, product: str) -> str:
+    """What each of some elements hears from all others and from outside: products from the left, kept, then from the right."""
+    return f"""
+    T left[{width}], right = {outside}, joined;
+    left[0] = {given}[0];
+    #pragma unroll
+    for (int i = 1; i < {width}; ++i) {{ {product.format("left[i - 1]", f"{given}[i]", "left[i]")} }}
+    #pragma unroll
+    for (int i = {width} - 1; i > 0; --i) {{
+        {product.format("left[i - 1]", "right", "out[i]")}
+        {product.format("right", f"{given}[i]", "joined")}
+        right = joined;
+    }}
+    out[0] = right;
+    """
 
 
 class _Product(Combination):
