@@ -23,6 +23,14 @@ def ising(side: int, batch: int = 0) -> dict[str, np.ndarray]:
     return {"scopes": pairs, "couplings": 0.5 * rng.normal(size=len(pairs)), "fields": 0.3 * rng.normal(size=shape)}
 
 
+def restricted_boltzmann_machine(visible: int, hidden: int, batch: int) -> dict[str, np.ndarray]:
+    """All pairs between two groups of spins, with fields for each set of a batch."""
+    rng = np.random.default_rng(1)
+    pairs = np.stack(np.meshgrid(np.arange(visible), visible + np.arange(hidden), indexing="ij"), axis=-1).reshape(-1, 2)
+    couplings = rng.normal(size=len(pairs)) / np.sqrt(visible + hidden)
+    return {"scopes": pairs, "couplings": couplings, "fields": 0.3 * rng.normal(size=(batch, visible + hidden))}
+
+
 def tables_on_a_grid(side: int, states: int) -> dict[str, np.ndarray]:
     """A random table on each pair."""
     rng = np.random.default_rng(0)
