@@ -176,9 +176,7 @@ def _field(output: Port, backend: Backend) -> Array:
 def _to_weights(moments: _Moments, g: Array, gamma: Array | None, backend: Backend) -> Array:
     total = backend.matmul(g, moments.x.T)
     if gamma is not None:
-        cavity = backend.matmul(gamma, moments.x_square.T)
-        cavity *= moments.m
-        total += cavity
+        total = backend.add_product(total, backend.matmul(gamma, moments.x_square.T), moments.m)
     return total
 
 
@@ -190,5 +188,5 @@ def _to_inputs(moments: _Moments, g: Array, gamma: Array | None, backend: Backen
         squares = xp.sum(gamma, axis=0, keepdims=True)
         if moments.weights_variance is not None:
             squares = squares - backend.matmul(moments.weights_variance.T, gamma)
-        total += moments.x * squares
+        total = backend.add_product(total, squares, moments.x)
     return total

@@ -337,6 +337,10 @@ class Backend:
         """``a + b``; ``out``, where given, may be overwritten with it."""
         return a + b
 
+    def add_product(self, total: Array, factor: Array, other: Array) -> Array:
+        """``total + factor * other``; ``total`` and ``factor`` may be overwritten."""
+        return total + factor * other
+
     def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
         """``damping * mean + (1 - damping) * tanh(fields)``; ``mean`` may be overwritten."""
         return damping * mean + (1.0 - damping) * self.xp.tanh(fields)

@@ -48,7 +48,7 @@ class CupyBackend(KernelBackend):
             )
         self.xp: Any = cupy
         self._special: Any = special
-        self._modules: dict[str, Any] = {}
+        self._functions: dict[tuple[str, str], Any] = {}
         super().__init__(dtype, products)
 
     def asarray(self, values: Any, copy: bool = True) -> Array:
@@ -72,9 +72,10 @@ class CupyBackend(KernelBackend):
     # Kernels.
 
     def launcher(self, source: str, name: str, count: int, arguments: Sequence[Any]) -> Launch:
-        if source not in self._modules:
-            self._modules[source] = self.xp.RawModule(code=self.prelude + source, options=("--std=c++17",))
-        function = self._modules[source].get_function(name)
+        function = self._functions.get((source, name))
+        if function is None:
+            module = self.xp.RawModule(code=self.prelude + source, options=("--std=c++17",))
+            function = self._functions[source, name] = module.get_function(name)
         passed = tuple(self._argument(argument) for argument in (count, *arguments))
         grid = (min(-(-count // _THREADS), _BLOCKS),)
         return lambda: function(grid, (_THREADS,), passed)

@@ -100,40 +100,33 @@ class KernelBackend(Backend):
         """Run a device function on arrays, numbers among them, and return its results."""
         parameters = parameters_of(source, name)
         if parameters[0][0] == "int":
-            return self._map_columns(source, name, parameters[1:], arrays)
-        shapes = [array.shape for array in arrays if not isinstance(array, float)]
-        shape = self.xp.broadcast_shapes(*shapes) if len(set(shapes)) > 1 else shapes[0]
+            return self._map_columns(source, name, arrays)
+        shapes = {array.shape for array in arrays if not isinstance(array, float)}
+        shape = shapes.pop() if len(shapes) == 1 else self.xp.broadcast_shapes(*shapes)
         given = [
-            float(array)
+            array
             if isinstance(array, float)
             else self._contiguous(array if array.shape == shape else self._spread(array, shape))
             for array in arrays
         ]
-        results = [self.xp.empty(shape, dtype=self.dtype) for kind, _ in parameters if kind == "T&"]
-        names = [n for _, n in parameters]
-        takes = [f"T {n}" if isinstance(a, float) else f"const T *{n}" for n, a in zip(names, given, strict=False)]
-        uses = [n if isinstance(a, float) else f"{n}[t]" for n, a in zip(names, given, strict=False)]
-        takes += [f"T *{n}" for n in names[len(given) :]]
-        uses += [f"{n}[t]" for n in names[len(given) :]]
-        self.launch(_wrapped(source, name, takes, uses), f"{name}_map", math.prod(shape), *given, *results)
+        results = [self.xp.empty(shape, dtype=self.dtype) for _ in parameters[len(given) :]]
+        kernel = elementwise_kernel(source, name, tuple(isinstance(array, float) for array in given))
+        self.launch(kernel, f"{name}_map", math.prod(shape), *given, *results)
         return tuple(results)
 
-    def _map_columns(
-        self, source: str, name: str, parameters: Sequence[tuple[str, str]], arrays: Sequence[Array]
-    ) -> tuple[Array, ...]:
+    def _map_columns(self, source: str, name: str, arrays: Sequence[Array]) -> tuple[Array, ...]:
         length, columns = arrays[0].shape[0], math.prod(arrays[0].shape[1:])
         given = [self._contiguous(array) for array in arrays]
-        results = [self.xp.empty(arrays[0].shape, dtype=self.dtype) for kind, _ in parameters if kind == "Results"]
-        takes = ["int length", *(f"{'const T' if kind == 'Entries' else 'T'} *{n}" for kind, n in parameters)]
-        uses = ["length", *(f"{kind}{{{n} + t, count}}" for kind, n in parameters)]
-        self.launch(_wrapped(source, name, takes, uses), f"{name}_map", columns, length, *given, *results)
+        number = len(parameters_of(source, name)) - 1 - len(given)
+        results = [self.xp.empty(arrays[0].shape, dtype=self.dtype) for _ in range(number)]
+        self.launch(columnwise_kernel(source, name), f"{name}_map", columns, length, *given, *results)
         return tuple(results)
 
     def _contiguous(self, array: Array) -> Array:
         return self.xp.ascontiguousarray(array) if array.ndim else self.xp.reshape(array, (1,))
 
     def _spread(self, array: Array, shape: tuple[int, ...]) -> Array:
-        return self.xp.broadcast_to(array, shape)
+        return array if array.shape == shape else self.xp.broadcast_to(array, shape)
 
     # The operations of `Backend` that have a kernel of their name.
 
@@ -157,6 +150,9 @@ class KernelBackend(Backend):
 
     def erfcx(self, x: Array) -> Array:
         return self._one("erfcx", x)
+
+    def add_product(self, total: Array, factor: Array, other: Array) -> Array:
+        return self._one("add_product", total, factor, other)
 
     def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
         return self._one("relax_spin_mean", mean, fields, float(damping))
@@ -246,11 +242,26 @@ def _around(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
 
 
 @cache
-def _kernel(source: str, name: str, takes: tuple[str, ...], uses: tuple[str, ...]) -> str:
-    body = f"KERNEL {name}_map(int count, {', '.join(takes)}) {{\n    EACH_THREAD(t, count) {name}({', '.join(uses)});\n}}\n"
+def elementwise_kernel(source: str, name: str, numbers: tuple[bool, ...]) -> str:
+    """A kernel that runs a device function on each entry of arrays; those in ``numbers`` are one number for all entries."""
+    takes, uses = [], []
+    for place, (kind, parameter) in enumerate(parameters_of(source, name)):
+        alone = place < len(numbers) and numbers[place]
+        takes.append(f"T {parameter}" if alone else f"{'' if '&' in kind else 'const '}T *{parameter}")
+        uses.append(parameter if alone else f"{parameter}[t]")
+    return _with_wrapper(source, name, takes, uses)
+
+
+@cache
+def columnwise_kernel(source: str, name: str) -> str:
+    """A kernel that runs a device function on each column of arrays."""
+    parameters = parameters_of(source, name)[1:]
+    takes = ["int length", *(f"{'const T' if kind == 'Entries' else 'T'} *{n}" for kind, n in parameters)]
+    uses = ["length", *(f"{kind}{{{n} + t, count}}" for kind, n in parameters)]
+    return _with_wrapper(source, name, takes, uses)
+
+
+def _with_wrapper(source: str, name: str, takes: Sequence[str], uses: Sequence[str]) -> str:
     own = "" if source == text("elementwise.cu") else source  # the prelude has those already
-    return own + body
-
-
-def _wrapped(source: str, name: str, takes: Sequence[str], uses: Sequence[str]) -> str:
-    return _kernel(source, name, tuple(takes), tuple(uses))
+    body = f"EACH_THREAD(t, count) {name}({', '.join(uses)});"
+    return f"{own}\nKERNEL {name}_map(int count, {', '.join(takes)}) {{\n    {body}\n}}\n"

@@ -261,7 +261,14 @@ class NumpyBackend(Backend):
     def add(self, a: Array, b: Array, out: Array | None) -> Array:
         return np.add(a, b, out=out)
 
+    def add_product(self, total: Array, factor: Array, other: Array) -> Array:
+        product = np.multiply(factor, other, out=factor if factor.shape == other.shape else None)
+        total += product
+        return total
+
     def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
+        if damping == 0.0:
+            return np.tanh(fields, out=mean)
         flat_mean, flat_fields = mean.reshape(-1), fields.reshape(-1)
         chunk = _CHUNK_BYTES // mean.itemsize
         buffer = np.empty(min(chunk, mean.size), dtype=mean.dtype)

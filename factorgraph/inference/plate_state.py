@@ -15,11 +15,13 @@ class PlateState(PoolState):
     def observe_rows(self, rows: Rows) -> None:
         """Observe the whole plate at rows of `Observations`, which are on the device."""
         mean, certain = rows.observations.gather(self.backend.index_array(rows.index))
-        self.observed = np.ones(self.pool.size, dtype=np.bool_)
         self.values, self.mean, self.mean_variance = rows, mean, None
         if certain is not None:
-            self.mask = self.backend.mask_array(self.observed)
-            self.certain = self.backend.xp.reshape(certain, self.prior.shape)
+            if self.mask is None or not self.all_observed:
+                self.mask = self.backend.mask_array(np.ones(self.pool.size, dtype=np.bool_))
+            self.certain = self.backend.xp.reshape(certain, self.total.shape)
+        if not self.all_observed:
+            self.observed = np.ones(self.pool.size, dtype=np.bool_)
         self.version += 1
 
     def receive(self, key: tuple[str, int], total: Array) -> Array:
@@ -29,7 +31,7 @@ class PlateState(PoolState):
         The one place where totals enter the belief: where runs are spread over data, they are added up here.
         """
         old = self.totals.get(key)
-        self.totals[key] = self.backend.xp.reshape(total, self.prior.shape)
+        self.totals[key] = self.backend.xp.reshape(total, self.total.shape)
         return 0.0 if old is None else old
 
     def update_belief(self, alone: bool = False) -> None:
@@ -59,9 +61,8 @@ class PlateState(PoolState):
     def _update_at_once(self, strength: float, alone: bool) -> bool:
         """Prior, belief and damped mean in the type's own single pass, where all is as that takes it."""
         damped = strength > 0 and self.pool.damping.parameters == "mean" and self.mean is not None
-        in_step = damped or (strength == 0 and self._power is not None)
         plain = self.mask is None and not self.hard and not self.pool.num_edges and len(self.totals) == 1
-        if not (in_step and plain and (alone or not self._to_reinforce)) or self.reinforced is not None:
+        if not ((damped or strength == 0) and plain and (alone or not self._to_reinforce)) or self.reinforced is not None:
             return False
         shape = self.in_shape(self.total).shape
         mean = self.backend.zeros(shape) if self.mean is None else self.mean

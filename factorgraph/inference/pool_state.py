@@ -168,7 +168,7 @@ class PoolState:
         kind, backend, axis = self.pool.type, self.backend, self.pool.axis
         if self.mask is None or self.certain is None:
             self.mask = backend.mask_array(np.zeros(self.observed.shape, dtype=np.bool_))
-            self.certain = backend.zeros(self.prior.shape)
+            self.certain = backend.zeros(self.total.shape)
         groups = [(backend.index_array(p), backend.index_array(s)) for p, s in self.pool.slots(positions)]
         self.refresh(Refresh(-1, groups))
         device = backend.index_array(positions)

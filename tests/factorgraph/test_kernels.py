@@ -90,6 +90,7 @@ def test_operations_equal_numpy_in_float64(kernels: str, dtype: str, label: str,
         ],
         "spin_maxima": lambda k, to: [k.spin_maxima(to(a), to(b))],
         "erfcx": lambda k, to: [k.erfcx(to(np.abs(a)))],
+        "add_product": lambda k, to: [k.add_product(to(finite), to(b[:1]), to(finite)), k.add_product(to(b), to(b), to(b))],
         "relax_spin_mean": lambda k, to: [k.relax_spin_mean(to(np.tanh(b)), to(a), 0.3)],
         "spin_variance": lambda k, to: [k.spin_variance(to(np.tanh(a)))],
         "sum_slots": lambda k, to: [

@@ -39,6 +39,8 @@ DEVICE void spin_maxima(T fields, T coupling, T &message) {
 
 DEVICE void erfcx(T x, T &value) { value = erfcx_of(x); }
 
+DEVICE void add_product(T total, T factor, T other, T &sum) { sum = total + factor * other; }
+
 DEVICE void relax_spin_mean(T mean, T fields, T damping, T &relaxed) {
     relaxed = damping * mean + ((T)1 - damping) * tanh(fields);
 }
