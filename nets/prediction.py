@@ -16,7 +16,7 @@ class Predictor:
     """
     The network's factor graph with unknown outputs, compiled for chunks of rows.
 
-    Chunks are of one size, the last one padded, so that a row's prediction does not depend on what it is predicted with.
+    Chunks are of one size, the last one filled up, so that a row's prediction does not depend on what it is predicted with.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ class Predictor:
             else:
                 inference.set_prior(weights, 0.0)
                 inference.observe(weights, np.where(mean < 0, -1, 1))
+        inputs = inference.observations(network.input, X)
         chunks = []
         for start in range(0, len(X), _CHUNK):
-            rows = X[start : start + _CHUNK]
-            padded = np.zeros((_CHUNK, X.shape[1]), dtype=X.dtype)
-            padded[: len(rows)] = rows
-            inference.observe(network.input, padded.T)
-            result = inference.run(1, tolerance=0.0)
-            chunks.append(result.marginals(network.output).reshape(_CHUNK, -1)[: len(rows)])
+            rows = np.minimum(np.arange(start, start + _CHUNK), len(X) - 1)
+            inference.observe(network.input, inputs[rows])
+            # The result is not kept: the state would be copied for it.
+            found = inference.run(1, tolerance=0.0).marginals(network.output)
+            chunks.append(found.reshape(_CHUNK, -1)[: len(X) - start])
         return np.concatenate(chunks)

@@ -89,6 +89,10 @@ class Backend:
         """An array of zeros."""
         return self.xp.zeros(shape, dtype=self.dtype, device=self.device)
 
+    def settle(self, old: Array | None, new: Array) -> Array:
+        """``new``, in the memory of ``old`` where kernels may be bound to that."""
+        return new
+
     # Gathering and writing by index along one axis.
 
     def take(self, array: Array, index: Index, axis: int) -> Array:

@@ -151,9 +151,10 @@ class Inference:
         self._state, self._result = state, None
 
     def _own_state(self) -> State:
-        """The state, copied first if a result still looks at it."""
-        if self._result is not None and self._result() is not None:
-            self._state = self._state.copy()
+        """The state to change; a result that still looks at it gets a copy, so that the arrays stay those of the inference."""
+        result = None if self._result is None else self._result()
+        if result is not None:
+            result.keep_own_state()
         self._result = None
         return self._state
 

@@ -13,6 +13,7 @@ from factorgraph.inference.observations import Rows
 from factorgraph.inference.program import Read, Refresh
 
 _ARRAYS = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced", "candidates", "residual")
+_EVIDENCE = ("mask", "certain")
 
 
 class PoolState:
@@ -116,7 +117,7 @@ class PoolState:
     def copy(self) -> PoolState:
         """An independent copy."""
         twin = copy.copy(self)
-        for name in _ARRAYS:
+        for name in (*_ARRAYS, *_EVIDENCE):
             array = getattr(self, name)
             if array is not None:
                 setattr(twin, name, self.backend.xp.asarray(array, copy=True))
@@ -139,8 +140,8 @@ class PoolState:
             self.mask = self.certain = None
             return
         values = self.possible_values
-        self.mask = self.backend.mask_array(self.observed)
-        self.certain = self.backend.asarray(self.pool.type.observe(values))
+        self.mask = self.backend.settle(self.mask, self.backend.mask_array(self.observed))
+        self.certain = self.backend.settle(self.certain, self.backend.asarray(self.pool.type.observe(values)))
 
     @property
     def values(self) -> np.ndarray:
@@ -252,9 +253,10 @@ class PoolState:
         """Sum beliefs anew: all of them, or the positions that ``which`` names."""
         axis = self.pool.axis
         if which is None or which.groups is None:
-            self.total, self.infinite = self.unclamped()
+            total, self.infinite = self.unclamped()
             if self.mask is not None:
-                self.total, self.infinite = self._clamped(self.total, self.infinite, self.mask, self.certain)
+                total, self.infinite = self._clamped(total, self.infinite, self.mask, self.certain)
+            self.total = total if self.pool.is_plate else self.backend.settle(self.total, total)
         else:
             for positions, slots in which.groups:
                 base = self.backend.take(self.base, positions, axis)

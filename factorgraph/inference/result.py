@@ -65,13 +65,17 @@ class Result:
 
     def __init__(self, inference: Inference, state: State, outcome: Outcome, contradictions: list[Any]) -> None:
         self._inference = inference
-        self._state = state
+        self._state = state  # the inference's own, until it goes on: see `keep_own_state`
         alone = state.batch is None
         self.status: Any = outcome.status[0] if alone else outcome.status
         self.iterations: Any = int(outcome.iterations[0]) if alone else outcome.iterations
         self.residuals = list(state.residuals)
         self.residual_iterations = list(state.residual_iterations)
         self.contradictions = contradictions[0] if alone else contradictions
+
+    def keep_own_state(self) -> None:
+        """Copy the state, which the inference is about to change."""
+        self._state = self._state.copy()
 
     def __repr__(self) -> str:
         residual = f", last residual {self.residuals[-1]:.2g}" if self.residuals else ""

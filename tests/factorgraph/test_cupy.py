@@ -40,6 +40,23 @@ def test_sparse_programs_are_captured_and_replayed(device: Any, name: str) -> No
         assert device.replays >= 2
 
 
+def test_one_capture_serves_all_runs_with_new_evidence(device: Any) -> None:
+    """Also where results are kept, and on a tree, whose runs are one iteration each."""
+    graph, (spins, _), schedule = problem("tree", np.random.default_rng(3))
+    inferences = [fg.Inference(graph, schedule, backend=backend) for backend in ("numpy", "cupy")]
+    results: list[list[fg.Result]] = [[], []]
+    for value in (1, -1, -1, 1, 1):
+        for kept, inference in zip(results, inferences, strict=True):
+            inference.observe(spins[5], value)
+            kept.append(inference.run())
+    for mine, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(mine.mean(spins), theirs.mean(spins), atol=1e-12)
+    assert results[1][0].mean(spins[5]) == 1.0
+    assert results[1][1].mean(spins[5]) == -1.0
+    if device is not None:
+        assert (device.captures, device.replays) == (1, 4)
+
+
 def test_graphs_can_be_switched_off(device: Any) -> None:
     backend = fg.get_backend("cupy")
     backend.graphs = False  # type: ignore[attr-defined]

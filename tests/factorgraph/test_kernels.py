@@ -8,6 +8,7 @@ import inspect
 import re
 import shutil
 import subprocess
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def names_in(source: str) -> set[str]:
 def test_every_kernel_has_a_numpy_twin_of_its_name_and_signature() -> None:
     names = names_in(text("elementwise.cu")) | names_in(text("reductions.cu"))
     own = {name for name, value in vars(KernelBackend).items() if callable(value) and hasattr(Backend, name)}
-    own = {name for name in own if not name.startswith("__")} - {"elementwise"}
+    own = {name for name in own if not name.startswith("__")} - {"elementwise", "settle"}
     assert names == own
     for name in names:
         signatures = {str(inspect.signature(getattr(kind, name))) for kind in (Backend, NumpyBackend, KernelBackend)}
@@ -247,6 +248,31 @@ def test_a_fused_program_is_bound_once_and_again_where_an_array_is_replaced(kern
     inference.step()
     inference.state = copied  # a copy has arrays of its own
     np.testing.assert_array_equal(inference.state.belief(spins), before)
+
+
+def test_steady_iterations_allocate_nothing(kernels: str) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), (100, 100))
+    graph.add_factors("rows", fg.Ising(0.3), x[:-1], x[1:])
+    graph.add_factors("columns", fg.Ising(-0.2), x[:, :-1], x[:, 1:])
+    inference = fg.Inference(graph, fg.Flooding(), backend=kernels, damping=0.2)
+    for _ in range(3):  # bound, recorded
+        inference.step()
+    if kernels == "cupy":
+        pool = inference.backend.xp.get_default_memory_pool()
+        used = pool.used_bytes()
+        for _ in range(5):
+            inference.step()
+        assert pool.used_bytes() == used
+        return
+    tracemalloc.start()
+    try:
+        for _ in range(5):
+            inference.step()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20_000  # bytes; an array of messages has 160,000
 
 
 def test_hard_factors_and_types_without_a_text_are_left_to_array_operations(kernels: str) -> None:
