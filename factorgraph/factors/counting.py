@@ -10,6 +10,7 @@ import numpy as np
 from factorgraph.backends import Array
 from factorgraph.factors.base import Factor, Parameters
 from factorgraph.factors.combining import Combination
+from factorgraph.factors.counting_source import counting_source
 from factorgraph.factors.kernel import check_log_potentials, check_spins
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Spin, VariableType
@@ -54,7 +55,7 @@ class Counting(Factor):
         except ValueError:
             shape = self.literals.shape
             raise ValueError(f"literals has shape {shape}; expected one that broadcasts to {(count, widths[0])}") from None
-        self._width, self._has_output = widths[0], len(types) == 2
+        self._width, self._has_output, self._count = widths[0], len(types) == 2, count
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         counts = self.count_potentials(self._width)
@@ -66,9 +67,12 @@ class Counting(Factor):
         return {"counts": counts[..., :states, :], "literals": literals.astype(np.float64)}
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
+        # A spin meets any count of the others: from these on if it is false, from one more if it is true.
         counts = parameters["counts"]
-        counts = counts if counts.ndim == 2 else counts.max(axis=0)
-        return bool(np.isneginf(counts[:-1].max(axis=0)).any() or np.isneginf(counts[1:].max(axis=0)).any())
+        outputs = counts if counts.ndim == 2 else counts.max(axis=0)
+        false, true = outputs[: self._width], outputs[1:]
+        impossible = [np.isneginf(part.max(axis=0)).any() for part in (false, true) if len(part)]
+        return any(impossible) or bool(counts.ndim == 3 and np.isneginf(counts.max(axis=1)).any())
 
     def passes_certainty(self, parameters: Mapping[str, np.ndarray]) -> bool:
         return bool(np.isneginf(parameters["counts"]).any())
@@ -99,6 +103,10 @@ class Counting(Factor):
                 sums = [semiring.sum(levels[-1][:, 0, ...] + potential, axis=0) for potential in potentials]
                 outgoing.append(_SPIN.from_log_weights(semiring.xp.stack(sums), semiring.backend))
         return outgoing
+
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str | None:
+        states = self.parameters(types, self._count)["counts"].shape[-2]
+        return counting_source(self._width, states, self._has_output, mode)
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         _, levels, potentials = self._levels(incoming, parameters, semiring)

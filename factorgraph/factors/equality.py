@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -64,6 +65,18 @@ class Equality(Factor):
                 others = _sum(before[port - 1], after[port + 1])
             outgoing.append(self._kind.join(*others, backend))
         return outgoing
+
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str:
+        size, ports = math.prod(types[0].param_shape), len(types)
+        # Where all is finite; certainty makes the variables hard.
+        return f"""
+        for (int s = 0; s < {size}; ++s) {{
+            T before = 0;
+            for (int p = 0; p < {ports}; ++p) {{ out[p * {size} + s] = before; before += in[p * {size} + s]; }}
+            T after = 0;
+            for (int p = {ports} - 1; p >= 0; --p) {{ out[p * {size} + s] += after; after += in[p * {size} + s]; }}
+        }}
+        """
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         kind, backend = self._kind, semiring.backend

@@ -37,9 +37,8 @@ class Potentials:
     def of(cls, kernel: FactorKernel, backend: Backend, batched: bool) -> Potentials:
         """Evaluate a kernel's potentials and move them to the device."""
         host = kernel.parameters()
-        if batched:
-            host = {name: array[..., None] for name, array in host.items()}
-        return cls(kernel, to_device(host, backend), kernel.can_be_hard(host), kernel.passes_certainty(host))
+        device = to_device({name: array[..., None] if batched else array for name, array in host.items()}, backend)
+        return cls(kernel, device, kernel.can_be_hard(host), kernel.passes_certainty(host))
 
 
 @dataclass(eq=False)

@@ -9,16 +9,21 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from factorgraph.backends import Backend, BackendUnavailableError, get_backend
+from factorgraph.backends import Backend, BackendUnavailableError, KernelBackend, get_backend
 from factorgraph.factors.kernel import FactorKernel, to_device
+from factorgraph.graph import FactorGraph
+from factorgraph.inference import Inference
+from factorgraph.schedules import Flooding
 from factorgraph.semiring import MODES, Semiring
-from factorgraph.variables import DiscreteType
+from factorgraph.variables import DiscreteType, VariableType
+
+_HOST = get_backend("numpy", "float64")
 
 
 def available_backends(dtype: str = "float64") -> list[Backend]:
     """The backends that can run here, one of each name."""
     found = []
-    for name in ("numpy", "array-api-strict", "cupy"):
+    for name in ("numpy", "array-api-strict", "compiled", "cupy"):
         try:
             found.append(get_backend(name, dtype))
         except BackendUnavailableError:
@@ -38,6 +43,65 @@ def check_discrete_factor(kernel: FactorKernel, random_state: int) -> None:
                 case = _Case(kernel, table, parameters, weights, batch, Semiring(backend, mode), label)
                 with np.errstate(all="ignore"):
                     case.check()
+            if label != "zero-probability":
+                check_device_messages(kernel, [np.moveaxis(w, 1, 0) for w in weights], dtype, mode, batch)
+
+
+def check_device_messages(kernel: FactorKernel, weights: list[np.ndarray], dtype: str, mode: str, batch: int | None) -> None:
+    """
+    One step on backends with kernels, where messages are those of `Factor.device_messages`, against the same on NumPy.
+
+    Parameters
+    ----------
+    weights : one (F, q, *batch) array of incoming log-weights for each variable of a factor, finite
+    """
+    backends = [backend for backend in available_backends(dtype) if isinstance(backend, KernelBackend)]
+    if kernel.device_messages(mode) is None or not backends:
+        return
+    graph, rest = FactorGraph(), iter(zip(kernel.spread_types(), weights, strict=True))
+    ports, priors = [], []
+    for number, (kind, width) in enumerate(zip(kernel.types, kernel.widths, strict=True)):
+        plural = number in kernel.factor.plural
+        ports.append(graph.add_variables(f"port{number}", kind, (kernel.count, width) if plural else kernel.count))
+        each = []
+        for _ in range(width):
+            spread, weight = next(rest)
+            params = spread.from_log_weights(np.moveaxis(weight, 0, 1), _HOST)  # (*param_shape, F, *batch)
+            each.append(params if batch is None else np.moveaxis(params, -1, 0))
+        lead = 0 if batch is None else 1
+        stacked = np.stack(each, axis=-1) if plural else each[0]
+        first = lead + len(kind.param_shape)
+        for _ in kind.param_shape:  # users have the parameters last
+            stacked = np.moveaxis(stacked, lead, -1)
+            first -= 1
+        priors.append(stacked)
+    graph.add_factors("factor", kernel.factor, *ports)
+    beliefs = []
+    for backend in (_HOST, *backends):
+        inference = Inference(graph, Flooding(), backend=backend, mode=mode, batch=batch)
+        for port, prior in zip(ports, priors, strict=True):
+            inference.set_prior(port, prior)
+        inference.step()
+        if backend is not _HOST and not inference.state.fused:
+            return  # a message may be infinite: it is left to array operations
+        beliefs.append([inference.state.belief(port) for port in ports])
+    with np.errstate(invalid="ignore"):
+        for backend, found in zip(backends, beliefs[1:], strict=True):
+            for number, (mine, theirs) in enumerate(zip(found, beliefs[0], strict=True)):
+                _compare_beliefs(f"{kernel.factor!r}, mode {mode!r}, {backend!r}", number, kernel.types[number], mine, theirs)
+
+
+def _compare_beliefs(case: str, port: int, kind: VariableType, mine: np.ndarray, theirs: np.ndarray) -> None:
+    if kind.param_shape:  # known up to a constant
+        mine, theirs = mine - mine.max(axis=-1, keepdims=True), theirs - theirs.max(axis=-1, keepdims=True)
+    tolerance = (2e-5 if "float32" in case else 1e-10) * (1.0 + 4 * float(np.abs(theirs).max()))
+    wrong = ~((mine == theirs) | (np.abs(mine - theirs) <= tolerance))
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise AssertionError(
+            f"{case}: with device_messages the belief at port {port}, {place} is {mine[place]:.9g}; "
+            f"with messages it is {theirs[place]:.9g}"
+        )
 
 
 def _inputs(kernel: FactorKernel, batch: int | None, rng: np.random.Generator) -> Iterator[tuple[str, list[np.ndarray]]]:

@@ -183,6 +183,13 @@ def problem(name: str, rng: np.random.Generator) -> tuple[fg.FactorGraph, list[f
         checks = np.array([rng.choice(60, 6, replace=False) for _ in range(30)])
         graph.add_factors("checks", fg.Parity(), spins[checks])
         graph.add_factors("triples", fg.Parity(rng.normal(size=20)), spins[np.arange(60).reshape(20, 3)])
+    if name == "counts":
+        scopes = np.array([rng.choice(60, 4, replace=False) for _ in range(25)])
+        graph.add_factors("clauses", fg.Or(rng.choice([-1, 1], size=(25, 4))), spins[scopes])
+        graph.add_factors("half", fg.Cardinality(lambda count: -0.3 * (count - 2.0) ** 2), spins[scopes[::-1]])
+        graph.add_factors("outputs", fg.And(), spins[scopes[:5, :3]], spins[scopes[:5, 3]])
+        graph.add_factors("same", fg.Equality(), spins[:5], spins[20:25], spins[40:45])
+        graph.add_factors("alike", fg.Equality(), states[0], states[4])
     if name == "hub":
         graph.add_factors("spokes", fg.Ising(0.1), spins[0], spins[1:])
         graph.add_factors("again", fg.Ising(-0.1), spins[0], spins[1:])
@@ -192,7 +199,7 @@ def problem(name: str, rng: np.random.Generator) -> tuple[fg.FactorGraph, list[f
     return graph, [spins, states], schedule
 
 
-@pytest.mark.parametrize("name", ["pairs", "sweep", "tables", "parity", "hub", "tree"])
+@pytest.mark.parametrize("name", ["pairs", "sweep", "tables", "parity", "counts", "hub", "tree"])
 @pytest.mark.parametrize("mode", ["sum", "max"])
 @pytest.mark.parametrize(
     "controls",
@@ -214,7 +221,7 @@ def test_fused_programs_equal_numpy(
     for backend in ("numpy", kernels):
         graph, blocks, schedule = problem(name, np.random.default_rng(5))
         inference = fg.Inference(graph, schedule, backend=backend, mode=mode, **controls)
-        if mode == "sum" and name != "parity":
+        if mode == "sum" and name not in ("parity", "counts"):
             inference.observe(blocks[0][3:5], [1, -1])
         if "batch" in controls:
             inference.set_prior(blocks[0][:10], np.random.default_rng(6).normal(size=(3, 10)))
@@ -302,7 +309,7 @@ def all_sources() -> list[tuple[str, str]]:
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(type(backend), "launcher", record)
-            for name in ("pairs", "tables", "parity", "tree"):
+            for name in ("pairs", "tables", "parity", "counts", "tree"):
                 for mode in ("sum", "max"):
                     graph, _, schedule = problem(name, np.random.default_rng(5))
                     fg.Inference(graph, schedule, backend=backend, mode=mode).step()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 import factorgraph as fg
+from factorgraph.factors.kernel import FactorKernel
 from factorgraph.testing import Enumeration, check_factor
 
 SPIN = fg.Spin()
@@ -198,3 +201,24 @@ def test_fields_on_loops_of_parity_checks_do_not_overflow(backend: str, dtype: s
     )
     np.testing.assert_array_equal(result.mean(x), 1.0)
     assert np.isfinite(result.belief(x)).all()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda width: fg.Or(),
+        lambda width: fg.And(),
+        lambda width: fg.ExactlyOne(),
+        lambda width: fg.AtMost(1),
+        lambda width: fg.AtMost(width),
+        lambda width: fg.Cardinality(np.where(np.arange(width + 1) == width // 2, 0.0, -np.inf)),
+        lambda width: fg.Cardinality(np.where(np.arange(width + 1) % 2, 0.0, -np.inf)),
+    ],
+)
+def test_counting_factors_know_whether_messages_can_be_infinite(make: Any, width: int, rng: np.random.Generator) -> None:
+    """From the table: some spin has one value only, whatever the others are."""
+    kernel = FactorKernel(make(width), [fg.Spin()], [width], 1)
+    table = kernel.enumerated()[..., 0]
+    forced = [np.isneginf(np.moveaxis(table, axis, 0).reshape(2, -1).max(axis=1)).any() for axis in range(width)]
+    assert kernel.can_be_hard(kernel.parameters()) == any(forced)
