@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import factorgraph as fg
-from nets.perceptron import Perceptron
+from nets.perceptron import MEMORY_LIMIT, Perceptron
 
 
 class Network:
@@ -22,7 +22,10 @@ class Network:
         Inputs, hidden units of each layer, outputs: 1 for two classes (a sign), K > 1 for K classes (the largest).
     batch_size : int
         Number of patterns M.
-    method, cavity : see `Perceptron`
+    method, cavity : str, or sequence of str with one for each layer
+        See `Perceptron`.
+    memory_limit : int
+        Bytes for the temporary arrays of exact cavities.
 
     Attributes
     ----------
@@ -33,7 +36,14 @@ class Network:
     output : Variables, (1, M) spins or (M,) categorical
     """
 
-    def __init__(self, sizes: Sequence[int], batch_size: int, method: str = "bpi", cavity: str = "first-order") -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        batch_size: int,
+        method: str | Sequence[str] = "bpi",
+        cavity: str | Sequence[str] = "first-order",
+        memory_limit: int = MEMORY_LIMIT,
+    ) -> None:
         if len(sizes) < 2 or any(size < 1 for size in sizes):
             raise ValueError(f"layer sizes must be at least 1, and at least two of them, not {tuple(sizes)}")
         self.sizes = tuple(int(size) for size in sizes)
@@ -42,6 +52,7 @@ class Network:
         self.input = self.graph.add_variables("input", fg.Data(), (self.sizes[0], batch_size))
         self.weights: list[fg.Variables] = []
         self.activations: list[fg.Variables] = []
+        methods, cavities = (one_for_each(name, len(self.sizes) - 1) for name in (method, cavity))
         below = self.input
         for layer, (size, neurons) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), start=1):
             self.weights.append(self.graph.add_variables(f"weights{layer}", fg.Spin(), (neurons, size)))
@@ -52,7 +63,8 @@ class Network:
                 above = self.graph.add_variables("output", fg.Spin(), (1, batch_size))
             else:
                 above = self.graph.add_variables("output", fg.Categorical(neurons), (batch_size,))
-            self.graph.add_factors(f"layer{layer}", Perceptron(method, cavity), self.weights[-1], below, above)
+            perceptron = Perceptron(methods[layer - 1], cavities[layer - 1], memory_limit)
+            self.graph.add_factors(f"layer{layer}", perceptron, self.weights[-1], below, above)
             below = above
         self.output = below
 
@@ -82,3 +94,11 @@ class Network:
             natural = layer == self.num_layers and self.sizes[-1] > 1
             rules[f"weights{layer}"] = fg.Damping(strength, "natural" if natural else "mean")
         return rules
+
+
+def one_for_each(name: str | Sequence[str], layers: int) -> list[str]:
+    """A setting of each layer, from one for all or a sequence."""
+    names = [name] * layers if isinstance(name, str) else list(name)
+    if len(names) != layers:
+        raise ValueError(f"{names} has {len(names)} entries for {layers} weight layers")
+    return names

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 
 from factorgraph import Backend, BlockFactor, Categorical, Data, Port, Spin, VariableType
 from factorgraph.backends import Array
+from nets.cavities import CavityMessages, exact_totals
 from nets.channels import SignTail, argmax_backward, argmax_forward, sign_backward, sign_forward
+from nets.moments import Moments, Reaction
 
-METHODS = ("bpi", "mf")
+METHODS = ("bp", "bpi", "amp", "mf")
 CAVITIES = ("first-order", "exact")
-VARIANCE_FLOOR = 1e-8
-_TILE_ENTRIES = 1 << 21  # of (neurons, inputs, patterns) at once in the exact cavity
+MEMORY_LIMIT = 1 << 28
 
 
 class Perceptron(BlockFactor):
@@ -23,33 +24,40 @@ class Perceptron(BlockFactor):
     (M,) categorical variables of K states, the neuron with the largest sum.
 
     With m, x the means of weights and inputs, and their pre-activations' moments omega and V, the totals are, in the
-    notation of `nets.channels` (Lucibello et al. 2022, eqs. 72-95):
+    notation of `nets.channels` (Lucibello et al. 2022, eqs. 60-118):
 
     ========  ====================================  ====================================
     method    field on input i of pattern a         field on weight k, i
     ========  ====================================  ====================================
     ``mf``    sum_k m_ki g_ka                       sum_a g_ka x_ia
     ``bpi``   sum_k m_ki g_ka(omega - m_ki x_ia)    sum_a g_ka(omega - m_ki x_ia) x_ia
+    ``bp``    the same with m and x themselves without the pattern's and the neuron's own messages
+    ``amp``   bp to first order in what is taken out: with Onsager terms from the sweep before
     ========  ====================================  ====================================
 
-    With the first-order cavity, ``g(omega - m x)`` is expanded to ``g + m x Gamma``, which costs matrix products only.
+    With the first-order cavity of bpi, ``g(omega - m x)`` is expanded to ``g + m x Gamma``, which costs matrix products
+    only. In the first sweep after messages were forgotten, bp is bpi with exact cavities and amp with first-order ones. An
+    argmax output has one form, that of ``mf``.
 
     Parameters
     ----------
-    method : {"bpi", "mf"}, default "bpi"
+    method : {"bpi", "bp", "amp", "mf"}, default "bpi"
     cavity : {"first-order", "exact"}, default "first-order"
         How ``bpi`` takes one input out of a sum. Exact costs K N M evaluations of g, in tiles.
+    memory_limit : int, default 256 MiB
+        Bytes for the temporary arrays of exact cavities. ``bp`` keeps three arrays of K N M numbers besides.
     """
 
     ports: ClassVar[tuple[str, ...]] = ("weights", "input", "output")
 
-    def __init__(self, method: str = "bpi", cavity: str = "first-order") -> None:
+    def __init__(self, method: str = "bpi", cavity: str = "first-order", memory_limit: int = MEMORY_LIMIT) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}, not {method!r}")
         if cavity not in CAVITIES:
             raise ValueError(f"cavity must be one of {CAVITIES}, not {cavity!r}")
         self.method = method
         self.cavity = cavity
+        self.memory_limit = memory_limit
         self._argmax = False
 
     def __repr__(self) -> str:
@@ -78,89 +86,58 @@ class Perceptron(BlockFactor):
             raise ValueError(f"{neurons} neurons need an output of {neurons} states, not {output.num_states}")
 
     def update(self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend) -> list[Array]:
-        weights, inputs, output = ports
-        moments = _moments(weights, inputs, memory, backend)
-        totals: dict[int, Array] = {}
-        if 2 in asked:
-            totals[2] = self._to_output(moments, memory, backend)
-        if 0 in asked or 1 in asked:
-            g, gamma = self._gradient(moments, output, memory, backend)
-            if self.method == "bpi" and self.cavity == "exact" and not self._argmax:
-                totals[0], totals[1] = self._exact(moments, output, backend)
+        output = ports[2]
+        moments = self._moments(ports, memory, backend)
+        if 2 in asked and len(asked) == 1:
+            return [self._to_output(moments, memory, backend)]
+        totals: dict[int, Array] = {2: self._to_output(moments, memory, backend)} if 2 in asked else {}
+        exact = self.method == "bp" or (self.method == "bpi" and self.cavity == "exact")
+        if self._argmax:
+            if not output.observed:
+                raise ValueError("an argmax output sends messages back only where its labels are observed")
+            (g,) = backend.elementwise(argmax_backward, moments.omega, moments.variance, output.mean)
+            gamma = None
+        elif exact:
+            field = _field(output, backend)
+            if self.method == "bpi":
+                totals[0], totals[1] = exact_totals(moments, field, self.memory_limit, backend)
             else:
-                curvature = gamma if self.method == "bpi" else None
-                if 0 in asked:
-                    totals[0] = _to_weights(moments, g, curvature, backend)
-                if 1 in asked:
-                    totals[1] = _to_inputs(moments, g, curvature, backend)
+                totals[0], totals[1] = memory["cavities"].totals(moments, field, ports[1], backend)
+            return [totals[port] for port in asked]
+        else:
+            g, gamma = backend.elementwise(sign_backward, *_tail(moments, memory, backend), _field(output, backend))
+            gamma = None if self.method == "mf" else gamma
+        if 0 in asked:
+            totals[0] = moments.to_weights(g, gamma, backend)
+        if 1 in asked:
+            totals[1] = moments.to_inputs(g, gamma, backend)
+        if self.method == "amp" and not self._argmax:
+            # Plates may be updated in place.
+            copied = [backend.xp.asarray(array, copy=True) for array in (moments.m, moments.x)]
+            memory["reaction"] = Reaction(copied[0], g, copied[1])
         return [totals[port] for port in asked]
 
-    def _to_output(self, moments: _Moments, memory: dict[str, Any], backend: Backend) -> Array:
+    def _moments(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Moments:
+        """Worked out once for each pair of versions of weights and inputs."""
+        weights, inputs, _ = ports
+        key = (weights.version, inputs.version)
+        if memory.get("key") != key:
+            moments = Moments(weights, inputs, memory.get("reaction"), backend)
+            if self.method == "bp" and not self._argmax:
+                cavities = memory.setdefault("cavities", CavityMessages(self.memory_limit))
+                if cavities.started:
+                    moments.omega = cavities.omega(moments, weights, inputs, backend)
+            memory["moments"], memory["key"] = moments, key
+            memory.pop("tail", None)
+        return memory["moments"]
+
+    def _to_output(self, moments: Moments, memory: dict[str, Any], backend: Backend) -> Array:
         if self._argmax:
             return backend.elementwise(argmax_forward, moments.omega, moments.variance)[0]
         return _tail(moments, memory, backend).message
 
-    def _gradient(
-        self, moments: _Moments, output: Port, memory: dict[str, Any], backend: Backend
-    ) -> tuple[Array, Array | None]:
-        if not self._argmax:
-            tail = _tail(moments, memory, backend)
-            g, gamma = backend.elementwise(sign_backward, *tail, _field(output, backend))
-            return g, gamma
-        if not output.observed:
-            raise ValueError("an argmax output sends messages back only where its labels are observed")
-        return backend.elementwise(argmax_backward, moments.omega, moments.variance, output.mean)[0], None
 
-    def _exact(self, moments: _Moments, output: Port, backend: Backend) -> tuple[Array, Array]:
-        """Both totals of bpi with every input taken out of its sum, in tiles over the neurons."""
-        xp = backend.xp
-        m, x, omega, variance = moments.m, moments.x, moments.omega, moments.variance
-        field = _field(output, backend)
-        neurons, size = m.shape
-        to_inputs = xp.zeros_like(x)
-        to_weights = []
-        tile = max(1, _TILE_ENTRIES // (size * x.shape[1]))
-        for start in range(0, neurons, tile):
-            part = slice(start, start + tile)
-            parts = xp.expand_dims(m[part, :], axis=2) * xp.expand_dims(x, axis=0)  # (k, N, M)
-            spread = [
-                xp.broadcast_to(xp.expand_dims(array[part, :], axis=1), parts.shape) for array in (omega, variance, field)
-            ]
-            tail = backend.elementwise(sign_forward, spread[0] - parts, spread[1])
-            g, _ = backend.elementwise(sign_backward, *tail, spread[2])
-            to_inputs = to_inputs + xp.sum(xp.expand_dims(m[part, :], axis=2) * g, axis=0)
-            to_weights.append(xp.sum(g * xp.expand_dims(x, axis=0), axis=2))
-        return xp.concat(to_weights, axis=0), to_inputs
-
-
-class _Moments:
-    """Moments of a layer's weights, inputs and pre-activations, for one pair of their versions."""
-
-    def __init__(self, weights: Port, inputs: Port, backend: Backend) -> None:
-        xp = backend.xp
-        self.m, self.x = weights.mean, inputs.mean
-        self.weights_variance = weights.variance
-        self.x_square = self.x * self.x
-        self.omega = backend.matmul(self.m, self.x)
-        # For weights of +-1, m^2 + sigma = 1, and V = sigma x^2 + (m^2 + sigma) Delta needs one product.
-        inputs_variance = inputs.variance
-        noise = 0.0 if inputs_variance is None else xp.sum(inputs_variance, axis=0, keepdims=True)
-        if self.weights_variance is None:
-            self.variance = xp.zeros_like(self.omega) + (noise + VARIANCE_FLOOR)
-        else:
-            self.variance = backend.matmul(self.weights_variance, self.x_square)
-            self.variance += noise + VARIANCE_FLOOR
-
-
-def _moments(weights: Port, inputs: Port, memory: dict[str, Any], backend: Backend) -> _Moments:
-    key = (weights.version, inputs.version)
-    if memory.get("key") != key:
-        memory["moments"], memory["key"] = _Moments(weights, inputs, backend), key
-        memory.pop("tail", None)
-    return memory["moments"]
-
-
-def _tail(moments: _Moments, memory: dict[str, Any], backend: Backend) -> SignTail:
+def _tail(moments: Moments, memory: dict[str, Any], backend: Backend) -> SignTail:
     if "tail" not in memory:
         memory["tail"] = SignTail(*backend.elementwise(sign_forward, moments.omega, moments.variance))
     return memory["tail"]
@@ -171,22 +148,3 @@ def _field(output: Port, backend: Backend) -> Array:
     if output.observed:
         return output.mean * backend.xp.inf
     return output.incoming
-
-
-def _to_weights(moments: _Moments, g: Array, gamma: Array | None, backend: Backend) -> Array:
-    total = backend.matmul(g, moments.x.T)
-    if gamma is not None:
-        total = backend.add_product(total, backend.matmul(gamma, moments.x_square.T), moments.m)
-    return total
-
-
-def _to_inputs(moments: _Moments, g: Array, gamma: Array | None, backend: Backend) -> Array:
-    xp = backend.xp
-    total = backend.matmul(moments.m.T, g)
-    if gamma is not None:
-        # (m^2)^T Gamma, again with m^2 = 1 - sigma.
-        squares = xp.sum(gamma, axis=0, keepdims=True)
-        if moments.weights_variance is not None:
-            squares = squares - backend.matmul(moments.weights_variance.T, gamma)
-        total = backend.add_product(total, squares, moments.x)
-    return total

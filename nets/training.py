@@ -121,8 +121,7 @@ class Trainer:
         network, inference = self.network, self.inference
         for weights, strength in zip(network.weights, self.prior_strength, strict=True):
             inference.posterior_as_prior(weights, strength)
-        if network.activations:
-            inference.reset(*network.activations)
+        inference.reset(*network.activations, network.output)
         inference.observe(network.input, inputs)
         inference.observe(network.output, labels)
         for _ in range(self._iterations):

@@ -37,6 +37,18 @@ class Port(Protocol):
     def incoming(self) -> Array:
         """Natural parameters of the plate without this block's own message: prior and all other blocks."""
 
+    def cavity_mean(self, messages: Array, old: Array | None, rows: slice, axis: int) -> Array:
+        """
+        Means of the belief without some messages of the block's own.
+
+        Parameters
+        ----------
+        messages : natural parameters to be taken out, in the shape of some rows of the plate with one more axis
+        old : the same means in the sweep before, which damping averages with, and which may be overwritten; None: as they are
+        rows : of the plate's first axis
+        axis : the axis that ``messages`` have more
+        """
+
     @property
     def version(self) -> int:
         """A number that changes whenever the belief does; compare it to reuse what was computed from the belief."""

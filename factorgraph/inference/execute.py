@@ -27,6 +27,9 @@ class PlatePort:
     def version(self) -> int:
         return self._state.version
 
+    def cavity_mean(self, messages: Array, old: Array | None, rows: slice, axis: int) -> Array:
+        return self._state.cavity_means(messages, old, rows, axis)
+
     @property
     def mean(self) -> Array:
         return self._state.means()

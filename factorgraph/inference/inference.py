@@ -288,13 +288,14 @@ class Inference:
             self.backend.put(pool.messages, self.backend.index_array(edges), zeros, axis)
 
     def reset(self, *variables: Variables) -> None:
-        """Forget the messages into these variables' pools; into all variables if none are given."""
+        """Forget the messages into these variables' pools, and what their block factors remember; of all if none are given."""
         state = self._own_state()
         pools = [state.pool(block) for block in variables] if variables else state.pools
         for pool in pools:
             pool.reset()
-        if not variables:
-            for memory in state.memories.values():
+        names = {block.name for block in variables} or set(self.graph.variable_blocks)
+        for name, memory in state.memories.items():
+            if any(port.name in names for port in self.graph.factors(name).ports):
                 memory.clear()
 
     # Running.

@@ -97,6 +97,16 @@ class PlateState(PoolState):
             self.mean_version, self.mean_variance = self.version, None
         return self.mean
 
+    def cavity_means(self, messages: Array, old: Array | None, rows: slice, axis: int) -> Array:
+        """Means of the belief without some messages, damped as the plate's own: see `Port.cavity_mean`."""
+        kind, backend = self.pool.type, self.backend
+        belief = backend.take(self.in_shape(self.belief), rows, self.pool.axis)
+        params = backend.xp.expand_dims(belief, axis=self.pool.axis + axis) - messages
+        assert isinstance(self.step, float)
+        if old is None or self.step == 1.0 or self.pool.damping.parameters != "mean":
+            return kind.mean(params, backend)
+        return kind.relax_mean(old, params, 1.0 - self.step, backend)
+
     def variances(self) -> Array:
         """Variance of the belief in the plate's shape, from `means`."""
         mean = self.means()

@@ -11,8 +11,9 @@ import pytest
 
 import factorgraph as fg
 from nets.channels import argmax_backward, sign_backward, sign_forward
+from nets.moments import VARIANCE_FLOOR
 from nets.network import Network
-from nets.perceptron import VARIANCE_FLOOR, Perceptron
+from nets.perceptron import Perceptron
 
 
 class EdgewiseNeuron(fg.Factor):
@@ -333,3 +334,100 @@ def test_an_argmax_output_learns_from_labels_only() -> None:
     with pytest.raises(ValueError, match="only where its labels are observed"):
         inference.step()
     assert argmax_backward(np.zeros((2, 1)), np.ones((2, 1)), np.array([[1.0], [0.0]]), inference.backend)[0][0, 0] > 0
+
+
+def published_sweeps(
+    method: str, data: np.ndarray, labels: np.ndarray, priors: list[np.ndarray], damping: float, sweeps: int
+) -> list[np.ndarray]:
+    """
+    Means of both layers' weights, as the equations of the paper's appendix A have them for one hidden layer and a sign output:
+    60-71 for bp, 107-118 for amp (the last term with the weights' old mean, as in the authors' code).
+    """
+    backend = fg.get_backend("numpy", "float64")
+
+    def gradient(field: np.ndarray, omega: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        arrays = [np.array(a) for a in np.broadcast_arrays(omega, variance, field)]
+        g, gamma = sign_backward(*sign_forward(arrays[0], arrays[1], backend), arrays[2], backend)
+        return g, gamma
+
+    shapes = [(len(p), p.shape[1], data.shape[1]) for p in priors]
+    m = [np.tanh(p) for p in priors]
+    mcav = [np.broadcast_to(a[..., None], shape).copy() for a, shape in zip(m, shapes, strict=True)]
+    down, down_cav = np.zeros((shapes[1][1], data.shape[1])), np.zeros(shapes[1])
+    old: list[Any] = [None, None]
+    for _ in range(sweeps):
+        x = [data, np.zeros(0)]
+        xcav = [np.broadcast_to(data, shapes[0]), np.zeros(0)]
+        spread = [np.zeros_like(data), np.zeros(0)]
+        omega, variance = [np.zeros(0)] * 2, [np.zeros(0)] * 2
+        for layer in (0, 1):
+            if layer == 1:
+                up = sign_forward(omega[0].copy(), variance[0], backend).message
+                x[1], xcav[1] = np.tanh(up + down), np.tanh(up + down_cav)
+                spread[1] = 1 - x[1] ** 2
+            sigma = 1 - m[layer] ** 2
+            variance[layer] = sigma @ x[layer] ** 2 + m[layer] ** 2 @ spread[layer] + sigma @ spread[layer] + VARIANCE_FLOOR
+            if method == "bp":
+                omega[layer] = (mcav[layer] * xcav[layer]).sum(axis=1)
+                continue
+            omega[layer] = m[layer] @ x[layer]
+            if old[layer] is not None:
+                m_, g_, x_ = old[layer]
+                omega[layer] = omega[layer] - g_ * (sigma @ (x[layer] * x_)) - g_ * ((m[layer] * m_) @ spread[layer])
+                omega[layer] += g_**2 * ((sigma * m_) @ (x_ * spread[layer]))
+        for layer in (1, 0):
+            field, sigma = (labels * np.inf if layer == 1 else down), 1 - m[layer] ** 2
+            if method == "bp":
+                own = mcav[layer] * xcav[layer]
+                g = gradient(field[:, None], omega[layer][:, None] - own, variance[layer][:, None])[0]
+                if layer == 1:
+                    down = (mcav[1] * g).sum(axis=0)
+                    down_cav = down - mcav[1] * g
+                posterior = (g * xcav[layer]).sum(axis=2) + priors[layer]
+                cavity = posterior[..., None] - g * xcav[layer]
+                mcav[layer] = damping * mcav[layer] + (1 - damping) * np.tanh(cavity)
+            else:
+                g, gamma = gradient(field, omega[layer], variance[layer])
+                x_layer, delta = x[layer], spread[layer]
+                sent = m[layer].T @ g + x_layer * ((m[layer] ** 2).T @ gamma)
+                received = g @ x_layer.T + m[layer] * (gamma @ (x_layer**2).T)
+                if old[layer] is not None:
+                    m_, g_, x_ = old[layer]
+                    sent -= x_ * (sigma.T @ (g * g_)) + x_layer * x_ * ((sigma * m[layer]).T @ (g_ * gamma))
+                    received -= m_ * ((g * g_) @ delta.T) + m[layer] * m_ * ((g_ * gamma) @ (delta * x_layer).T)
+                if layer == 1:
+                    down = sent
+                old[layer] = (m[layer].copy(), g, x_layer.copy())
+                posterior = received + priors[layer]
+            m[layer] = damping * m[layer] + (1 - damping) * np.tanh(posterior)
+    return m
+
+
+@pytest.mark.parametrize("method", ["bp", "amp"])
+@pytest.mark.parametrize("damping", [0.0, 0.6])
+@pytest.mark.parametrize("sweeps", [1, 2, 4])
+def test_sweeps_equal_the_published_equations(
+    backend: str, method: str, damping: float, sweeps: int, rng: np.random.Generator
+) -> None:
+    size, hidden, patterns = 6, 5, 7
+    data, labels = rng.normal(size=(size, patterns)), np.sign(rng.normal(size=(1, patterns)))
+    priors = [0.5 * rng.normal(size=(hidden, size)), 0.5 * rng.normal(size=(1, hidden))]
+    network = Network((size, hidden, 1), patterns, method, memory_limit=5000)  # several tiles
+    inference = fg.Inference(
+        network.graph, network.training_schedule(), backend=backend, damping=network.damping([damping, damping])
+    )
+    for weights, prior in zip(network.weights, priors, strict=True):
+        inference.set_prior(weights, prior)
+    for _ in range(2):  # a second batch starts anew
+        inference.reset(*network.activations, network.output)
+        inference.reset(*network.weights)
+        inference.observe(network.input, data)
+        inference.observe(network.output, labels.astype(int))
+        for _ in range(sweeps):
+            inference.step()
+        expected = published_sweeps(method, data, labels, priors, damping, sweeps)
+        for weights, mean in zip(network.weights, expected, strict=True):
+            plate = inference.state.plate(weights)
+            np.testing.assert_allclose(inference.backend.to_host(plate.means()), mean, rtol=1e-9, atol=1e-10)
+        if damping:
+            break  # means are damped on from where they were

@@ -1,0 +1,111 @@
+"""What a layer's means say of its pre-activations, and the matrix products that carry gradients back to weights and inputs."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from factorgraph import Backend
+from factorgraph.backends import Array
+from factorgraph.factors import Port
+
+VARIANCE_FLOOR = 1e-8
+
+
+class Reaction(NamedTuple):
+    """What the Onsager terms need of the sweep before: means of the weights, gradients, means of the inputs.
+
+    Attributes
+    ----------
+    m, g, x : (K, N), (K, M), (N, M)
+    """
+
+    m: Array
+    g: Array
+    x: Array
+
+
+class Moments:
+    """
+    Moments of a layer's weights, inputs and pre-activations, for one pair of their versions.
+
+    Parameters
+    ----------
+    weights, inputs : Port
+    reaction : of the sweep before; None in the first, and for approximations without Onsager terms
+    backend : Backend
+
+    Attributes
+    ----------
+    m, x, omega, variance : (K, N), (N, M), (K, M), (K, M)
+    weights_variance, inputs_variance : (K, N), (N, M); None where they are observed
+    x_square : (N, M)
+    """
+
+    def __init__(self, weights: Port, inputs: Port, reaction: Reaction | None, backend: Backend) -> None:
+        xp = backend.xp
+        self.m, self.x, self.reaction = weights.mean, inputs.mean, reaction
+        self.weights_variance, self.inputs_variance = weights.variance, inputs.variance
+        self.x_square = self.x * self.x
+        self.omega = backend.matmul(self.m, self.x)
+        # For weights of +-1, m^2 + sigma = 1, and V = sigma x^2 + (m^2 + sigma) Delta needs one product.
+        noise = 0.0 if self.inputs_variance is None else xp.sum(self.inputs_variance, axis=0, keepdims=True)
+        if self.weights_variance is None:
+            self.variance = xp.zeros_like(self.omega) + (noise + VARIANCE_FLOOR)
+        else:
+            self.variance = backend.matmul(self.weights_variance, self.x_square)
+            self.variance += noise + VARIANCE_FLOOR
+        if reaction is not None:
+            self.omega = self.omega - self._own_past(reaction, backend)
+
+    def _own_past(self, old: Reaction, backend: Backend) -> Array:
+        """What the neuron hears of its own messages of the sweep before (Lucibello et al. 2022, eq. 109)."""
+        past: Any = 0.0
+        if self.weights_variance is not None:
+            past = backend.matmul(self.weights_variance, self.x * old.x)
+        if self.inputs_variance is not None:
+            past = past + backend.matmul(self.m * old.m, self.inputs_variance)
+        past = past * old.g
+        if self.weights_variance is not None and self.inputs_variance is not None:
+            past = past - old.g * old.g * backend.matmul(self.weights_variance * old.m, old.x * self.inputs_variance)
+        return past
+
+    def to_weights(self, g: Array, gamma: Array | None, backend: Backend) -> Array:
+        """
+        Sum over patterns of a neuron's messages to its weights, ``(K, N)``.
+
+        ``g x`` without ``gamma``, ``(g + m x Gamma) x`` with it; with a reaction less
+        ``m' (g g' Delta) + m m' (g' Gamma Delta x)``, primes marking the sweep before.
+        """
+        total = backend.matmul(g, self.x.T)
+        if gamma is None:
+            return total
+        total = backend.add_product(total, backend.matmul(gamma, self.x_square.T), self.m)
+        if self.reaction is not None and self.inputs_variance is not None:
+            old, spread = self.reaction, self.inputs_variance
+            total = total - old.m * (
+                backend.matmul(g * old.g, spread.T) + self.m * backend.matmul(old.g * gamma, (spread * self.x).T)
+            )
+        return total
+
+    def to_inputs(self, g: Array, gamma: Array | None, backend: Backend) -> Array:
+        """
+        Sum over neurons of the messages to each input, ``(N, M)``.
+
+        ``m g`` without ``gamma``, ``m (g + m x Gamma)`` with it; with a reaction less
+        ``x' (sigma g g') + x x' (sigma m g' Gamma)``.
+        """
+        xp = backend.xp
+        total = backend.matmul(self.m.T, g)
+        if gamma is None:
+            return total
+        # (m^2)^T Gamma, again with m^2 = 1 - sigma.
+        squares = xp.sum(gamma, axis=0, keepdims=True)
+        if self.weights_variance is not None:
+            squares = squares - backend.matmul(self.weights_variance.T, gamma)
+        total = backend.add_product(total, squares, self.x)
+        if self.reaction is not None and self.weights_variance is not None:
+            old, spread = self.reaction, self.weights_variance
+            total = total - old.x * (
+                backend.matmul(spread.T, g * old.g) + self.x * backend.matmul((spread * self.m).T, old.g * gamma)
+            )
+        return total
