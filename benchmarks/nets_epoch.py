@@ -1,7 +1,7 @@
 """
 Seconds per training epoch of a 784-501-501-10 network, against the bare matrix products that it needs and against a BinaryNet.
 
-    python benchmarks/nets_epoch.py [--methods bpi mf] [--batch-sizes 128 1024] [--backend numpy] [--products full]
+    python benchmarks/nets_epoch.py [--methods bpi amp mf] [--batch-sizes 128 1024] [--backend numpy] [--products full]
                                     [--torch-python PYTHON]
 
 The bare products of a layer and batch: forward mean and forward variance, (K, N) x (N, M) each; backward to the weights,
@@ -95,7 +95,7 @@ def compare(method: str, batch_size: int, backend: fg.Backend, batches: int, rou
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=["bpi", "mf"])
+    parser.add_argument("--methods", nargs="+", default=["bpi", "amp", "mf"])
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[128, 1024])
     parser.add_argument("--batches", type=int, help="for each timing; default: about 8,000 rows")
     parser.add_argument("--rounds", type=int, default=7)

@@ -50,8 +50,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("dataset", nargs="?", default="digits", metavar="DATASET", help=data_help)
     train.add_argument("--data", metavar="FOLDER", help=folder_help)
     train.add_argument("--hidden", type=int, nargs="*", default=[101, 101], metavar="N", help="units of each hidden layer")
-    train.add_argument("--method", choices=METHODS, default="bpi", help="approximation of the layers")
+    train.add_argument(
+        "--method", choices=METHODS, nargs="+", default=["bpi"], help="approximation of the layers, one or one a layer"
+    )
     train.add_argument("--cavity", choices=CAVITIES, default="first-order", help="how bpi takes an input out of a sum")
+    train.add_argument("--memory-limit", type=int, default=2048, metavar="MIB", help="for messages of bp and exact cavities")
     train.add_argument("--epochs", type=int, default=20, help="passes through the training data")
     train.add_argument("--batch-size", type=int, default=128, help="rows of a mini-batch")
     train.add_argument(
@@ -121,6 +124,7 @@ def _read_config(parser: argparse.ArgumentParser, options: argparse.Namespace, a
 def _train(options: argparse.Namespace) -> int:
     for name in ("save", "json"):
         _check_writable(getattr(options, name))
+    options.method = _one_or_many(options.method)
     data = load_dataset(options.dataset, options.data)
     model = BPClassifier(
         options.hidden,
@@ -135,6 +139,7 @@ def _train(options: argparse.Namespace) -> int:
         backend=options.backend,
         dtype=options.dtype,
         products=options.products,
+        memory_limit=options.memory_limit << 20,
         random_state=options.seed,
         verbose=True,
     )
@@ -231,7 +236,7 @@ def _download(options: argparse.Namespace) -> int:
     return 0
 
 
-def _one_or_many(values: list[float] | None) -> Any:
+def _one_or_many(values: list[Any] | None) -> Any:
     return values[0] if values is not None and len(values) == 1 else values
 
 

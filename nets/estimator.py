@@ -19,7 +19,7 @@ from nets.encoding import Standardization, ThermometerCode, encode
 from nets.model_file import load_model, save_model
 from nets.perceptron import CAVITIES, METHODS
 from nets.prediction import Predictor
-from nets.training import Trainer
+from nets.training import MEMORY_LIMIT, Trainer
 
 _EVALUATED_ROWS = 10_000
 
@@ -31,7 +31,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     hidden_layer_sizes : tuple of int, default (101, 101)
-    method : {"bpi", "mf"}, default "bpi"
+    method : {"bpi", "bp", "amp", "mf"}, or a sequence of such, one for each layer, default "bpi"
         Approximation of the layers: see `nets.Perceptron`.
     cavity : {"first-order", "exact"}, default "first-order"
         How bpi takes one input out of a sum; exact is slow.
@@ -67,6 +67,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     dtype : {"float32", "float64"}, default "float32"
     products : {"full", "tf32", "bfloat16"}, default "full"
         What matrix products round their inputs to; see `factorgraph.get_backend`.
+    memory_limit : int, default 2 GiB
+        Bytes that the messages of ``bp`` (with several iterations) and of exact cavities may take.
     random_state : int, RandomState or None
     verbose : bool, default False
         Show a progress bar.
@@ -96,8 +98,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         hidden_layer_sizes: Sequence[int] = (101, 101),
         *,
-        method: str = "bpi",
-        cavity: str = "first-order",
+        method: str | Sequence[str] = "bpi",
+        cavity: str | Sequence[str] = "first-order",
         epochs: int = 20,
         batch_size: int = 128,
         prior_strength: Any = None,
@@ -113,6 +115,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         backend: str | None = None,
         dtype: str = "float32",
         products: str = "full",
+        memory_limit: int = MEMORY_LIMIT,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -134,6 +137,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.backend = backend
         self.dtype = dtype
         self.products = products
+        self.memory_limit = memory_limit
         self.random_state = random_state
         self.verbose = verbose
 
@@ -214,7 +218,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ("encoding", ("auto", "standardize", "thermometer")),
             ("prediction", ("bayesian", "point")),
         ):
-            if getattr(self, name) not in allowed:
+            value = getattr(self, name)
+            if any(one not in allowed for one in ([value] if isinstance(value, str) or not np.ndim(value) else value)):
                 raise ValueError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
         for name in ("epochs", "batch_size", "iterations", "n_epochs_no_change"):
             value = getattr(self, name)
@@ -272,6 +277,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             get_backend(self.backend, self.dtype, self.products),
             self.dtype,
             rng,
+            self.memory_limit,
         )
         self.history_: list[dict[str, Any]] = []
         self.n_iter_ = 0

@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import factorgraph as fg
-from nets.network import Network
+from nets.network import Network, one_for_each
 
 POLARISED = 0.9999  # mean squared magnetisation from which weights can no longer turn
+MEMORY_LIMIT = 1 << 31
+_TILE_BYTES = 1 << 26  # more does not make tiles faster
 
 
 class CollapsedTrainingError(RuntimeError):
@@ -28,7 +30,7 @@ class Trainer:
     sizes : sequence of int
         As in `Network`.
     batch_size : int
-    method, cavity : as in `Perceptron`
+    method, cavity : as in `Network`
     prior_strength : sequence of float, one for each layer
         The paper's rho: 1 keeps all evidence, less forgets, more polarises.
     damping : sequence of float, one for each layer
@@ -41,14 +43,21 @@ class Trainer:
         Standard deviation of the initial fields, which break the symmetry between hidden units.
     backend, dtype : as in `factorgraph.Inference`
     rng : numpy.random.Generator
+    memory_limit : int
+        Bytes that the arrays of K N M numbers of ``bp`` and of exact cavities may take, over all layers.
+
+    Raises
+    ------
+    ValueError
+        ``bp`` with several iterations would keep more than ``memory_limit``.
     """
 
     def __init__(
         self,
         sizes: Sequence[int],
         batch_size: int,
-        method: str,
-        cavity: str,
+        method: str | Sequence[str],
+        cavity: str | Sequence[str],
         prior_strength: Sequence[float],
         damping: Sequence[float],
         reinforcement: float,
@@ -57,8 +66,14 @@ class Trainer:
         backend: str | fg.Backend | None,
         dtype: str,
         rng: np.random.Generator,
+        memory_limit: int = MEMORY_LIMIT,
     ) -> None:
-        self._settings = (tuple(sizes), method, cavity, backend, dtype)
+        layers = len(sizes) - 1
+        methods, cavities = one_for_each(method, layers), one_for_each(cavity, layers)
+        if iterations == 1:  # no message of a sweep before: bp is bpi with exact cavities, and need not be kept
+            cavities = ["exact" if m == "bp" else c for m, c in zip(methods, cavities, strict=True)]
+            methods = ["bpi" if m == "bp" else m for m in methods]
+        self._settings = (tuple(sizes), methods, cavities, backend, dtype, memory_limit)
         self._damping = tuple(damping)
         self.prior_strength = tuple(prior_strength)  # may be set anew between epochs
         self._reinforcement = reinforcement
@@ -70,8 +85,16 @@ class Trainer:
 
     def _compile(self, batch_size: int) -> None:
         self._data: dict[str, tuple[np.ndarray, fg.Observations]] = {}
-        sizes, method, cavity, backend, dtype = self._settings
-        self.network = Network(sizes, batch_size, method, cavity)
+        sizes, methods, cavities, backend, dtype, memory_limit = self._settings
+        kept = memory_of_bp(sizes, batch_size, methods, dtype)
+        if kept > memory_limit:
+            fits = batch_size * memory_limit // kept
+            raise ValueError(
+                f"method 'bp' with several iterations keeps {kept / 2**20:,.0f} MiB of messages, more than memory_limit="
+                f"{memory_limit / 2**20:,.0f} MiB. Use batch_size={fits} or less, iterations=1, or method='amp', "
+                "which keeps none."
+            )
+        self.network = Network(sizes, batch_size, methods, cavities, min(_TILE_BYTES, memory_limit - kept))
         self.inference = fg.Inference(
             self.network.graph,
             self.network.training_schedule(),
@@ -157,3 +180,13 @@ class Trainer:
                 f"though the training error is {train_error:.1f} %, near chance ({chance:.1f} %). Raise damping (0.8 trains "
                 "well), lower prior_strength to 1 or below, or use larger batches."
             )
+
+
+def memory_of_bp(sizes: Sequence[int], batch_size: int, methods: Sequence[str], dtype: str) -> int:
+    """Bytes of the messages that layers with true cavities keep from sweep to sweep: three arrays of (K, N, M)."""
+    entries = 0
+    for layer, method in enumerate(methods):
+        argmax = layer == len(methods) - 1 and sizes[-1] > 1
+        if method == "bp" and not argmax:
+            entries += sizes[layer] * sizes[layer + 1]
+    return 3 * entries * batch_size * (4 if dtype == "float32" else 8)

@@ -234,3 +234,37 @@ class TestRefused:
     def test_empty_batches(self, digits: Dataset) -> None:
         with pytest.raises(ValueError, match="0 sample"):
             BPClassifier().fit(digits.X_train[:0], digits.y_train[:0])
+
+
+@pytest.mark.parametrize("method", ["bp", "amp", "mf", ["amp", "bp", "mf"]])
+def test_every_method_learns_digits_with_several_sweeps_a_batch(method: Any) -> None:
+    data = load_dataset("digits")
+    model = BPClassifier((31, 31), method=method, epochs=6, iterations=3, batch_size=64, random_state=0)
+    model.fit(data.X_train, data.y_train)
+    assert model.errors(data.X_test, data.y_test)["test_error_bayes"] < 12.0
+
+
+def test_one_sweep_of_bp_is_bpi_with_exact_cavities_and_of_amp_is_bpi_to_first_order() -> None:
+    data = load_dataset("digits")
+    means = {}
+    for name, settings in {
+        "bp": {"method": "bp"},
+        "exact": {"method": "bpi", "cavity": "exact"},
+        "amp": {"method": "amp"},
+        "first-order": {"method": "bpi"},
+    }.items():
+        model = BPClassifier((11,), epochs=1, random_state=0, dtype="float64", **settings)
+        means[name] = model.fit(data.X_train[:300], data.y_train[:300]).weight_means_
+    for one, other in (("bp", "exact"), ("amp", "first-order")):
+        for mine, theirs in zip(means[one], means[other], strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+
+
+def test_bp_refuses_to_keep_more_than_its_limit() -> None:
+    data = load_dataset("digits")
+    # 3 arrays of 64 x 501 + 501 x 501 weights times 128 patterns, 4 bytes each: 415 MiB.
+    model = BPClassifier((501, 501), method="bp", iterations=2, memory_limit=100 << 20)
+    with pytest.raises(ValueError, match=r"keeps 415 MiB .* memory_limit=100 MiB. Use batch_size=30 or less, iterations=1"):
+        model.fit(data.X_train, data.y_train)
+    with pytest.raises(ValueError, match="3 weight layers"):
+        BPClassifier((11, 11), method=["mf", "bpi"]).fit(data.X_train[:200], data.y_train[:200])
