@@ -1,0 +1,101 @@
+"""Message passing on binary perceptrons against what statistical physics says of large ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.special import log_ndtr
+
+import factorgraph as fg
+from nets import Network
+from nets.state_evolution import generalisation_error, perceptron_overlaps
+
+
+def perceptron(patterns: np.ndarray, labels: np.ndarray, method: str) -> tuple[fg.Variables, fg.Inference]:
+    network = Network((len(patterns), 1), patterns.shape[1], method)
+    inference = fg.Inference(network.graph, network.training_schedule(), dtype="float32")
+    inference.observe(network.input, patterns)
+    inference.observe(network.output, labels[None])
+    return network.weights[0], inference
+
+
+def overlaps(alpha: float, size: int, iterations: int, method: str, seed: int) -> np.ndarray:
+    """Overlap with the teacher and mean squared magnetisation, ``(iterations, 2)``."""
+    rng = np.random.default_rng(seed)
+    patterns = rng.choice([-1, 1], size=(size, int(alpha * size)))
+    teacher = rng.choice([-1, 1], size=size)
+    weights, inference = perceptron(patterns, np.where(teacher @ patterns >= 0, 1, -1), method)
+    found = []
+    for _ in range(iterations):
+        inference.step()
+        mean = np.tanh(inference.state.belief(weights)[0])
+        found.append((mean @ teacher / size, np.mean(mean**2)))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("alpha", [0.4, 1.0])
+def test_amp_follows_state_evolution(alpha: float) -> None:
+    """Each iteration's overlap, and by Bayes-optimality the squared magnetisation too, over five teachers."""
+    runs = np.stack([overlaps(alpha, 1501, 10, "amp", seed) for seed in range(5)])
+    theory = perceptron_overlaps(alpha, 10)
+    mean, error = runs.mean(axis=0), runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
+    # Four standard errors, and corrections of the order of 1 / sqrt(N) to the limit of many inputs.
+    for column in (0, 1):
+        assert (np.abs(mean[:, column] - theory) < 4 * error[:, column] + 0.6 / np.sqrt(1501)).all()
+
+
+def test_mean_field_does_not_and_bpi_loses_less() -> None:
+    """Without the reaction of the sweep before, sweeps overshoot."""
+    theory = perceptron_overlaps(1.0, 10)[-1]
+    found = {method: overlaps(1.0, 1001, 10, method, 0)[-1, 0] for method in ("mf", "bpi", "amp")}
+    assert found["mf"] < 0.6 * theory
+    assert abs(found["amp"] - theory) < 0.06
+
+
+def test_amp_stores_random_labels_by_growing_reinforcement() -> None:
+    """At 0.65 patterns a weight, of a capacity of 0.833: most of ten instances."""
+    solved = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        patterns = rng.choice([-1, 1], size=(501, 325))
+        labels = rng.choice([-1, 1], size=325)
+        weights, inference = perceptron(patterns, labels, "amp")
+        for iteration in range(600):
+            inference.posterior_as_prior(weights, 1.0 - 0.99**iteration)
+            inference.step()
+            if (np.where(inference.state.belief(weights)[0] >= 0, 1, -1) @ patterns * labels > 0).all():
+                solved += 1
+                break
+    assert solved >= 7
+
+
+def test_state_evolution_equals_its_integrals() -> None:
+    q = 0.3
+    (found,) = perceptron_overlaps(0.7, 1, start=q)
+
+    def normal(z: float) -> float:
+        return float(np.exp(-z * z / 2) / np.sqrt(2 * np.pi))
+
+    def information(z: float) -> float:
+        u = z * np.sqrt(q / (1 - q))
+        return normal(z) * normal(u) ** 2 / float(np.exp(log_ndtr(u)))
+
+    qhat = 2 * 0.7 / (1 - q) * quad(information, -12, 12)[0]
+    expected, _ = quad(lambda z: normal(z) * np.tanh(qhat + np.sqrt(qhat) * z) ** 2, -12, 12)
+    assert found == pytest.approx(expected, abs=1e-9)
+    assert generalisation_error(1.0) == 0.0
+    assert generalisation_error(0.0) == 0.5
+
+
+def test_a_better_answer_exists_before_it_is_found() -> None:
+    """Between 1.245 and 1.493 patterns a weight perfect recovery is possible, but iterations from nothing do not reach it."""
+    assert perceptron_overlaps(1.35, 300)[-1] < 0.9
+    assert perceptron_overlaps(1.35, 300, start=0.999)[-1] > 0.999
+    assert perceptron_overlaps(1.6, 300)[-1] > 0.999
+
+
+@pytest.mark.parametrize(("alpha", "start"), [(0.0, 0.0), (1.0, 1.0), (1.0, -0.1)])
+def test_state_evolution_refuses_what_makes_no_sense(alpha: float, start: float) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        perceptron_overlaps(alpha, 1, start)
