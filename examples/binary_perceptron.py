@@ -83,7 +83,7 @@ def main():
         (line,) = left.plot(range(1, iterations + 1), theory, label=f"theory, alpha = {alpha}")
         left.plot(range(1, iterations + 1), found, "o", color=line.get_color())
     left.set(xlabel="iteration", ylabel="overlap with the teacher", title="Learning a rule")
-    left.legend()
+    left.legend(loc="center right")
     right.plot(loads, fractions, "o-")
     right.axvline(0.833, color="gray", linestyle="--")
     right.text(0.826, 0.05, "capacity", rotation=90, color="gray", ha="right")

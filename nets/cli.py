@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--seed", type=int, default=0, help="makes a run reproducible")
     train.add_argument("--save", metavar="FILE", help="write the model here, after each epoch")
+    train.add_argument("--resume", action="store_true", help="go on with the run in the file of --save, if it is there")
     train.add_argument("--json", metavar="FILE", help="write configuration and results here")
     train.add_argument("--config", metavar="FILE.toml", help="options of the same names; the command line has precedence")
     train.set_defaults(run=_train)
@@ -143,6 +144,9 @@ def _train(options: argparse.Namespace) -> int:
         random_state=options.seed,
         verbose=True,
     )
+    resume = options.resume and _to_resume(options.save)
+    if resume:
+        model = _saved_run(options.save, model)
     classes = len(np.unique(data.y_train))
     sizes = [data.X_train.shape[1], *options.hidden, 1 if classes == 2 else classes]
     print(
@@ -162,7 +166,7 @@ def _train(options: argparse.Namespace) -> int:
 
     code = 0
     try:
-        model.fit(data.X_train, data.y_train, (data.X_test, data.y_test), on_epoch)
+        model.fit(data.X_train, data.y_train, (data.X_test, data.y_test), on_epoch, resume)
     except KeyboardInterrupt:
         code = _INTERRUPTED
         if not getattr(model, "history_", None):
@@ -178,6 +182,29 @@ def _train(options: argparse.Namespace) -> int:
     if options.save:
         print(f"model saved to {options.save}")
     return code
+
+
+def _to_resume(path: str | None) -> bool:
+    """Whether there is a run to go on with."""
+    if path is None:
+        raise ValueError("--resume goes on with the run in the file of --save: give that too")
+    return Path(path).exists()
+
+
+def _saved_run(path: str, asked: BPClassifier) -> BPClassifier:
+    """The model of a saved run, if it has the settings that are asked for."""
+    model = BPClassifier.load(path)
+    mine, theirs = ({k: _listed(v) for k, v in m.get_params().items() if k != "verbose"} for m in (asked, model))
+    differ = [f"{name} {theirs[name]!r}, not {mine[name]!r}" for name in mine if mine[name] != theirs[name]]
+    if differ:
+        raise ValueError(f"{path} holds a run with other settings: {'; '.join(differ)}. Give those, or another --save")
+    model.verbose = True
+    print(f"resuming {path} after epoch {model.n_iter_}")
+    return model
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _keep(model: BPClassifier, options: argparse.Namespace) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from factorgraph import get_backend
 from nets.encoding import Standardization, ThermometerCode, encode
+from nets.fitting import Run
 from nets.model_file import load_model, save_model
 from nets.perceptron import CAVITIES, METHODS
 from nets.prediction import Predictor
 from nets.training import MEMORY_LIMIT, Trainer
 
-_EVALUATED_ROWS = 10_000
+_UNPICKLED = ("_predictor", "_trainer", "_snapshot")  # compiled anew where needed, or only for `save`
 
 
 class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -149,9 +149,10 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         y: Any,
         validation_data: tuple[Any, Any] | None = None,
         on_epoch: Callable[[BPClassifier], Any] | None = None,
+        resume: bool = False,
     ) -> BPClassifier:
         """
-        Train from scratch.
+        Train from scratch, or to the end of a run that was left.
 
         Parameters
         ----------
@@ -161,6 +162,9 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             Evaluated after each epoch, for `history_` and early stopping; never trained on.
         on_epoch : callable, optional
             Called with the estimator after each epoch; a true value stops training.
+        resume : bool, default False
+            Go on with a model that `load` read, on the same data, to ``epochs`` epochs in all, bit for bit as if it had never
+            stopped.
 
         Raises
         ------
@@ -168,6 +172,11 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             All weights are polarised though the error is at chance.
         """
         self._check_settings()
+        if resume and not hasattr(self, "_snapshot"):
+            raise NotFittedError("nothing to resume: load a model that was saved while it was trained")
+        if resume and self.early_stopping and validation_data is None and self.random_state is None:
+            raise ValueError("resume with early_stopping needs the random_state that chose the rows held out")
+        snapshot = getattr(self, "_snapshot", None) if resume else None
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         self.classes_ = np.unique(y)
@@ -178,8 +187,11 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.early_stopping and validation is None:
             X, y, *held = self._hold_out(X, y, rng)
             validation = held[0], held[1]
-        self._start(X, rng)
-        self._train(X, y, self.epochs, validation, on_epoch)
+        if snapshot is None:
+            self._start(X, rng)
+        else:
+            self._make_trainer(len(X), rng)
+        self._train(X, y, range(self.n_iter_, self.epochs), validation, on_epoch, snapshot)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> BPClassifier:
@@ -207,8 +219,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if first:
             self._start(X, np.random.default_rng(check_random_state(self.random_state).randint(2**31)))
         elif not hasattr(self, "_trainer"):
-            raise NotFittedError("a loaded model predicts only: it has no training state to go on from")
-        self._train(X, y, 1, None, None)
+            raise NotFittedError("a loaded model has no trainer to go on with: fit(..., resume=True) goes on with its run")
+        self._train(X, y, range(1), None, None, None)
         return self
 
     def _check_settings(self) -> None:
@@ -263,10 +275,17 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._encoder = ThermometerCode.of(X) if thermometer else Standardization.of(X)
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), outputs)
+        self._make_trainer(len(X), rng)
+        self.history_: list[dict[str, Any]] = []
+        self.n_iter_ = 0
+        for name in ("weight_means_", "_predictor", "_snapshot"):  # of a fit before
+            self.__dict__.pop(name, None)
+
+    def _make_trainer(self, rows: int, rng: np.random.Generator) -> None:
         layers = len(self._sizes) - 1
         self._trainer = Trainer(
             self._sizes,
-            min(int(self.batch_size), len(X)),
+            min(int(self.batch_size), rows),
             self.method,
             self.cavity,
             self._per_layer("prior_strength", _prior_strength(0, 1, 1, layers), layers),
@@ -279,67 +298,48 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             rng,
             self.memory_limit,
         )
-        self.history_: list[dict[str, Any]] = []
-        self.n_iter_ = 0
-        for name in ("weight_means_", "_predictor"):  # of a fit before
-            self.__dict__.pop(name, None)
 
     def _train(
         self,
         X: np.ndarray,
         y: np.ndarray,
-        epochs: int,
+        epochs: range,
         validation: tuple[np.ndarray, np.ndarray] | None,
         on_epoch: Callable[[BPClassifier], Any] | None,
+        snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None,
     ) -> None:
-        inputs = encode(self._encoder, X, self.dtype)
-        labels = np.searchsorted(self.classes_, y)
-        targets = 2 * labels - 1 if len(self.classes_) == 2 else labels
-        chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
-        sample = self._trainer.rng.permutation(len(X))[:_EVALUATED_ROWS] if len(X) > _EVALUATED_ROWS else slice(None)
         self._trainer.resize(min(int(self.batch_size), len(X)))
         if validation is not None:
             validation = encode(self._encoder, validation[0], self.dtype), np.searchsorted(self.classes_, validation[1])
-        best: tuple[float, list[np.ndarray]] | None = None
-        waited = 0
-        layers, batches = len(self._sizes) - 1, len(inputs) // self._trainer.network.batch_size
-        for epoch in range(epochs):
-            default = _prior_strength(epoch, epochs, batches, layers)
+        inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
+        run = Run(self._trainer, inputs, labels, len(self.classes_), validation, self._error)
+        if snapshot is None:
+            run.choose_sample()
+        else:
+            run.restore(*snapshot)
+        layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
+        for epoch in epochs:
+            default = _prior_strength(epoch, epochs.stop, run.batches, layers)
             self._trainer.prior_strength = tuple(self._per_layer("prior_strength", default, layers))
-            seconds = self._epoch(inputs, targets, epochs)
-            means = self._trainer.means()
-            row: dict[str, Any] = {"epoch": self.n_iter_ + 1}
-            row["train_error"] = self._error(means, inputs[sample], labels[sample], bayesian=False)
-            self._trainer.check_health(row["train_error"], chance)
-            if validation is not None:
-                row["test_error"] = self._error(means, *validation, bayesian=False)
-                row["test_error_bayes"] = self._error(means, *validation, bayesian=True)
-            row["seconds"] = seconds
+            row, means = self._with_progress(run, total)
             self.n_iter_, self.weight_means_ = self.n_iter_ + 1, means
-            self.history_.append(row)
-            if on_epoch is not None and on_epoch(self):
+            self.history_.append({"epoch": self.n_iter_, **row})
+            watched = self.early_stopping and validation is not None
+            if watched:
+                run.watch(row["test_error_bayes" if self.prediction == "bayesian" else "test_error"], means)
+            self._snapshot = run.snapshot()
+            if (on_epoch is not None and on_epoch(self)) or (watched and run.waited >= self.n_epochs_no_change):
                 break
-            if self.early_stopping and validation is not None:
-                error = row["test_error_bayes" if self.prediction == "bayesian" else "test_error"]
-                waited += 1
-                if best is None or error < best[0]:
-                    best, waited = (error, means), 0
-                if waited >= self.n_epochs_no_change:
-                    break
-        if best is not None:
-            self.weight_means_ = best[1]
+        if run.best is not None:
+            self.weight_means_ = run.best[1]
 
-    def _epoch(self, inputs: np.ndarray, targets: np.ndarray, epochs: int) -> float:
-        start = time.perf_counter()
+    def _with_progress(self, run: Run, epochs: int) -> tuple[dict[str, Any], list[np.ndarray]]:
         if not self.verbose:
-            self._trainer.epoch(inputs, targets)
-            return time.perf_counter() - start
+            return run.epoch(None)
         from tqdm.auto import tqdm
 
-        batches = len(inputs) // self._trainer.network.batch_size
-        with tqdm(total=batches, desc=f"epoch {self.n_iter_ + 1}/{epochs}", leave=False, disable=None) as bar:
-            self._trainer.epoch(inputs, targets, bar.update)
-        return time.perf_counter() - start
+        with tqdm(total=run.batches, desc=f"epoch {self.n_iter_ + 1}/{epochs}", leave=False, disable=None) as bar:
+            return run.epoch(bar.update)
 
     # Predicting.
 
@@ -402,8 +402,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return model
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is compiled is made anew where it is needed.
-        return {name: value for name, value in super().__getstate__().items() if name not in ("_predictor", "_trainer")}
+        return {name: value for name, value in super().__getstate__().items() if name not in _UNPICKLED}
 
 
 def _prior_strength(epoch: int, epochs: int, batches: int, layers: int) -> list[float]:

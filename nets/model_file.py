@@ -17,7 +17,11 @@ _ENCODERS = {"Standardization": Standardization, "ThermometerCode": ThermometerC
 
 
 def save_model(model: Any, path: str | Path) -> None:
-    """Write a fitted `nets.BPClassifier`: settings, encoder, classes, history and the means of all weights."""
+    """
+    Write a fitted `nets.BPClassifier`: settings, encoder, classes, history and the means of all weights.
+
+    And where there is one, the state of its run, to go on with: see `nets.fitting.Run.snapshot`.
+    """
     if model.classes_.dtype == object:
         raise TypeError("classes of type object cannot be saved without pickle; use strings or numbers")
     params = model.get_params()
@@ -31,8 +35,10 @@ def save_model(model: Any, path: str | Path) -> None:
         "history": model.history_,
         "n_iter": model.n_iter_,
     }
+    kept, meta["run"] = getattr(model, "_snapshot", ({}, None))
     arrays = {f"weight_means/{layer}": mean for layer, mean in enumerate(model.weight_means_)}
     arrays |= {f"encoder/{name}": np.asarray(value) for name, value in vars(model._encoder).items()}
+    arrays |= {f"run/{name}": array for name, array in kept.items()}
     arrays["classes"] = model.classes_
     arrays["meta"] = np.frombuffer(json.dumps(meta, default=_plain).encode(), dtype=np.uint8)
     write_npz(path, arrays)
@@ -62,6 +68,9 @@ def load_model(model: Any, path: str | Path) -> None:
         model._encoder = _ENCODERS[meta["encoder"]](**settings)
         model.classes_, model.weight_means_ = arrays["classes"], means
         model.history_, model.n_iter_ = meta["history"], meta["n_iter"]
+        if meta.get("run") is not None:
+            kept = {name.removeprefix("run/"): array for name, array in arrays.items() if name.startswith("run/")}
+            model._snapshot = kept, meta["run"]
         model.n_features_in_ = model._encoder.features(model._sizes[0])
     except FileNotFoundError:
         raise

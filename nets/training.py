@@ -150,6 +150,19 @@ class Trainer:
         for _ in range(self._iterations):
             inference.step()
 
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """Beliefs and damped means of the weights of each layer, from which training goes on as if it had not stopped."""
+        arrays: dict[str, np.ndarray] = {}
+        for layer, weights in enumerate(self.network.weights):
+            plate, to_host = self.inference.state.plate(weights), self.inference.backend.to_host
+            arrays |= {f"belief/{layer}": to_host(plate.belief), f"mean/{layer}": to_host(plate.means())}
+        return arrays
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take over what `snapshot` gave."""
+        for layer, weights in enumerate(self.network.weights):
+            self.inference.state.plate(weights).resume(arrays[f"belief/{layer}"], arrays[f"mean/{layer}"])
+
     def means(self) -> list[np.ndarray]:
         """Means of the weights of each layer, ``(K, N)`` host arrays."""
         state = self.inference.state

@@ -97,6 +97,16 @@ class PlateState(PoolState):
             self.mean_version, self.mean_variance = self.version, None
         return self.mean
 
+    def resume(self, belief: np.ndarray, mean: np.ndarray) -> None:
+        """Stand where another run stood: host arrays of its belief and its damped means; the belief is the prior as well."""
+        self.total = self.backend.asarray(belief)
+        self.prior = self.backend.asarray(belief)
+        self.prior_is_finite = bool(np.isfinite(belief).all())
+        self.totals.clear()
+        self.mean, self.mean_variance = self.backend.asarray(mean), None
+        self.version += 1
+        self.mean_version, self.stale = self.version, False
+
     def cavity_means(self, messages: Array, old: Array | None, rows: slice, axis: int) -> Array:
         """Means of the belief without some messages, damped as the plate's own: see `Port.cavity_mean`."""
         kind, backend = self.pool.type, self.backend

@@ -156,11 +156,9 @@ class State:
         if not (isinstance(mine, PlateState) and isinstance(theirs, PlateState)):
             raise ValueError(f"variables {name!r} are not a plate of block factors in both states")
         host = theirs.backend.to_host
-        mine.prior, mine.total = mine.backend.asarray(host(theirs.prior)), mine.backend.asarray(host(theirs.total))
-        mine.mean = mine.backend.asarray(host(theirs.means()))
+        mine.resume(host(theirs.belief), host(theirs.means()))
+        mine.prior = mine.backend.asarray(host(theirs.prior))
         mine.prior_is_finite = theirs.prior_is_finite
-        mine.version += 1
-        mine.mean_version, mine.stale = mine.version, False
 
     def save(self, path: str | Path) -> None:
         """

@@ -1,0 +1,108 @@
+"""A training run of `nets.BPClassifier` epoch by epoch: evaluation, early stopping, and going on from where a run was left."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nets.training import Trainer
+
+EVALUATED_ROWS = 10_000  # of the training set, for its error
+
+
+class Run:
+    """
+    All that a run knows beside the trainer: its data, the rows that are evaluated, and the best epoch so far.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    inputs, labels, targets : encoded training rows, class numbers, and labels as the trainer takes them
+    validation : encoded rows and class numbers, or None
+    error : ``error(means, inputs, labels, bayesian)`` in percent
+    classes : int
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        inputs: np.ndarray,
+        labels: np.ndarray,
+        classes: int,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        error: Callable[..., float],
+    ) -> None:
+        self.trainer, self._error = trainer, error
+        self._inputs, self._labels, self._validation = inputs, labels, validation
+        self._targets = 2 * labels - 1 if classes == 2 else labels
+        self._chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
+        self._sample: np.ndarray | None = None
+        self.best: tuple[float, list[np.ndarray]] | None = None
+        self.waited = 0
+        # A number that tells other training data apart.
+        self._fingerprint = zlib.crc32(labels.tobytes(), zlib.crc32(np.ascontiguousarray(inputs).data))
+        self.batches = len(inputs) // trainer.network.batch_size
+
+    def choose_sample(self) -> None:
+        """Draw the rows of the training set on which its error is taken, where they are not all."""
+        if len(self._inputs) > EVALUATED_ROWS:
+            self._sample = self.trainer.rng.permutation(len(self._inputs))[:EVALUATED_ROWS]
+
+    def epoch(self, on_batch: Callable[[], object] | None) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Train for one epoch and evaluate: a row of the history, less its number, and the weights' means."""
+        start = time.perf_counter()
+        self.trainer.epoch(self._inputs, self._targets, on_batch)
+        seconds = time.perf_counter() - start
+        means = self.trainer.means()
+        rows = slice(None) if self._sample is None else self._sample
+        row = {"train_error": self._error(means, self._inputs[rows], self._labels[rows], bayesian=False)}
+        self.trainer.check_health(row["train_error"], self._chance)
+        if self._validation is not None:
+            row["test_error"] = self._error(means, *self._validation, bayesian=False)
+            row["test_error_bayes"] = self._error(means, *self._validation, bayesian=True)
+        row["seconds"] = seconds
+        return row, means
+
+    def watch(self, error: float, means: list[np.ndarray]) -> None:
+        """Keep the weights of the best epoch, and count those since."""
+        self.waited += 1
+        if self.best is None or error < self.best[0]:
+            self.best, self.waited = (error, means), 0
+
+    def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """What is needed to go on bit for bit: arrays, and settings that JSON takes."""
+        arrays = self.trainer.snapshot()
+        if self._sample is not None:
+            arrays["sample"] = self._sample
+        if self.best is not None:
+            arrays |= {f"best/{layer}": mean for layer, mean in enumerate(self.best[1])}
+        meta = {
+            "rng": self.trainer.rng.bit_generator.state,
+            "best": None if self.best is None else self.best[0],
+            "waited": self.waited,
+            "data": self._fingerprint,
+        }
+        return arrays, meta
+
+    def restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """
+        Go on from a snapshot.
+
+        Raises
+        ------
+        ValueError
+            It was taken on other training data.
+        """
+        if meta["data"] != self._fingerprint:
+            raise ValueError("the saved run was trained on other data than these; resume it on the same rows in the same order")
+        self.trainer.restore(arrays)
+        self.trainer.rng.bit_generator.state = meta["rng"]
+        self._sample = arrays.get("sample")
+        layers = self.trainer.network.num_layers
+        if meta["best"] is not None:
+            self.best = meta["best"], [arrays[f"best/{layer}"] for layer in range(layers)]
+        self.waited = meta["waited"]
