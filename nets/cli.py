@@ -79,11 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--config", metavar="FILE.toml", help="options of the same names; the command line has precedence")
     train.set_defaults(run=_train)
 
-    evaluate = commands.add_parser("evaluate", help="errors of a saved model on a data set's test part")
+    evaluate = commands.add_parser("evaluate", help="errors and calibration of a saved model on a data set's test part")
     evaluate.add_argument("model", metavar="MODEL")
     evaluate.add_argument("dataset", nargs="?", default="digits", metavar="DATASET", help=data_help)
     evaluate.add_argument("--data", metavar="FOLDER", help=folder_help)
-    evaluate.add_argument("--json", metavar="FILE", help="write the errors here")
+    evaluate.add_argument("--json", metavar="FILE", help="write the figures here")
     evaluate.set_defaults(run=_evaluate)
 
     predict = commands.add_parser("predict", help="labels that a saved model gives to rows")
@@ -221,13 +221,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     _check_writable(options.json)
     model = BPClassifier.load(options.model)
     data = load_dataset(options.dataset, options.data)
-    errors = model.errors(data.X_test, data.y_test)
-    print(
-        f"{data.name}, {len(data.X_test):,} test rows: error {errors['test_error']:.2f} % point-wise, "
-        f"{errors['test_error_bayes']:.2f} % Bayesian"
-    )
+    found = model.evaluate(data.X_test, data.y_test)
+    print(f"{data.name}, {len(data.X_test):,} test rows")
+    print(f"{'':<12}{'error %':>9}{'-log p':>9}{'calibration error %':>21}")
+    for name, suffix in (("point-wise", ""), ("Bayesian", "_bayes")):
+        print(f"{name:<12}{found['test_error' + suffix]:>9.2f}{found['nll' + suffix]:>9.3f}{found['ece' + suffix]:>21.2f}")
     if options.json:
-        _write_json(options.json, errors)
+        _write_json(options.json, found)
     return 0
 
 

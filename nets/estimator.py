@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from factorgraph import get_backend
 from nets.encoding import Standardization, ThermometerCode, encode
-from nets.fitting import Run
+from nets.fitting import Run, default_prior_strength
+from nets.metrics import scores
 from nets.model_file import load_model, save_model
 from nets.perceptron import CAVITIES, METHODS
 from nets.prediction import Predictor
@@ -288,7 +289,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             min(int(self.batch_size), rows),
             self.method,
             self.cavity,
-            self._per_layer("prior_strength", _prior_strength(0, 1, 1, layers), layers),
+            self._per_layer("prior_strength", default_prior_strength(0, 1, 1, layers), layers),
             self._per_layer("damping", [0.8] * layers, layers),
             self.reinforcement,
             self.iterations,
@@ -319,7 +320,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             run.restore(*snapshot)
         layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
         for epoch in epochs:
-            default = _prior_strength(epoch, epochs.stop, run.batches, layers)
+            default = default_prior_strength(epoch, epochs.stop, run.batches, layers)
             self._trainer.prior_strength = tuple(self._per_layer("prior_strength", default, layers))
             row, means = self._with_progress(run, total)
             self.n_iter_, self.weight_means_ = self.n_iter_ + 1, means
@@ -370,15 +371,24 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         found = np.argmax(self._probabilities(means, inputs, bayesian), axis=1)
         return 100.0 * float(np.mean(found != labels))
 
-    def errors(self, X: Any, y: Any) -> dict[str, float]:
-        """Errors in percent with both kinds of prediction: ``test_error`` (point-wise) and ``test_error_bayes``."""
+    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+        """
+        How good both kinds of prediction are.
+
+        Returns
+        -------
+        dict of ``test_error`` (percent), ``nll`` (negative log-likelihood in nats) and ``ece`` (expected calibration error in
+        percent) point-wise, and of the same with ``_bayes`` appended. Point-wise predictions leave nothing open: their
+        likelihood shows what errors cost who is certain.
+        """
         check_is_fitted(self, "weight_means_")
         X, y = self._check_labelled(X, y)
         inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
-        return {
-            "test_error": self._error(self.weight_means_, inputs, labels, bayesian=False),
-            "test_error_bayes": self._error(self.weight_means_, inputs, labels, bayesian=True),
-        }
+        found: dict[str, float] = {}
+        for suffix, bayesian in (("", False), ("_bayes", True)):
+            probabilities = self._probabilities(self.weight_means_, inputs, bayesian)
+            found |= {name + suffix: value for name, value in scores(probabilities, labels).items()}
+        return found
 
     # Files.
 
@@ -403,16 +413,3 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in _UNPICKLED}
-
-
-def _prior_strength(epoch: int, epochs: int, batches: int, layers: int) -> list[float]:
-    """
-    Default power of the posterior as the next prior, layer by layer, in one epoch of a run.
-
-    Hidden layers keep all evidence in the first half of the run; in the second half they polarise, by a factor of
-    at most e^2 in all and 1.001 a batch. Chosen on a validation part of MNIST's and Fashion-MNIST's training sets. A
-    network without hidden layers, which often cannot satisfy its labels, forgets faster, or it swings.
-    """
-    late = 2 * epoch >= epochs > 1
-    hidden = 1.0 + min(1e-3, 2.0 / (batches * (epochs - epochs // 2))) if late else 1.0
-    return [hidden] * (layers - 1) + [0.98 if layers > 1 else 0.9]

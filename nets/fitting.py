@@ -106,3 +106,16 @@ class Run:
         if meta["best"] is not None:
             self.best = meta["best"], [arrays[f"best/{layer}"] for layer in range(layers)]
         self.waited = meta["waited"]
+
+
+def default_prior_strength(epoch: int, epochs: int, batches: int, layers: int) -> list[float]:
+    """
+    Default power of the posterior as the next prior, layer by layer, in one epoch of a run.
+
+    Hidden layers keep all evidence in the first half of the run; in the second half they polarise, by a factor of
+    at most e^2 in all and 1.001 a batch. Chosen on a validation part of MNIST's and Fashion-MNIST's training sets. A
+    network without hidden layers, which often cannot satisfy its labels, forgets faster, or it swings.
+    """
+    late = 2 * epoch >= epochs > 1
+    hidden = 1.0 + min(1e-3, 2.0 / (batches * (epochs - epochs // 2))) if late else 1.0
+    return [hidden] * (layers - 1) + [0.98 if layers > 1 else 0.9]

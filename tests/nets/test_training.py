@@ -94,7 +94,7 @@ def test_partial_fit_goes_on_from_the_weights(digits: Dataset) -> None:
     for start in range(0, 1100, 100):
         part = slice(start, start + 100)
         model.partial_fit(digits.X_train[part], digits.y_train[part], classes=np.arange(10))
-        errors.append(model.errors(digits.X_test, digits.y_test)["test_error_bayes"])
+        errors.append(model.evaluate(digits.X_test, digits.y_test)["test_error_bayes"])
     model.partial_fit(digits.X_train[1100:1137], digits.y_train[1100:1137])  # a smaller batch than before
     assert errors[-1] < 0.5 * errors[0]
     assert errors[-1] < 15
@@ -241,7 +241,7 @@ def test_every_method_learns_digits_with_several_sweeps_a_batch(method: Any) -> 
     data = load_dataset("digits")
     model = BPClassifier((31, 31), method=method, epochs=6, iterations=3, batch_size=64, random_state=0)
     model.fit(data.X_train, data.y_train)
-    assert model.errors(data.X_test, data.y_test)["test_error_bayes"] < 12.0
+    assert model.evaluate(data.X_test, data.y_test)["test_error_bayes"] < 12.0
 
 
 def test_one_sweep_of_bp_is_bpi_with_exact_cavities_and_of_amp_is_bpi_to_first_order() -> None:
