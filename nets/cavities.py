@@ -32,7 +32,7 @@ def exact_totals(moments: Moments, field: Array, memory_limit: int, backend: Bac
         g = _gradient(moments, field, part, m * x, backend)
         to_inputs = to_inputs + xp.sum(m * g, axis=0)
         to_weights.append(xp.sum(g * x, axis=2))
-    return xp.concat(to_weights, axis=0), to_inputs
+    return _masked(xp.concat(to_weights, axis=0), moments), to_inputs
 
 
 class CavityMessages:
@@ -65,7 +65,10 @@ class CavityMessages:
         xp, rows = backend.xp, []
         for number, part in enumerate(self._parts(moments, backend)):
             if self._are_new:
-                self._means[number] = weights.cavity_mean(self._to_weights[number], self._means[number], part, axis=2)
+                mean = weights.cavity_mean(self._to_weights[number], self._means[number], part, axis=2)
+                if moments.mask is not None:
+                    mean = mean * xp.expand_dims(moments.mask[part, :], axis=2)
+                self._means[number] = mean
             rows.append(xp.sum(self._means[number] * self._inputs(number, inputs, moments, backend), axis=1))
         self._are_new = False
         return xp.concat(rows, axis=0)
@@ -90,7 +93,7 @@ class CavityMessages:
             else:
                 self._to_weights[number], self._to_inputs[number] = sent
         self._are_new = True
-        return xp.concat(to_weights, axis=0), total
+        return _masked(xp.concat(to_weights, axis=0), moments), total
 
     def _parts(self, moments: Moments, backend: Backend) -> Iterator[slice]:
         neurons, size = moments.m.shape
@@ -101,6 +104,10 @@ class CavityMessages:
         if number >= len(self._to_inputs) or inputs.observed:
             return backend.xp.expand_dims(moments.x, axis=0)
         return inputs.cavity_mean(self._to_inputs[number], None, slice(None), axis=0)
+
+
+def _masked(total: Array, moments: Moments) -> Array:
+    return total if moments.mask is None else total * moments.mask
 
 
 def _gradient(moments: Moments, field: Array, part: slice, own: Array, backend: Backend) -> Array:

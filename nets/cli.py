@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--damping", type=float, nargs="+", default=[0.8], metavar="PSI", help="one or one a layer")
     train.add_argument("--reinforcement", type=float, default=0.0, help="within a batch")
     train.add_argument("--iterations", type=int, default=1, help="sweeps for each batch")
+    train.add_argument("--density", type=float, nargs="+", default=[1.0], help="share of weights, one or one a layer")
     train.add_argument("--backend", choices=backend_names(), default="numpy", help="array library of the engine")
     train.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="precision")
     train.add_argument(
@@ -137,6 +138,7 @@ def _train(options: argparse.Namespace) -> int:
         damping=_one_or_many(options.damping),
         reinforcement=options.reinforcement,
         iterations=options.iterations,
+        density=_one_or_many(options.density),
         backend=options.backend,
         dtype=options.dtype,
         products=options.products,

@@ -18,8 +18,8 @@ from nets.encoding import Standardization, ThermometerCode, encode
 from nets.fitting import Run, default_prior_strength
 from nets.metrics import scores
 from nets.model_file import load_model, save_model
-from nets.perceptron import CAVITIES, METHODS
 from nets.prediction import Predictor
+from nets.settings import check_settings, choose_masks, one_for_each_layer
 from nets.training import MEMORY_LIMIT, Trainer
 
 _UNPICKLED = ("_predictor", "_trainer", "_snapshot")  # compiled anew where needed, or only for `save`
@@ -68,6 +68,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     dtype : {"float32", "float64"}, default "float32"
     products : {"full", "tf32", "bfloat16"}, default "full"
         What matrix products round their inputs to; see `factorgraph.get_backend`.
+    density : float in (0, 1] or (K, N) array of bool, or a list with one of these for each layer, default 1
+        Share of the weights that there are, chosen at random, or which there are.
     memory_limit : int, default 2 GiB
         Bytes that the messages of ``bp`` (with several iterations) and of exact cavities may take.
     random_state : int, RandomState or None
@@ -85,6 +87,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         (of training alone), and with validation data ``test_error`` and ``test_error_bayes``.
     weight_means_ : list of (K, N) arrays
         Mean of each weight, in [-1, 1]; its sign is the weight.
+    masks_ : list of (K, N) arrays of bool or None
+        Which weights there are; None where all are.
 
     Examples
     --------
@@ -116,6 +120,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         backend: str | None = None,
         dtype: str = "float32",
         products: str = "full",
+        density: Any = 1.0,
         memory_limit: int = MEMORY_LIMIT,
         random_state: Any = None,
         verbose: bool = False,
@@ -138,6 +143,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.backend = backend
         self.dtype = dtype
         self.products = products
+        self.density = density
         self.memory_limit = memory_limit
         self.random_state = random_state
         self.verbose = verbose
@@ -172,7 +178,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         CollapsedTrainingError
             All weights are polarised though the error is at chance.
         """
-        self._check_settings()
+        check_settings(self)
         if resume and not hasattr(self, "_snapshot"):
             raise NotFittedError("nothing to resume: load a model that was saved while it was trained")
         if resume and self.early_stopping and validation_data is None and self.random_state is None:
@@ -205,7 +211,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes : array of all classes, needed at the first call unless ``y`` has them all
         """
         first = not hasattr(self, "weight_means_")
-        self._check_settings()
+        check_settings(self)
         X, y = validate_data(self, X, y, dtype=np.float64, reset=first)
         check_classification_targets(y)
         if first:
@@ -223,26 +229,6 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise NotFittedError("a loaded model has no trainer to go on with: fit(..., resume=True) goes on with its run")
         self._train(X, y, range(1), None, None, None)
         return self
-
-    def _check_settings(self) -> None:
-        for name, allowed in (
-            ("method", METHODS),
-            ("cavity", CAVITIES),
-            ("encoding", ("auto", "standardize", "thermometer")),
-            ("prediction", ("bayesian", "point")),
-        ):
-            value = getattr(self, name)
-            if any(one not in allowed for one in ([value] if isinstance(value, str) or not np.ndim(value) else value)):
-                raise ValueError(f"{name} must be one of {allowed}, not {getattr(self, name)!r}")
-        for name in ("epochs", "batch_size", "iterations", "n_epochs_no_change"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
-        sizes = self.hidden_layer_sizes
-        if isinstance(sizes, (int, np.integer)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in sizes):
-            raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
-        if not self.init_scale > 0:
-            raise ValueError(f"init_scale must be above 0 to tell hidden units apart, not {self.init_scale!r}")
 
     def _check_labelled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, dtype=np.float64, reset=False)
@@ -262,20 +248,12 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         order = rng.permutation(len(X))
         return X[order[held:]], y[order[held:]], X[order[:held]], y[order[:held]]
 
-    def _per_layer(self, name: str, default: Sequence[float], layers: int) -> list[float]:
-        value: Any = getattr(self, name)
-        if value is None:
-            return list(default)
-        values = [float(v) for v in ([value] * layers if np.ndim(value) == 0 else value)]
-        if len(values) != layers:
-            raise ValueError(f"{name} has {len(values)} values for {layers} weight layers")
-        return values
-
     def _start(self, X: np.ndarray, rng: np.random.Generator) -> None:
         thermometer = self.encoding == "thermometer" or (self.encoding == "auto" and X.shape[1] < 16)
         self._encoder = ThermometerCode.of(X) if thermometer else Standardization.of(X)
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), outputs)
+        self.masks_ = choose_masks(self.density, self._sizes, rng)
         self._make_trainer(len(X), rng)
         self.history_: list[dict[str, Any]] = []
         self.n_iter_ = 0
@@ -289,8 +267,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             min(int(self.batch_size), rows),
             self.method,
             self.cavity,
-            self._per_layer("prior_strength", default_prior_strength(0, 1, 1, layers), layers),
-            self._per_layer("damping", [0.8] * layers, layers),
+            one_for_each_layer(self.prior_strength, default_prior_strength(0, 1, 1, layers), layers, "prior_strength"),
+            one_for_each_layer(self.damping, [0.8] * layers, layers, "damping"),
             self.reinforcement,
             self.iterations,
             self.init_scale,
@@ -298,6 +276,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.dtype,
             rng,
             self.memory_limit,
+            self.masks_,
         )
 
     def _train(
@@ -321,7 +300,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
         for epoch in epochs:
             default = default_prior_strength(epoch, epochs.stop, run.batches, layers)
-            self._trainer.prior_strength = tuple(self._per_layer("prior_strength", default, layers))
+            self._trainer.prior_strength = tuple(one_for_each_layer(self.prior_strength, default, layers, "prior_strength"))
             row, means = self._with_progress(run, total)
             self.n_iter_, self.weight_means_ = self.n_iter_ + 1, means
             self.history_.append({"epoch": self.n_iter_, **row})
@@ -363,7 +342,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _probabilities(self, means: Sequence[np.ndarray], inputs: np.ndarray, bayesian: bool) -> np.ndarray:
         if not hasattr(self, "_predictor"):
-            self._predictor = Predictor(self._sizes, get_backend(self.backend, self.dtype, self.products), self.dtype)
+            backend = get_backend(self.backend, self.dtype, self.products)
+            self._predictor = Predictor(self._sizes, backend, self.dtype, self.masks_)
         found = self._predictor.probabilities(means, inputs, bayesian).astype(np.float64)
         return found / found.sum(axis=1, keepdims=True)
 

@@ -38,6 +38,7 @@ def save_model(model: Any, path: str | Path) -> None:
     kept, meta["run"] = getattr(model, "_snapshot", ({}, None))
     arrays = {f"weight_means/{layer}": mean for layer, mean in enumerate(model.weight_means_)}
     arrays |= {f"encoder/{name}": np.asarray(value) for name, value in vars(model._encoder).items()}
+    arrays |= {f"mask/{layer}": mask for layer, mask in enumerate(model.masks_) if mask is not None}
     arrays |= {f"run/{name}": array for name, array in kept.items()}
     arrays["classes"] = model.classes_
     arrays["meta"] = np.frombuffer(json.dumps(meta, default=_plain).encode(), dtype=np.uint8)
@@ -67,6 +68,7 @@ def load_model(model: Any, path: str | Path) -> None:
         settings = {name.split("/")[1]: array for name, array in arrays.items() if name.startswith("encoder/")}
         model._encoder = _ENCODERS[meta["encoder"]](**settings)
         model.classes_, model.weight_means_ = arrays["classes"], means
+        model.masks_ = [arrays.get(f"mask/{layer}") for layer in range(layers)]
         model.history_, model.n_iter_ = meta["history"], meta["n_iter"]
         if meta.get("run") is not None:
             kept = {name.removeprefix("run/"): array for name, array in arrays.items() if name.startswith("run/")}

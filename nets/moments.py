@@ -31,6 +31,7 @@ class Moments:
     Parameters
     ----------
     weights, inputs : Port
+    mask : (K, N) of 0 and 1, which weights there are; None for all
     reaction : of the sweep before; None in the first, and for approximations without Onsager terms
     backend : Backend
 
@@ -41,14 +42,17 @@ class Moments:
     x_square : (N, M)
     """
 
-    def __init__(self, weights: Port, inputs: Port, reaction: Reaction | None, backend: Backend) -> None:
+    def __init__(self, weights: Port, inputs: Port, mask: Array | None, reaction: Reaction | None, backend: Backend) -> None:
         xp = backend.xp
-        self.m, self.x, self.reaction = weights.mean, inputs.mean, reaction
+        self.m, self.x, self.mask, self.reaction = weights.mean, inputs.mean, mask, reaction
         self.weights_variance, self.inputs_variance = weights.variance, inputs.variance
+        if mask is not None:
+            self.m = self.m * mask
+            self.weights_variance = None if self.weights_variance is None else self.weights_variance * mask
         self.x_square = self.x * self.x
         self.omega = backend.matmul(self.m, self.x)
-        # For weights of +-1, m^2 + sigma = 1, and V = sigma x^2 + (m^2 + sigma) Delta needs one product.
-        noise = 0.0 if self.inputs_variance is None else xp.sum(self.inputs_variance, axis=0, keepdims=True)
+        # For weights of +-1, m^2 + sigma = mask, and V = sigma x^2 + (m^2 + sigma) Delta needs one product, if all are there.
+        noise = 0.0 if self.inputs_variance is None else self._over_weights(self.inputs_variance, backend)
         if self.weights_variance is None:
             self.variance = xp.zeros_like(self.omega) + (noise + VARIANCE_FLOOR)
         else:
@@ -56,6 +60,10 @@ class Moments:
             self.variance += noise + VARIANCE_FLOOR
         if reaction is not None:
             self.omega = self.omega - self._own_past(reaction, backend)
+
+    def _over_weights(self, spread: Array, backend: Backend) -> Array:
+        """Sum of a quantity of the inputs over the weights of each neuron, ``(K or 1, M)``."""
+        return backend.xp.sum(spread, axis=0, keepdims=True) if self.mask is None else backend.matmul(self.mask, spread)
 
     def _own_past(self, old: Reaction, backend: Backend) -> Array:
         """What the neuron hears of its own messages of the sweep before (Lucibello et al. 2022, eq. 109)."""
@@ -77,15 +85,14 @@ class Moments:
         ``m' (g g' Delta) + m m' (g' Gamma Delta x)``, primes marking the sweep before.
         """
         total = backend.matmul(g, self.x.T)
-        if gamma is None:
-            return total
-        total = backend.add_product(total, backend.matmul(gamma, self.x_square.T), self.m)
-        if self.reaction is not None and self.inputs_variance is not None:
-            old, spread = self.reaction, self.inputs_variance
-            total = total - old.m * (
-                backend.matmul(g * old.g, spread.T) + self.m * backend.matmul(old.g * gamma, (spread * self.x).T)
-            )
-        return total
+        if gamma is not None:
+            total = backend.add_product(total, backend.matmul(gamma, self.x_square.T), self.m)
+            if self.reaction is not None and self.inputs_variance is not None:
+                old, spread = self.reaction, self.inputs_variance
+                total = total - old.m * (
+                    backend.matmul(g * old.g, spread.T) + self.m * backend.matmul(old.g * gamma, (spread * self.x).T)
+                )
+        return total if self.mask is None else total * self.mask
 
     def to_inputs(self, g: Array, gamma: Array | None, backend: Backend) -> Array:
         """
@@ -94,12 +101,14 @@ class Moments:
         ``m g`` without ``gamma``, ``m (g + m x Gamma)`` with it; with a reaction less
         ``x' (sigma g g') + x x' (sigma m g' Gamma)``.
         """
-        xp = backend.xp
         total = backend.matmul(self.m.T, g)
         if gamma is None:
             return total
-        # (m^2)^T Gamma, again with m^2 = 1 - sigma.
-        squares = xp.sum(gamma, axis=0, keepdims=True)
+        # (m^2)^T Gamma, again with m^2 = mask - sigma.
+        if self.mask is None:
+            squares = backend.xp.sum(gamma, axis=0, keepdims=True)
+        else:
+            squares = backend.matmul(self.mask.T, gamma)
         if self.weights_variance is not None:
             squares = squares - backend.matmul(self.weights_variance.T, gamma)
         total = backend.add_product(total, squares, self.x)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 import factorgraph as fg
 from nets.perceptron import MEMORY_LIMIT, Perceptron
 
@@ -26,6 +28,8 @@ class Network:
         See `Perceptron`.
     memory_limit : int
         Bytes for the temporary arrays of exact cavities.
+    masks : sequence of (K_l, N_l) arrays of bool or None, one for each layer, optional
+        Which weights there are.
 
     Attributes
     ----------
@@ -43,6 +47,7 @@ class Network:
         method: str | Sequence[str] = "bpi",
         cavity: str | Sequence[str] = "first-order",
         memory_limit: int = MEMORY_LIMIT,
+        masks: Sequence[np.ndarray | None] | None = None,
     ) -> None:
         if len(sizes) < 2 or any(size < 1 for size in sizes):
             raise ValueError(f"layer sizes must be at least 1, and at least two of them, not {tuple(sizes)}")
@@ -63,7 +68,8 @@ class Network:
                 above = self.graph.add_variables("output", fg.Spin(), (1, batch_size))
             else:
                 above = self.graph.add_variables("output", fg.Categorical(neurons), (batch_size,))
-            perceptron = Perceptron(methods[layer - 1], cavities[layer - 1], memory_limit)
+            mask = None if masks is None else masks[layer - 1]
+            perceptron = Perceptron(methods[layer - 1], cavities[layer - 1], memory_limit, mask)
             self.graph.add_factors(f"layer{layer}", perceptron, self.weights[-1], below, above)
             below = above
         self.output = below

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from factorgraph import Backend, BlockFactor, Categorical, Data, Port, Spin, VariableType
 from factorgraph.backends import Array
 from nets.cavities import CavityMessages, exact_totals
@@ -46,11 +48,19 @@ class Perceptron(BlockFactor):
         How ``bpi`` takes one input out of a sum. Exact costs K N M evaluations of g, in tiles.
     memory_limit : int, default 256 MiB
         Bytes for the temporary arrays of exact cavities. ``bp`` keeps three arrays of K N M numbers besides.
+    mask : (K, N) array of bool, optional
+        Which weights there are; the others are 0 and get no messages. Default: all.
     """
 
     ports: ClassVar[tuple[str, ...]] = ("weights", "input", "output")
 
-    def __init__(self, method: str = "bpi", cavity: str = "first-order", memory_limit: int = MEMORY_LIMIT) -> None:
+    def __init__(
+        self,
+        method: str = "bpi",
+        cavity: str = "first-order",
+        memory_limit: int = MEMORY_LIMIT,
+        mask: np.ndarray | None = None,
+    ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}, not {method!r}")
         if cavity not in CAVITIES:
@@ -58,6 +68,8 @@ class Perceptron(BlockFactor):
         self.method = method
         self.cavity = cavity
         self.memory_limit = memory_limit
+        self.mask = None if mask is None else np.asarray(mask, dtype=np.bool_)
+        self._masks: dict[int, Array] = {}  # on the devices of the backends that have asked
         self._argmax = False
 
     def __repr__(self) -> str:
@@ -76,6 +88,8 @@ class Perceptron(BlockFactor):
             raise ValueError(f"weights must be (K, N) and input (N, M), not {shapes[0]} and {shapes[1]}")
         neurons, size = shapes[0]
         patterns = shapes[1][1]
+        if self.mask is not None and self.mask.shape != shapes[0]:
+            raise ValueError(f"mask has shape {self.mask.shape}; the weights have {shapes[0]}")
         expected = (patterns,) if self._argmax else (neurons, patterns)
         if shapes[1][0] != size or shapes[2] != expected:
             raise ValueError(
@@ -122,7 +136,7 @@ class Perceptron(BlockFactor):
         weights, inputs, _ = ports
         key = (weights.version, inputs.version)
         if memory.get("key") != key:
-            moments = Moments(weights, inputs, memory.get("reaction"), backend)
+            moments = Moments(weights, inputs, self._device_mask(backend), memory.get("reaction"), backend)
             if self.method == "bp" and not self._argmax:
                 cavities = memory.setdefault("cavities", CavityMessages(self.memory_limit))
                 if cavities.started:
@@ -130,6 +144,13 @@ class Perceptron(BlockFactor):
             memory["moments"], memory["key"] = moments, key
             memory.pop("tail", None)
         return memory["moments"]
+
+    def _device_mask(self, backend: Backend) -> Array | None:
+        if self.mask is None:
+            return None
+        if id(backend) not in self._masks:
+            self._masks[id(backend)] = backend.asarray(self.mask)
+        return self._masks[id(backend)]
 
     def _to_output(self, moments: Moments, memory: dict[str, Any], backend: Backend) -> Array:
         if self._argmax:

@@ -23,10 +23,17 @@ class Predictor:
     sizes : sequence of int
         As in `Network`.
     backend, dtype : as in `factorgraph.Inference`
+    masks : as in `Network`
     """
 
-    def __init__(self, sizes: Sequence[int], backend: str | fg.Backend | None, dtype: str) -> None:
-        self._network = Network(sizes, _CHUNK)
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        backend: str | fg.Backend | None,
+        dtype: str,
+        masks: Sequence[np.ndarray | None] | None = None,
+    ) -> None:
+        self._network = Network(sizes, _CHUNK, masks=masks)
         self._inference = fg.Inference(self._network.graph, self._network.prediction_schedule(), backend=backend, dtype=dtype)
 
     def probabilities(self, means: Sequence[np.ndarray], X: np.ndarray, bayesian: bool) -> np.ndarray:

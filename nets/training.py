@@ -45,6 +45,7 @@ class Trainer:
     rng : numpy.random.Generator
     memory_limit : int
         Bytes that the arrays of K N M numbers of ``bp`` and of exact cavities may take, over all layers.
+    masks : as in `Network`
 
     Raises
     ------
@@ -67,12 +68,14 @@ class Trainer:
         dtype: str,
         rng: np.random.Generator,
         memory_limit: int = MEMORY_LIMIT,
+        masks: Sequence[np.ndarray | None] | None = None,
     ) -> None:
         layers = len(sizes) - 1
         methods, cavities = one_for_each(method, layers), one_for_each(cavity, layers)
         if iterations == 1:  # no message of a sweep before: bp is bpi with exact cavities, and need not be kept
             cavities = ["exact" if m == "bp" else c for m, c in zip(methods, cavities, strict=True)]
             methods = ["bpi" if m == "bp" else m for m in methods]
+        self.masks = [None] * layers if masks is None else list(masks)
         self._settings = (tuple(sizes), methods, cavities, backend, dtype, memory_limit)
         self._damping = tuple(damping)
         self.prior_strength = tuple(prior_strength)  # may be set anew between epochs
@@ -94,7 +97,7 @@ class Trainer:
                 f"{memory_limit / 2**20:,.0f} MiB. Use batch_size={fits} or less, iterations=1, or method='amp', "
                 "which keeps none."
             )
-        self.network = Network(sizes, batch_size, methods, cavities, min(_TILE_BYTES, memory_limit - kept))
+        self.network = Network(sizes, batch_size, methods, cavities, min(_TILE_BYTES, memory_limit - kept), self.masks)
         self.inference = fg.Inference(
             self.network.graph,
             self.network.training_schedule(),
@@ -164,9 +167,10 @@ class Trainer:
             self.inference.state.plate(weights).resume(arrays[f"belief/{layer}"], arrays[f"mean/{layer}"])
 
     def means(self) -> list[np.ndarray]:
-        """Means of the weights of each layer, ``(K, N)`` host arrays."""
+        """Means of the weights of each layer, ``(K, N)`` host arrays; 0 where there are none."""
         state = self.inference.state
-        return [state.backend.to_host(state.plate(weights).means()) for weights in self.network.weights]
+        means = [state.backend.to_host(state.plate(weights).means()) for weights in self.network.weights]
+        return [mean if mask is None else mean * mask for mean, mask in zip(means, self.masks, strict=True)]
 
     def check_health(self, train_error: float, chance: float) -> None:
         """
@@ -186,7 +190,8 @@ class Trainer:
             raise CollapsedTrainingError(
                 "training has collapsed: a weight's field is not finite. Lower prior_strength towards 1, or raise damping."
             )
-        polarisation = [float(np.mean(np.square(mean))) for mean in means[: max(1, len(means) - 1)]]
+        shares = [1.0 if mask is None else mask.mean() for mask in self.masks]
+        polarisation = [float(np.mean(np.square(m)) / s) for m, s in zip(means, shares, strict=True)][: max(1, len(means) - 1)]
         if min(polarisation) > POLARISED and train_error > 0.8 * chance:
             raise CollapsedTrainingError(
                 f"training has collapsed: all weights are polarised (mean squared magnetisation {min(polarisation):.5f}) "

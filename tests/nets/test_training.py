@@ -268,3 +268,55 @@ def test_bp_refuses_to_keep_more_than_its_limit() -> None:
         model.fit(data.X_train, data.y_train)
     with pytest.raises(ValueError, match="3 weight layers"):
         BPClassifier((11, 11), method=["mf", "bpi"]).fit(data.X_train[:200], data.y_train[:200])
+
+
+@pytest.mark.parametrize("method", ["bp", "bpi", "amp", "mf"])
+def test_sparse_networks_learn_and_keep_absent_weights_at_zero(method: str, tmp_path: Path) -> None:
+    data = load_dataset("digits")
+    model = BPClassifier((41, 41), method=method, density=0.3, epochs=8, batch_size=64, random_state=0)
+    model.fit(data.X_train, data.y_train)
+    for mean, mask in zip(model.weight_means_, model.masks_, strict=True):
+        assert 0.2 < mask.mean() < 0.4
+        assert (mean[~mask] == 0).all()
+        assert (mean[mask] != 0).all()
+    assert model.evaluate(data.X_test, data.y_test)["test_error_bayes"] < 12.0
+    model.save(tmp_path / "net.npz")
+    loaded = BPClassifier.load(tmp_path / "net.npz")
+    np.testing.assert_array_equal(loaded.predict_proba(data.X_test), model.predict_proba(data.X_test))
+
+
+@pytest.mark.parametrize(
+    ("method", "cavity"), [("mf", "first-order"), ("bpi", "first-order"), ("bpi", "exact"), ("amp", "first-order")]
+)
+def test_inputs_without_weights_are_as_if_they_were_not_there(method: str, cavity: str, rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(30, 5)).astype(np.float64), rng.integers(3, size=30)
+    kept = np.array([0, 2, 3])
+    first = np.zeros((4, 5), dtype=bool)
+    first[:, kept] = True
+    means = []
+    for inputs, masks in ((X, [first, None]), (X[:, kept], None)):
+        settings = (method, cavity, (1.0, 0.9), (0.8, 0.8), 0.0, 2, 1.0, "numpy", "float64")
+        trainer = Trainer((inputs.shape[1], 4, 3), 10, *settings, np.random.default_rng(0), masks=masks)
+        fields = np.random.default_rng(1).normal(size=(4, 5))
+        trainer.inference.set_prior(trainer.network.weights[0], fields[:, kept] if masks is None else fields)
+        trainer.inference.set_prior(trainer.network.weights[1], np.random.default_rng(2).normal(size=(3, 4)))
+        trainer.rng = np.random.default_rng(3)
+        trainer.epoch(inputs, y)
+        means.append(trainer.means())
+    np.testing.assert_allclose(means[0][0][:, kept], means[1][0], rtol=1e-10)
+    np.testing.assert_allclose(means[0][1], means[1][1], rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("density", "message"),
+    [
+        (0.0, "above 0 and at most 1"),
+        ([0.5, 0.5], "2 values for 3 weight layers"),
+        ([np.ones((3, 3)), 1.0, 1.0], "density of layer 1 has shape"),
+        ([1.0, np.zeros((5, 5)), 1.0], "leaves neuron 0 without weights"),
+    ],
+)
+def test_densities_that_make_no_sense_are_refused(density: Any, message: str) -> None:
+    data = load_dataset("digits")
+    with pytest.raises(ValueError, match=message):
+        BPClassifier((5, 5), density=density).fit(data.X_train, data.y_train)

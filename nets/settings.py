@@ -1,0 +1,79 @@
+"""Settings of `nets.BPClassifier`: what is refused, and one value for each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nets.perceptron import CAVITIES, METHODS
+
+
+def check_settings(model: Any) -> None:
+    """Refuse settings that make no sense, with a ValueError that names the setting."""
+    for name, allowed in (
+        ("method", METHODS),
+        ("cavity", CAVITIES),
+        ("encoding", ("auto", "standardize", "thermometer")),
+        ("prediction", ("bayesian", "point")),
+    ):
+        value = getattr(model, name)
+        if any(one not in allowed for one in ([value] if isinstance(value, str) or not np.ndim(value) else value)):
+            raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+    for name in ("epochs", "batch_size", "iterations", "n_epochs_no_change"):
+        value = getattr(model, name)
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+    sizes = model.hidden_layer_sizes
+    if isinstance(sizes, (int, np.integer)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in sizes):
+        raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
+    if not model.init_scale > 0:
+        raise ValueError(f"init_scale must be above 0 to tell hidden units apart, not {model.init_scale!r}")
+
+
+def one_for_each_layer(value: Any, default: Sequence[float], layers: int, name: str) -> list[float]:
+    """Numbers of each layer, from one for all, a sequence, or None for the default."""
+    if value is None:
+        return list(default)
+    values = [float(v) for v in ([value] * layers if np.ndim(value) == 0 else value)]
+    if len(values) != layers:
+        raise ValueError(f"{name} has {len(values)} values for {layers} weight layers")
+    return values
+
+
+def choose_masks(density: Any, sizes: Sequence[int], rng: np.random.Generator) -> list[np.ndarray | None]:
+    """
+    Which weights of each layer there are: None for all.
+
+    Parameters
+    ----------
+    density : float in (0, 1] or (K, N) array of bool, or a list with one of these for each layer
+        A share of the weights is drawn at random; each neuron gets one weight at least.
+    sizes : inputs, and units of each layer
+
+    Raises
+    ------
+    ValueError
+        A share is not in (0, 1], or an array has another shape or a neuron without weights.
+    """
+    layers = len(sizes) - 1
+    each = list(density) if isinstance(density, (list, tuple)) else [density] * layers
+    if len(each) != layers:
+        raise ValueError(f"density has {len(each)} values for {layers} weight layers")
+    masks: list[np.ndarray | None] = []
+    for number, (part, size, neurons) in enumerate(zip(each, sizes, sizes[1:], strict=False), start=1):
+        if np.ndim(part) == 0:
+            if not 0.0 < part <= 1.0:
+                raise ValueError(f"density must be above 0 and at most 1, not {part!r}")
+            mask = None if part == 1.0 else rng.random((neurons, size)) < part
+            if mask is not None:
+                mask[np.arange(neurons), rng.integers(size, size=neurons)] = True
+        else:
+            mask = np.asarray(part, dtype=np.bool_)
+            if mask.shape != (neurons, size):
+                raise ValueError(f"density of layer {number} has shape {mask.shape}; its weights have {(neurons, size)}")
+            if not mask.any(axis=1).all():
+                raise ValueError(f"density of layer {number} leaves neuron {int(np.argmin(mask.any(axis=1)))} without weights")
+        masks.append(mask)
+    return masks
