@@ -39,3 +39,9 @@ def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
     """Write arrays to an uncompressed ``.npz`` file, whole or not at all, without pickle."""
     with open_whole(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with open_whole(path) as file:
+        file.write(text.encode())

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from factorgraph import BackendUnavailableError, backend_names
-from factorgraph.files import open_whole
+from factorgraph.files import write_text
 from nets.datasets import NAMES, DatasetError, download_dataset, load_dataset
 from nets.estimator import BPClassifier
+from nets.experiments import EXPERIMENTS, reproduce
+from nets.experiments.runner import draw
 from nets.perceptron import CAVITIES, METHODS
 from nets.training import CollapsedTrainingError
 
@@ -79,6 +81,19 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--json", metavar="FILE", help="write configuration and results here")
     train.add_argument("--config", metavar="FILE.toml", help="options of the same names; the command line has precedence")
     train.set_defaults(run=_train)
+
+    repeat = commands.add_parser("reproduce", help="repeat a published experiment, our figures beside the published ones")
+    repeat.add_argument("experiment", choices=list(EXPERIMENTS))
+    repeat.add_argument("--full", action="store_true", help="the published protocol; else fewer epochs, cases and seeds")
+    repeat.add_argument("--epochs", type=int, help="instead of the protocol's")
+    repeat.add_argument("--seeds", type=int, nargs="+", help="instead of the protocol's")
+    repeat.add_argument("--data", metavar="FOLDER", help=folder_help)
+    repeat.add_argument("--backend", choices=backend_names(), default="numpy", help="array library of the engine")
+    repeat.add_argument(
+        "--json", metavar="FILE", help="keep results here, and models in a folder beside it: a run goes on from them"
+    )
+    repeat.add_argument("--figure", metavar="FILE", help="draw ours and the published (needs matplotlib)")
+    repeat.set_defaults(run=_reproduce)
 
     evaluate = commands.add_parser("evaluate", help="errors and calibration of a saved model on a data set's test part")
     evaluate.add_argument("model", metavar="MODEL")
@@ -219,6 +234,20 @@ def _keep(model: BPClassifier, options: argparse.Namespace) -> None:
         _write_json(options.json, {"config": config, "epochs": epochs, "final": epochs[-1]})
 
 
+def _reproduce(options: argparse.Namespace) -> int:
+    for name in ("json", "figure"):
+        _check_writable(getattr(options, name))
+    experiment = EXPERIMENTS[options.experiment]
+    settings = {"backend": options.backend, "verbose": True}
+    results = reproduce(
+        options.experiment, experiment, options.full, options.epochs, options.seeds, options.data, options.json, settings
+    )
+    if options.figure:
+        draw(experiment, results, options.full, options.figure)
+        print(f"picture: {options.figure}")
+    return 0
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     _check_writable(options.json)
     model = BPClassifier.load(options.model)
@@ -243,7 +272,7 @@ def _predict(options: argparse.Namespace) -> int:
         lines = [str(label) for label in model.predict(X)]
     text = "\n".join(lines) + "\n"
     if options.output:
-        _write_text(options.output, text)
+        write_text(options.output, text)
     else:
         sys.stdout.write(text)
     return 0
@@ -276,13 +305,7 @@ def _check_writable(path: str | None) -> None:
 
 
 def _write_json(path: str, content: dict[str, Any]) -> None:
-    _write_text(path, json.dumps(content, indent=2) + "\n")
-
-
-def _write_text(path: str, text: str) -> None:
-    """Write a text file whole or not at all."""
-    with open_whole(path) as file:
-        file.write(text.encode())
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":

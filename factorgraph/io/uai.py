@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import get_backend
-from factorgraph.files import open_whole
+from factorgraph.files import write_text
 from factorgraph.graph import FactorGraph
 from factorgraph.io.model import Model
 from factorgraph.io.text import Tokens, is_absurd, read_text
@@ -194,8 +194,7 @@ def format_uai_result(task: str, answer: Any) -> str:
 
 
 def _write(path: str | Path, lines: list[str]) -> None:
-    with open_whole(path) as file:
-        file.write(("\n".join(lines) + "\n").encode())
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _numbering(model: Model | FactorGraph) -> tuple[FactorGraph, np.ndarray]:

@@ -1,0 +1,154 @@
+"""Runs experiments: trains case by case and seed by seed, keeps what is done, and compares with what was published."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from factorgraph.files import write_text
+from nets.datasets import Dataset
+from nets.estimator import BPClassifier
+from nets.experiments.base import Case, Experiment, summary
+
+
+def reproduce(
+    name: str,
+    experiment: Experiment,
+    full: bool = False,
+    epochs: int | None = None,
+    seeds: Sequence[int] | None = None,
+    folder: str | None = None,
+    path: str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """
+    Train all cases of an experiment and print our figures beside the published ones.
+
+    Parameters
+    ----------
+    name, experiment : from `EXPERIMENTS`
+    full : the published protocol instead of fewer epochs, cases and seeds
+    epochs, seeds : instead of those of the protocol
+    folder : of the data sets
+    path : JSON file of the results. A run that was broken off goes on from it, and from the models beside it; without one
+        nothing is kept.
+    settings : of `BPClassifier`, beside those of the cases (the backend, say)
+
+    Returns
+    -------
+    dict with ``experiment``, ``epochs`` and ``runs``: for each case and seed its metrics and history
+    """
+    epochs = epochs or (experiment.full_epochs if full else experiment.quick_epochs)
+    seeds = tuple(seeds) if seeds else experiment.seeds if full else experiment.seeds[:1]
+    results: dict[str, Any] = {"experiment": name, "epochs": epochs, "runs": {}}
+    if path is not None and Path(path).exists():
+        results = _kept(path, name, epochs)
+    print(f"{experiment.title} ({experiment.source}); {epochs} epochs, published after {experiment.full_epochs}", flush=True)
+    loaded: dict[tuple[str, bool], Dataset] = {}
+    for case in experiment.chosen(full):
+        for seed in seeds:
+            key = f"{case.label}, seed {seed}"
+            if key in results["runs"]:
+                continue
+            where = (case.dataset, case.two_classes)
+            if where not in loaded:
+                loaded = {where: case.data(folder)}  # one at a time
+            results["runs"][key] = _run(case, seed, epochs, experiment, loaded[where], path, settings or {})
+            if path is not None:
+                write_text(path, json.dumps(results, indent=2) + "\n")
+        print_row(case, [results["runs"][f"{case.label}, seed {seed}"]["metrics"] for seed in seeds], experiment)
+    return results
+
+
+def _run(
+    case: Case,
+    seed: int,
+    epochs: int,
+    experiment: Experiment,
+    data: Dataset,
+    path: str | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Train one network, going on from its model file if there is one."""
+    model, saved = case.model(epochs, seed).set_params(**settings), None
+    if path is not None:
+        saved = Path(path).with_suffix("") / (re.sub(r"[^\w.-]+", "-", f"{case.label}-{seed}") + ".npz")
+        saved.parent.mkdir(exist_ok=True)
+    resume = saved is not None and saved.exists()
+    if saved is not None and resume:
+        model = BPClassifier.load(saved)
+
+    def on_epoch(fitted: BPClassifier) -> None:
+        if saved is not None:
+            fitted.save(saved)
+
+    if not resume or model.n_iter_ < epochs:
+        model.fit(data.X_train, data.y_train, (data.X_test, data.y_test), on_epoch, resume)
+    return {"metrics": experiment.metrics(model, data), "history": model.history_}
+
+
+def _kept(path: str, name: str, epochs: int) -> dict[str, Any]:
+    try:
+        results = json.loads(Path(path).read_text(encoding="utf-8"))
+        same = (results["experiment"], results["epochs"]) == (name, epochs)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a file of nets reproduce ({error}); give another --json") from error
+    if not same:
+        raise ValueError(
+            f"{path} holds {results['experiment']!r} with {results['epochs']} epochs, not {name!r} with {epochs}; "
+            "give another --json"
+        )
+    return dict(results)
+
+
+def print_row(case: Case, metrics: list[dict[str, float]], experiment: Experiment) -> None:
+    """A case's metrics: ours, the published, the difference."""
+    print(f"  {case.label}")
+    for name in metrics[0]:
+        mean, deviation = summary([found[name] for found in metrics])
+        spread = f" +- {deviation:.2f}" if len(metrics) > 1 else ""
+        line = f"    {name:<12} {mean:8.2f}{spread} {experiment.unit}"
+        if name in case.published:
+            value, error = case.published[name]
+            line += f"   published {value:.2f} +- {error:.2f}   difference {mean - value:+.2f}"
+        print(line, flush=True)
+
+
+def draw(experiment: Experiment, results: dict[str, Any], full: bool, path: str) -> None:
+    """A picture of the metrics, ours and published, by case."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    cases = [case for case in experiment.chosen(full) if any(key.startswith(f"{case.label}, seed") for key in results["runs"])]
+    found = {
+        case.label: [run["metrics"] for key, run in results["runs"].items() if key.startswith(f"{case.label}, seed")]
+        for case in cases
+    }
+    names = [name for name in found[cases[0].label][0] if any(name in case.published for case in cases)] or list(
+        found[cases[0].label][0]
+    )
+    figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 0.3 * len(cases) + 2.5), squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        places = range(len(cases)) if not experiment.axis else [case.x for case in cases]
+        ours = [summary([metrics[name] for metrics in found[case.label]]) for case in cases]
+        published = [case.published.get(name, (float("nan"), 0.0)) for case in cases]
+        for label, values, marker in (("ours", ours, "o"), ("published", published, "s")):
+            means, errors = [v[0] for v in values], [v[1] for v in values]
+            if experiment.axis:
+                axis.errorbar(places, means, errors, fmt=marker, capsize=2, label=label)
+                axis.set_xlabel(experiment.axis)
+                axis.set_ylabel(f"{name} ({experiment.unit})")
+            else:
+                axis.errorbar(means, places, xerr=errors, fmt=marker, capsize=2, label=label)
+                axis.set_yticks(list(places), [case.label for case in cases])
+                axis.set_xlabel(f"{name} ({experiment.unit})")
+        axis.legend()
+    figure.suptitle(f"{experiment.title}, {results['epochs']} epochs")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,130 @@
+"""Published experiments: what is printed, kept and gone on with, on a small data set; and that the definitions make sense."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nets import BPClassifier, load_dataset
+from nets.cli import main
+from nets.experiments import EXPERIMENTS, Case, Experiment, reproduce
+from nets.experiments import runner as runner_module
+from nets.experiments.base import summary
+from nets.experiments.published import flatness_metrics, overlap_metrics, seconds_metrics
+from nets.experiments.runner import draw
+from nets.settings import check_settings, choose_masks
+
+SMALL = Experiment(
+    "Small nets on digits",
+    "nowhere",
+    (
+        Case("ten", "digits", {"hidden_layer_sizes": (11,), "method": "bpi"}, False, {"point-wise": (10.0, 0.5)}),
+        Case("two", "digits", {"hidden_layer_sizes": (11,), "method": "mf"}, True, {"Bayesian": (5.0, 0.1)}),
+    ),
+    quick_epochs=2,
+    full_epochs=4,
+    quick_cases=("ten",),
+)
+
+
+def test_our_figures_stand_beside_the_published_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    results = reproduce("small", SMALL, full=True, epochs=3, seeds=[0, 1])
+    printed = capsys.readouterr().out
+    assert "3 epochs, published after 4" in printed
+    found = [results["runs"][f"ten, seed {seed}"]["metrics"]["point-wise"] for seed in (0, 1)]
+    mean, deviation = summary(found)
+    assert f"{mean:.2f} +- {deviation:.2f} %   published 10.00 +- 0.50   difference {mean - 10:+.2f}" in printed
+    data = load_dataset("digits")
+    model = BPClassifier((11,), method="bpi", epochs=3, random_state=1).fit(data.X_train, data.y_train)
+    assert model.evaluate(data.X_test, data.y_test)["test_error"] == pytest.approx(found[1])
+    assert list(reproduce("small", SMALL)["runs"]) == ["ten, seed 0"]
+
+
+def test_a_run_that_was_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = reproduce("small", SMALL, full=True, seeds=[0])
+    path = tmp_path / "runs.json"
+    fits: list[int] = []
+    original = BPClassifier.fit
+
+    def interrupted(self: BPClassifier, X, y, validation, on_epoch, resume):  # type: ignore[no-untyped-def]
+        fits.append(getattr(self, "n_iter_", 0))
+
+        def stop(fitted: BPClassifier) -> None:
+            on_epoch(fitted)
+            if len(fits) == 2 and fitted.n_iter_ == 1:
+                raise KeyboardInterrupt
+
+        return original(self, X, y, validation, stop, resume)
+
+    monkeypatch.setattr(BPClassifier, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("small", SMALL, full=True, seeds=[0], path=str(path))
+    assert list(json.loads(path.read_text())["runs"]) == ["ten, seed 0"]
+    resumed = reproduce("small", SMALL, full=True, seeds=[0], path=str(path))
+    assert fits == [0, 0, 1]  # the second case from its first epoch on
+    for key, run in whole["runs"].items():
+        assert resumed["runs"][key]["metrics"] == run["metrics"]
+    with pytest.raises(ValueError, match="holds 'small' with 4 epochs, not 'small' with 2"):
+        reproduce("small", SMALL, path=str(path))
+    path.write_text("{}")
+    with pytest.raises(ValueError, match="not a file of nets reproduce"):
+        reproduce("small", SMALL, path=str(path))
+
+
+def test_figures_are_drawn(tmp_path: Path) -> None:
+    results = reproduce("small", SMALL, full=True, epochs=1, seeds=[0])
+    draw(SMALL, results, True, str(tmp_path / "bars.png"))
+    placed = tuple(replace(case, x=float(number)) for number, case in enumerate(SMALL.cases))
+    by_number = replace(SMALL, cases=placed, axis="number")
+    draw(by_number, results, True, str(tmp_path / "axis.png"))
+    for name in ("bars.png", "axis.png"):
+        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_command_repeats_an_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(EXPERIMENTS, "bayes", SMALL)
+    arguments = ["reproduce", "bayes", "--json", str(tmp_path / "r.json"), "--figure", str(tmp_path / "r.png")]
+    assert main(arguments) == 0
+    assert "published 10.00" in capsys.readouterr().out
+    assert (tmp_path / "r.png").exists()
+    monkeypatch.setattr(runner_module, "_run", None)  # all is done: nothing is trained
+    assert main(arguments) == 0
+    assert main(["reproduce", "bayes", "--json", str(tmp_path / "missing" / "r.json")]) != 0
+
+
+def test_published_experiments_can_be_made() -> None:
+    """Settings that the classifier takes, layer by layer, and labels that tell cases apart."""
+    rng = np.random.default_rng(0)
+    for name, experiment in EXPERIMENTS.items():
+        labels = [case.label for case in experiment.cases]
+        assert len(set(labels)) == len(labels), name
+        assert experiment.chosen(full=True) == list(experiment.cases)
+        assert experiment.chosen(full=False), name
+        for case in experiment.cases:
+            model = case.model(1, 0)
+            check_settings(model)
+            layers = len(model.hidden_layer_sizes) + 1
+            assert len(model.prior_strength) == layers
+            assert np.ndim(model.damping) == 0 or len(model.damping) == layers
+            choose_masks(model.density, (20, *(9,) * (layers - 1), 3), rng)
+            assert case.published
+            assert all(0 <= value <= 100 or name == "times" for value, _ in case.published.values())
+
+
+def test_metrics_of_trained_networks() -> None:
+    data = load_dataset("digits")
+    model = BPClassifier((21, 15), epochs=4, random_state=0).fit(data.X_train, data.y_train)
+    overlaps = overlap_metrics(model, data)
+    first = model.weight_means_[0]
+    assert overlaps["q0, layer 1"] == pytest.approx(100 * np.mean(first**2))
+    pairs = [first[a] @ first[b] / first.shape[1] for a in range(21) for b in range(21) if a != b]
+    assert overlaps["qab, layer 1"] == pytest.approx(100 * np.mean(pairs))
+    rises = flatness_metrics(model, data)
+    assert -1.0 < rises["p = 0.05"] < rises["p = 0.2"] < rises["p = 0.35"] < 90.0
+    assert seconds_metrics(model, data)["seconds"] > 0
