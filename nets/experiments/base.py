@@ -49,6 +49,7 @@ class Case:
 
 
 Metrics = Callable[[BPClassifier, Dataset], dict[str, float]]
+Protocol = Callable[[BPClassifier, Dataset, int, int], dict[str, Any]]
 
 
 def error_metrics(model: BPClassifier, data: Dataset) -> dict[str, float]:
@@ -69,6 +70,8 @@ class Experiment:
     quick_cases : labels of those that a quick run keeps; None for all
     quick_epochs, full_epochs : epochs of a quick run, and as published
     metrics : what is measured of a trained model
+    protocol : instead of fitting and `metrics`: ``protocol(model, data, epochs, seed)`` trains in its own way and gives
+        ``metrics`` and ``history``; taken up again case by case only
     unit : of the metrics
     seeds : of the published protocol; a quick run takes the first
     axis : what the figure's axis is, where cases have an ``x``; else bars
@@ -81,6 +84,7 @@ class Experiment:
     full_epochs: int = 100
     quick_cases: tuple[str, ...] | None = None
     metrics: Metrics = error_metrics
+    protocol: Protocol | None = None
     unit: str = "%"
     seeds: tuple[int, ...] = (0, 1, 2)
     axis: str = ""

@@ -7,6 +7,7 @@ import numpy as np
 from nets.datasets import Dataset
 from nets.estimator import BPClassifier
 from nets.experiments.base import Case, Experiment, Published
+from nets.experiments.continual import continual
 
 _METHODS = {"BP": "bpi", "AMP": "amp", "MF": "mf"}
 
@@ -189,6 +190,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         quick_cases=tuple(f"{level} % sparse, {name}" for name in _METHODS for level in (0, 50, 90)),
         axis="sparsity, %",
     ),
+    "continual": continual(),
     "overlaps": Experiment(
         "Polarisation and overlaps of neurons", "figure 8", _overlaps(), 10, metrics=overlap_metrics, unit="x 0.01"
     ),

@@ -74,6 +74,8 @@ def _run(
 ) -> dict[str, Any]:
     """Train one network, going on from its model file if there is one."""
     model, saved = case.model(epochs, seed).set_params(**settings), None
+    if experiment.protocol is not None:
+        return experiment.protocol(model, data, epochs, seed)
     if path is not None:
         saved = Path(path).with_suffix("") / (re.sub(r"[^\w.-]+", "-", f"{case.label}-{seed}") + ".npz")
         saved.parent.mkdir(exist_ok=True)

@@ -14,6 +14,7 @@ from nets.cli import main
 from nets.experiments import EXPERIMENTS, Case, Experiment, reproduce
 from nets.experiments import runner as runner_module
 from nets.experiments.base import summary
+from nets.experiments.continual import learn_in_turn
 from nets.experiments.published import flatness_metrics, overlap_metrics, seconds_metrics
 from nets.experiments.runner import draw
 from nets.settings import check_settings, choose_masks
@@ -113,8 +114,23 @@ def test_published_experiments_can_be_made() -> None:
             assert len(model.prior_strength) == layers
             assert np.ndim(model.damping) == 0 or len(model.damping) == layers
             choose_masks(model.density, (20, *(9,) * (layers - 1), 3), rng)
-            assert case.published
+            assert case.published or experiment.protocol is not None
             assert all(0 <= value <= 100 or name == "times" for value, _ in case.published.values())
+
+
+def test_tasks_are_learnt_in_turn() -> None:
+    data = load_dataset("digits")
+    for seed in range(2):
+        model = BPClassifier((41, 41), prior_strength=[1.0] * 3, batch_size=32, random_state=seed)
+        found = learn_in_turn(model, data, 3, seed)
+        history, metrics = found["history"], found["metrics"]
+        assert [row["learnt"] for row in history] == [1, 2, 3, 4, 5, 6]
+        for task in range(1, 7):
+            assert history[task - 1][f"task {task}"] > 75.0  # when it was just learnt
+        assert history[0]["task 6"] < 50.0  # not learnt yet
+        assert metrics["all tasks"] == pytest.approx(np.mean([metrics[f"task {task}"] for task in range(1, 7)]))
+        assert metrics["task 6"] == history[-1]["task 6"]
+        assert metrics["forgotten"] > 0.0
 
 
 def test_metrics_of_trained_networks() -> None:
