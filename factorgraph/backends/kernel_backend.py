@@ -54,6 +54,10 @@ def parameters_of(source: str, name: str) -> list[tuple[str, str]]:
 class KernelBackend(Backend):
     """Operations by compiled kernels. Index arrays are 32 bits wide."""
 
+    def __init__(self, dtype: str = "float64", products: str = "full") -> None:
+        super().__init__(dtype, products)
+        self._integers: dict[tuple[int, ...], Array] = {}
+
     @abstractmethod
     def launcher(self, source: str, name: str, count: int, arguments: Sequence[Any]) -> Launch:
         """
@@ -89,6 +93,12 @@ class KernelBackend(Backend):
     def prelude(self) -> str:
         """What comes before every kernel's text."""
         return prelude(self.dtype_name, self.field_limit)
+
+    def _on_device(self, numbers: tuple[int, ...]) -> Array:
+        """A few integers on the device, brought there once."""
+        if numbers not in self._integers:
+            self._integers[numbers] = self.index_array(np.array(numbers))
+        return self._integers[numbers]
 
     def settle(self, old: Array | None, new: Array) -> Array:
         if old is None or old.shape != new.shape:
@@ -209,8 +219,7 @@ class KernelBackend(Backend):
         arity, factors, sets = len(weights), weights[0].shape[1], math.prod(weights[0].shape[2:])
         sizes = [weight.shape[0] for weight in weights]
         joined = self.xp.concat(list(weights), axis=0)
-        device_sizes = self.index_array(np.array(sizes))
-        offsets = self.index_array(np.cumsum([0, *sizes[:-1]]))
+        device_sizes, offsets = self._on_device(tuple(sizes)), self._on_device((0, *np.cumsum(sizes[:-1]).tolist()))
         found = []
         for port in ports:
             messages = self.xp.empty(weights[port].shape, dtype=self.dtype)
