@@ -112,7 +112,7 @@ def print_row(case: Case, metrics: list[dict[str, float]], experiment: Experimen
     for name in metrics[0]:
         mean, deviation = summary([found[name] for found in metrics])
         spread = f" +- {deviation:.2f}" if len(metrics) > 1 else ""
-        line = f"    {name:<12} {mean:8.2f}{spread} {experiment.unit}"
+        line = f"    {name:<24} {mean:8.2f}{spread} {experiment.unit}"
         if name in case.published:
             value, error = case.published[name]
             line += f"   published {value:.2f} +- {error:.2f}   difference {mean - value:+.2f}"
