@@ -17,7 +17,7 @@ from factorgraph.files import write_text
 from nets.datasets import NAMES, DatasetError, download_dataset, load_dataset
 from nets.estimator import BPClassifier
 from nets.experiments import EXPERIMENTS, reproduce
-from nets.experiments.runner import draw
+from nets.experiments.figure import draw
 from nets.perceptron import CAVITIES, METHODS
 from nets.training import CollapsedTrainingError
 
@@ -243,7 +243,7 @@ def _reproduce(options: argparse.Namespace) -> int:
         options.experiment, experiment, options.full, options.epochs, options.seeds, options.data, options.json, settings
     )
     if options.figure:
-        draw(experiment, results, options.full, options.figure)
+        draw(experiment, results, options.figure)
         print(f"picture: {options.figure}")
     return 0
 

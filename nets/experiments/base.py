@@ -25,8 +25,8 @@ class Case:
     dataset : a name that `nets.load_dataset` knows
     settings : of `BPClassifier`
     two_classes : whether labels are odd or even instead of themselves
-    published : mean and standard deviation of each metric of `metrics`
-    x : its place on the figure's axis, where that is a number
+    published : mean and standard deviation of each metric of `metrics`; a deviation of 0 is one that was not given
+    x, curve : its place on the figure's axis, where that is a number, and the curve that it lies on
     """
 
     label: str
@@ -35,6 +35,7 @@ class Case:
     two_classes: bool = False
     published: Published = field(default_factory=dict)
     x: float | None = None
+    curve: str = ""
 
     def data(self, folder: str | None) -> Dataset:
         """The data set, with labels odd and even for two classes."""

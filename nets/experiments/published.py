@@ -99,7 +99,7 @@ def _sparsity() -> tuple[Case, ...]:
             rho, psi = protocols[name]
             settings = _settings((101, 101), _METHODS[name], rho, psi, density=1.0 - level / 100)
             published: Published = {"point-wise": (100 - p, 0.0), "Bayesian": (100 - b, 0.0)}
-            cases.append(Case(f"{level} % sparse, {name}", "mnist", settings, False, published, float(level)))
+            cases.append(Case(f"{level} % sparse, {name}", "mnist", settings, False, published, float(level), name))
     return tuple(cases)
 
 
@@ -174,7 +174,9 @@ def _times() -> tuple[Case, ...]:
         for size, value in zip((16, 128, 1024), seconds, strict=True):
             cavity = "exact" if name == "BP" else "first-order"
             own = _settings((101, 101), methods[name], (1.0001, 1.0001, 0.9), batch_size=size, cavity=cavity)
-            cases.append(Case(f"{name}, batch {size}", "fashion-mnist", own, True, {"seconds": (value, 0.0)}))
+            cases.append(
+                Case(f"{name}, batch {size}", "fashion-mnist", own, True, {"seconds": (value, 0.0)}, float(size), name)
+            )
     return tuple(cases)
 
 
@@ -204,5 +206,6 @@ EXPERIMENTS: dict[str, Experiment] = {
         quick_cases=tuple(f"{name}, batch {size}" for name in ("BPI", "AMP", "MF") for size in (128, 1024)),
         metrics=seconds_metrics,
         unit="s",
+        axis="batch size",
     ),
 }

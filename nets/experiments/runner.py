@@ -115,42 +115,5 @@ def print_row(case: Case, metrics: list[dict[str, float]], experiment: Experimen
         line = f"    {name:<24} {mean:8.2f}{spread} {experiment.unit}"
         if name in case.published:
             value, error = case.published[name]
-            line += f"   published {value:.2f} +- {error:.2f}   difference {mean - value:+.2f}"
+            line += f"   published {value:.2f}{f' +- {error:.2f}' if error else ''}   difference {mean - value:+.2f}"
         print(line, flush=True)
-
-
-def draw(experiment: Experiment, results: dict[str, Any], full: bool, path: str) -> None:
-    """A picture of the metrics, ours and published, by case."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    cases = [case for case in experiment.chosen(full) if any(key.startswith(f"{case.label}, seed") for key in results["runs"])]
-    found = {
-        case.label: [run["metrics"] for key, run in results["runs"].items() if key.startswith(f"{case.label}, seed")]
-        for case in cases
-    }
-    names = [name for name in found[cases[0].label][0] if any(name in case.published for case in cases)] or list(
-        found[cases[0].label][0]
-    )
-    figure, axes = plt.subplots(1, len(names), figsize=(5 * len(names), 0.3 * len(cases) + 2.5), squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
-        places = range(len(cases)) if not experiment.axis else [case.x for case in cases]
-        ours = [summary([metrics[name] for metrics in found[case.label]]) for case in cases]
-        published = [case.published.get(name, (float("nan"), 0.0)) for case in cases]
-        for label, values, marker in (("ours", ours, "o"), ("published", published, "s")):
-            means, errors = [v[0] for v in values], [v[1] for v in values]
-            if experiment.axis:
-                axis.errorbar(places, means, errors, fmt=marker, capsize=2, label=label)
-                axis.set_xlabel(experiment.axis)
-                axis.set_ylabel(f"{name} ({experiment.unit})")
-            else:
-                axis.errorbar(means, places, xerr=errors, fmt=marker, capsize=2, label=label)
-                axis.set_yticks(list(places), [case.label for case in cases])
-                axis.set_xlabel(f"{name} ({experiment.unit})")
-        axis.legend()
-    figure.suptitle(f"{experiment.title}, {results['epochs']} epochs")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)

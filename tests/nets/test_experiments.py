@@ -15,8 +15,8 @@ from nets.experiments import EXPERIMENTS, Case, Experiment, reproduce
 from nets.experiments import runner as runner_module
 from nets.experiments.base import summary
 from nets.experiments.continual import learn_in_turn
+from nets.experiments.figure import draw
 from nets.experiments.published import flatness_metrics, overlap_metrics, seconds_metrics
-from nets.experiments.runner import draw
 from nets.settings import check_settings, choose_masks
 
 SMALL = Experiment(
@@ -78,10 +78,10 @@ def test_a_run_that_was_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.M
 
 def test_figures_are_drawn(tmp_path: Path) -> None:
     results = reproduce("small", SMALL, full=True, epochs=1, seeds=[0])
-    draw(SMALL, results, True, str(tmp_path / "bars.png"))
-    placed = tuple(replace(case, x=float(number)) for number, case in enumerate(SMALL.cases))
+    draw(SMALL, results, str(tmp_path / "bars.png"))
+    placed = tuple(replace(case, x=float(number), curve=case.label) for number, case in enumerate(SMALL.cases))
     by_number = replace(SMALL, cases=placed, axis="number")
-    draw(by_number, results, True, str(tmp_path / "axis.png"))
+    draw(by_number, results, str(tmp_path / "axis.png"))
     for name in ("bars.png", "axis.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
