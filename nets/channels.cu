@@ -44,6 +44,44 @@ DEVICE void argmax_backward(int length, Entries omega, Entries variance, Entries
     for (int k = 0; k < length; ++k) g[k] -= label[k] * total;
 }
 
+// log Phi(x)
+DEVICE T log_normal(T x) {
+    const T a = (T)SQRT_HALF * fabs(x);
+    return x < 0 ? log((T)0.5 * erfcx_of(a)) - a * a : log1p((T)-0.5 * erfcx_of(a) * exp(-a * a));
+}
+
+DEVICE void argmax_exact_backward(int length, Entries omega, Entries variance, Entries label, Results g) {
+    const T points[] = {POINTS}, weights[] = {WEIGHTS};
+    const int number = (int)(sizeof(points) / sizeof(T));
+    T share[sizeof(points) / sizeof(T)], omega_c = 0, variance_c = 0, most = -INF, sum = 0, total = 0;
+    for (int k = 0; k < length; ++k) {
+        omega_c += label[k] * omega[k];
+        variance_c += label[k] * variance[k];
+    }
+    for (int i = 0; i < number; ++i) {
+        const T z = omega_c + points[i] * sqrt(variance_c);
+        share[i] = log(weights[i]);
+        for (int k = 0; k < length; ++k)
+            if (label[k] == 0) share[i] += log_normal((z - omega[k]) / sqrt(variance[k]));
+        most = larger(most, share[i]);
+    }
+    for (int i = 0; i < number; ++i) {
+        share[i] = exp(share[i] - most);
+        sum += share[i];
+    }
+    for (int k = 0; k < length; ++k) {
+        T mean = 0, ratio;
+        const T inverse_deviation = (T)1 / sqrt(variance[k]);
+        for (int i = 0; i < number; ++i) {
+            inverse_mills((omega_c + points[i] * sqrt(variance_c) - omega[k]) * inverse_deviation, ratio);
+            mean += share[i] * ratio;
+        }
+        g[k] = (label[k] - (T)1) * mean * inverse_deviation / sum;
+        total += g[k];
+    }
+    for (int k = 0; k < length; ++k) g[k] -= label[k] * total;
+}
+
 DEVICE void argmax_forward(int length, Entries omega, Entries variance, Results log_probability) {
     const T points[] = {POINTS}, weights[] = {WEIGHTS};
     T total = 0;

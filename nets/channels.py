@@ -11,6 +11,7 @@ incoming field, infinite fields (labels) included.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -200,6 +201,40 @@ def argmax_backward(omega: Array, variance: Array, label: Array, backend: Backen
     inverse_deviation = 1.0 / xp.sqrt(variance + variance_c)
     (ratio,) = inverse_mills((omega_c - omega) * inverse_deviation, backend)
     others = (label - 1.0) * ratio * inverse_deviation
+    return (others - label * xp.sum(others, axis=0, keepdims=True),)
+
+
+@_in_one_kernel
+def argmax_exact_backward(omega: Array, variance: Array, label: Array, backend: Backend) -> tuple[Array]:
+    """
+    Gradient of the log-probability that the labelled class has the largest pre-activation.
+
+    With c the label, z Gaussian of its moments and u_k = (z - omega_k) / sqrt(V_k), the probability is ``E_z prod_k Phi(u_k)``
+    over the other classes k, by Gauss-Hermite quadrature on 24 points. Its gradient is ``-E r(u_k) / sqrt(V_k)`` with r = phi /
+    Phi, each point weighing as much as it adds to the probability; for c the others' with the sign turned.
+
+    Parameters
+    ----------
+    omega, variance : (K, M) moments of the pre-activations of the K classes
+    label : (K, M) one-hot labels
+
+    Returns
+    -------
+    g : (K, M)
+    """
+    xp = backend.xp
+    omega_c = xp.sum(label * omega, axis=0)
+    deviation_c = xp.sqrt(xp.sum(label * variance, axis=0))
+    inverse_deviation = 1.0 / xp.sqrt(variance)
+    logarithms, gradients = [], []
+    for point, weight in zip(_POINTS, _WEIGHTS, strict=True):
+        u = (xp.expand_dims(omega_c + point * deviation_c, axis=0) - omega) * inverse_deviation
+        logarithms.append(math.log(weight) + xp.sum((1.0 - label) * backend.log_ndtr(u), axis=0))
+        gradients.append((label - 1.0) * inverse_mills(u, backend)[0] * inverse_deviation)
+    weights = xp.stack(logarithms)
+    weights = xp.exp(weights - xp.max(weights, axis=0, keepdims=True))
+    weights = weights / xp.sum(weights, axis=0, keepdims=True)
+    others = xp.sum(xp.expand_dims(weights, axis=1) * xp.stack(gradients), axis=0)
     return (others - label * xp.sum(others, axis=0, keepdims=True),)
 
 

@@ -18,7 +18,7 @@ from nets.datasets import NAMES, DatasetError, download_dataset, load_dataset
 from nets.estimator import BPClassifier
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
-from nets.perceptron import CAVITIES, METHODS
+from nets.perceptron import ARGMAX, CAVITIES, METHODS
 from nets.training import CollapsedTrainingError
 
 _COLUMNS = ("epoch", "train_error", "test_error", "test_error_bayes", "seconds")
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--damping", type=float, nargs="+", default=[0.8], metavar="PSI", help="one or one a layer")
     train.add_argument("--reinforcement", type=float, default=0.0, help="within a batch")
     train.add_argument("--iterations", type=int, default=1, help="sweeps for each batch")
+    train.add_argument("--argmax", choices=ARGMAX, default="pairwise", help="probability of a label among many")
     train.add_argument("--density", type=float, nargs="+", default=[1.0], help="share of weights, one or one a layer")
     train.add_argument("--backend", choices=backend_names(), default="numpy", help="array library of the engine")
     train.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="precision")
@@ -153,6 +154,7 @@ def _train(options: argparse.Namespace) -> int:
         damping=_one_or_many(options.damping),
         reinforcement=options.reinforcement,
         iterations=options.iterations,
+        argmax=options.argmax,
         density=_one_or_many(options.density),
         backend=options.backend,
         dtype=options.dtype,

@@ -68,6 +68,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     dtype : {"float32", "float64"}, default "float32"
     products : {"full", "tf32", "bfloat16"}, default "full"
         What matrix products round their inputs to; see `factorgraph.get_backend`.
+    argmax : {"pairwise", "exact"}, default "pairwise"
+        Probability of the label, for more than two classes: see `nets.Perceptron`.
     density : float in (0, 1] or (K, N) array of bool, or a list with one of these for each layer, default 1
         Share of the weights that there are, chosen at random, or which there are.
     memory_limit : int, default 2 GiB
@@ -120,6 +122,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         backend: str | None = None,
         dtype: str = "float32",
         products: str = "full",
+        argmax: str = "pairwise",
         density: Any = 1.0,
         memory_limit: int = MEMORY_LIMIT,
         random_state: Any = None,
@@ -143,6 +146,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.backend = backend
         self.dtype = dtype
         self.products = products
+        self.argmax = argmax
         self.density = density
         self.memory_limit = memory_limit
         self.random_state = random_state
@@ -277,6 +281,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             rng,
             self.memory_limit,
             self.masks_,
+            self.argmax,
         )
 
     def _train(

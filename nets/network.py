@@ -30,6 +30,7 @@ class Network:
         Bytes for the temporary arrays of exact cavities.
     masks : sequence of (K_l, N_l) arrays of bool or None, one for each layer, optional
         Which weights there are.
+    argmax : see `Perceptron`
 
     Attributes
     ----------
@@ -48,6 +49,7 @@ class Network:
         cavity: str | Sequence[str] = "first-order",
         memory_limit: int = MEMORY_LIMIT,
         masks: Sequence[np.ndarray | None] | None = None,
+        argmax: str = "pairwise",
     ) -> None:
         if len(sizes) < 2 or any(size < 1 for size in sizes):
             raise ValueError(f"layer sizes must be at least 1, and at least two of them, not {tuple(sizes)}")
@@ -69,7 +71,7 @@ class Network:
             else:
                 above = self.graph.add_variables("output", fg.Categorical(neurons), (batch_size,))
             mask = None if masks is None else masks[layer - 1]
-            perceptron = Perceptron(methods[layer - 1], cavities[layer - 1], memory_limit, mask)
+            perceptron = Perceptron(methods[layer - 1], cavities[layer - 1], memory_limit, mask, argmax)
             self.graph.add_factors(f"layer{layer}", perceptron, self.weights[-1], below, above)
             below = above
         self.output = below

@@ -10,11 +10,12 @@ import numpy as np
 from factorgraph import Backend, BlockFactor, Categorical, Data, Port, Spin, VariableType
 from factorgraph.backends import Array
 from nets.cavities import CavityMessages, exact_totals
-from nets.channels import SignTail, argmax_backward, argmax_forward, sign_backward, sign_forward
+from nets.channels import SignTail, argmax_backward, argmax_exact_backward, argmax_forward, sign_backward, sign_forward
 from nets.moments import Moments, Reaction
 
 METHODS = ("bp", "bpi", "amp", "mf")
 CAVITIES = ("first-order", "exact")
+ARGMAX = ("pairwise", "exact")
 MEMORY_LIMIT = 1 << 28
 
 
@@ -50,6 +51,9 @@ class Perceptron(BlockFactor):
         Bytes for the temporary arrays of exact cavities. ``bp`` keeps three arrays of K N M numbers besides.
     mask : (K, N) array of bool, optional
         Which weights there are; the others are 0 and get no messages. Default: all.
+    argmax : {"pairwise", "exact"}, default "pairwise"
+        What an argmax output takes for the probability that the label has the largest sum: the product over the other neurons
+        of the probabilities of each pair, or the integral that it is.
     """
 
     ports: ClassVar[tuple[str, ...]] = ("weights", "input", "output")
@@ -60,12 +64,16 @@ class Perceptron(BlockFactor):
         cavity: str = "first-order",
         memory_limit: int = MEMORY_LIMIT,
         mask: np.ndarray | None = None,
+        argmax: str = "pairwise",
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"method must be one of {METHODS}, not {method!r}")
         if cavity not in CAVITIES:
             raise ValueError(f"cavity must be one of {CAVITIES}, not {cavity!r}")
+        if argmax not in ARGMAX:
+            raise ValueError(f"argmax must be one of {ARGMAX}, not {argmax!r}")
         self.method = method
+        self.argmax = argmax
         self.cavity = cavity
         self.memory_limit = memory_limit
         self.mask = None if mask is None else np.asarray(mask, dtype=np.bool_)
@@ -109,7 +117,8 @@ class Perceptron(BlockFactor):
         if self._argmax:
             if not output.observed:
                 raise ValueError("an argmax output sends messages back only where its labels are observed")
-            (g,) = backend.elementwise(argmax_backward, moments.omega, moments.variance, output.mean)
+            backward = argmax_backward if self.argmax == "pairwise" else argmax_exact_backward
+            (g,) = backend.elementwise(backward, moments.omega, moments.variance, output.mean)
             gamma = None
         elif exact:
             field = _field(output, backend)

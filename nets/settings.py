@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nets.perceptron import CAVITIES, METHODS
+from nets.perceptron import ARGMAX, CAVITIES, METHODS
 
 
 def check_settings(model: Any) -> None:
@@ -15,6 +15,7 @@ def check_settings(model: Any) -> None:
     for name, allowed in (
         ("method", METHODS),
         ("cavity", CAVITIES),
+        ("argmax", ARGMAX),
         ("encoding", ("auto", "standardize", "thermometer")),
         ("prediction", ("bayesian", "point")),
     ):

@@ -45,7 +45,7 @@ class Trainer:
     rng : numpy.random.Generator
     memory_limit : int
         Bytes that the arrays of K N M numbers of ``bp`` and of exact cavities may take, over all layers.
-    masks : as in `Network`
+    masks, argmax : as in `Network`
 
     Raises
     ------
@@ -69,6 +69,7 @@ class Trainer:
         rng: np.random.Generator,
         memory_limit: int = MEMORY_LIMIT,
         masks: Sequence[np.ndarray | None] | None = None,
+        argmax: str = "pairwise",
     ) -> None:
         layers = len(sizes) - 1
         methods, cavities = one_for_each(method, layers), one_for_each(cavity, layers)
@@ -76,7 +77,7 @@ class Trainer:
             cavities = ["exact" if m == "bp" else c for m, c in zip(methods, cavities, strict=True)]
             methods = ["bpi" if m == "bp" else m for m in methods]
         self.masks = [None] * layers if masks is None else list(masks)
-        self._settings = (tuple(sizes), methods, cavities, backend, dtype, memory_limit)
+        self._settings = (tuple(sizes), methods, cavities, backend, dtype, memory_limit, argmax)
         self._damping = tuple(damping)
         self.prior_strength = tuple(prior_strength)  # may be set anew between epochs
         self._reinforcement = reinforcement
@@ -88,7 +89,7 @@ class Trainer:
 
     def _compile(self, batch_size: int) -> None:
         self._data: dict[str, tuple[np.ndarray, fg.Observations]] = {}
-        sizes, methods, cavities, backend, dtype, memory_limit = self._settings
+        sizes, methods, cavities, backend, dtype, memory_limit, argmax = self._settings
         kept = memory_of_bp(sizes, batch_size, methods, dtype)
         if kept > memory_limit:
             fits = batch_size * memory_limit // kept
@@ -97,7 +98,7 @@ class Trainer:
                 f"{memory_limit / 2**20:,.0f} MiB. Use batch_size={fits} or less, iterations=1, or method='amp', "
                 "which keeps none."
             )
-        self.network = Network(sizes, batch_size, methods, cavities, min(_TILE_BYTES, memory_limit - kept), self.masks)
+        self.network = Network(sizes, batch_size, methods, cavities, min(_TILE_BYTES, memory_limit - kept), self.masks, argmax)
         self.inference = fg.Inference(
             self.network.graph,
             self.network.training_schedule(),

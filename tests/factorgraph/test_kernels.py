@@ -151,6 +151,7 @@ def test_channels_equal_numpy_in_float64(kernels: str, dtype: str, rng: np.rando
         ("sign_backward", (*tail, field)),
         ("inverse_mills", (omega,)),
         ("argmax_backward", (omega, variance, label)),
+        ("argmax_exact_backward", (omega, variance, label)),
         ("argmax_forward", (omega, variance)),
     ):
         function = getattr(channels, name)
@@ -318,6 +319,7 @@ def all_sources() -> list[tuple[str, str]]:
                 tail = backend.elementwise(channels.sign_forward, ones, ones)
                 backend.elementwise(channels.sign_backward, *tail, ones)
                 backend.elementwise(channels.argmax_backward, ones, ones, ones)
+                backend.elementwise(channels.argmax_exact_backward, ones, ones, ones)
                 backend.elementwise(channels.argmax_forward, ones, ones)
             backend.log_sum_exp(ones, 0)
         found += [(dtype, source) for source in sorted(sources)]

@@ -8,7 +8,7 @@ from scipy import special
 from scipy.integrate import quad
 
 import factorgraph as fg
-from nets.channels import argmax_backward, argmax_forward, inverse_mills, sign_backward, sign_forward
+from nets.channels import argmax_backward, argmax_exact_backward, argmax_forward, inverse_mills, sign_backward, sign_forward
 
 
 def log_z(field: float, u: np.ndarray) -> np.ndarray:
@@ -147,3 +147,29 @@ def test_argmax_gradient_is_the_derivative_of_the_pairwise_bound(rng: np.random.
         step = np.zeros_like(omega)
         step[k] = 1e-6
         np.testing.assert_allclose(g[k], (phi(omega + step) - phi(omega - step)) / 2e-6, atol=1e-8)
+
+
+def test_exact_argmax_gradient_is_the_derivative_of_the_class_probability(ops: fg.Backend, rng: np.random.Generator) -> None:
+    """Also where labels are far from winning, in both precisions; the probability itself is checked against integrals."""
+    omega, variance = 2.0 * rng.normal(size=(4, 8)), rng.uniform(0.5, 2.0, size=(4, 8))
+    one_hot = (np.arange(4)[:, None] == rng.integers(4, size=8)) * 1.0
+    arrays = [ops.asarray(a) for a in (omega, variance, one_hot)]
+    g = ops.to_host(ops.elementwise(argmax_exact_backward, *arrays)[0])
+    host, step = fg.get_backend("numpy", "float64"), 1e-5
+
+    def log_probability(omega: np.ndarray) -> np.ndarray:
+        # Before the classes' probabilities are made to add up to one, which moves them by the quadrature's error.
+        points, weights = np.polynomial.hermite_e.hermegauss(24)
+        z = (one_hot * omega).sum(axis=0) + points[:, None] * np.sqrt((one_hot * variance).sum(axis=0))
+        below = special.log_ndtr((z[:, None] - omega) / np.sqrt(variance)) * (1 - one_hot)
+        return special.logsumexp(below.sum(axis=1), axis=0, b=(weights / weights.sum())[:, None])
+
+    for k in range(4):
+        moved = np.zeros_like(omega)
+        moved[k] = step
+        difference = (log_probability(omega + moved) - log_probability(omega - moved)) / (2 * step)
+        np.testing.assert_allclose(g[k], difference, rtol=tolerance(ops, 2e-4) + 1e-6, atol=1e-6)
+    exact = np.exp((one_hot * argmax_forward(omega, variance, host)[0]).sum(axis=0))
+    np.testing.assert_allclose(np.exp(log_probability(omega)), exact, rtol=2e-2)
+    far = ops.elementwise(argmax_exact_backward, ops.asarray(1e3 * omega), ops.asarray(variance), ops.asarray(one_hot))[0]
+    assert np.isfinite(ops.to_host(far)).all()

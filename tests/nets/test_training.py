@@ -320,3 +320,14 @@ def test_densities_that_make_no_sense_are_refused(density: Any, message: str) ->
     data = load_dataset("digits")
     with pytest.raises(ValueError, match=message):
         BPClassifier((5, 5), density=density).fit(data.X_train, data.y_train)
+
+
+def test_the_exact_class_probability_trains_as_well() -> None:
+    data = load_dataset("digits")
+    errors = []
+    for seed in range(3):
+        model = BPClassifier((31, 31), argmax="exact", epochs=8, random_state=seed).fit(data.X_train, data.y_train)
+        errors.append(model.evaluate(data.X_test, data.y_test)["test_error_bayes"])
+    assert np.median(errors) < 8.0
+    with pytest.raises(ValueError, match="argmax must be one of"):
+        BPClassifier(argmax="softmax").fit(data.X_train, data.y_train)
