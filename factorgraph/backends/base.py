@@ -10,7 +10,7 @@ then (where several sets of evidence are run together) a batch axis. Arithmetic 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -24,6 +24,23 @@ PRODUCTS = ("full", "tf32", "bfloat16")
 
 LARGEST_PARAMETER = 1e12
 """Where `Backend.hold` holds finite natural parameters: far beyond any probability, far below overflow."""
+
+
+class Plate(NamedTuple):
+    """
+    The arrays of a plate of variables, all of its shape.
+
+    Attributes
+    ----------
+    prior, belief, message : natural parameters; the message is the sum of a block factor's
+    mean, variance : of the belief, the mean damped
+    """
+
+    prior: Array
+    belief: Array
+    message: Array
+    mean: Array
+    variance: Array
 
 
 class BackendUnavailableError(RuntimeError):
@@ -353,34 +370,20 @@ class Backend:
         """``1 - mean^2``."""
         return 1.0 - mean * mean
 
-    def update_spins(
-        self,
-        prior: Array,
-        belief: Array,
-        message: Array,
-        mean: Array,
-        variance: Array,
-        power: float | None,
-        reinforcement: float,
-        damping: float,
-    ) -> tuple[Array, Array, Array, Array]:
+    def update_spins(self, plate: Plate, power: float | None, reinforcement: float, damping: float) -> Plate:
         """
-        Belief and damped mean of a plate of spins when a block factor's message has come in.
+        Belief, damped mean and variance of a plate of spins when a block factor's message has come in.
 
         Parameters
         ----------
-        prior, belief, message, mean, variance : arrays of one shape, natural parameters and moments; all but the message
-            may be overwritten with what is returned
-        power : the posterior as prior: the new prior is the old belief times this; None leaves the prior as it is
+        plate : Plate
+            All but the message may be overwritten.
+        power : the posterior as the prior: the new prior is the old belief times this; None leaves the prior as it is
         reinforcement : share of the old belief that is added to the prior, for this update
         damping : share of the old mean that is kept
-
-        Returns
-        -------
-        prior, belief, mean, variance
         """
-        base = prior if power is None else power * belief
-        field = base + reinforcement * belief if reinforcement else base
-        field = field + message
-        mean = self.relax_spin_mean(mean, field, damping)
-        return base, field, mean, self.spin_variance(mean)
+        prior = plate.prior if power is None else power * plate.belief
+        base = prior + reinforcement * plate.belief if reinforcement else prior
+        belief = base + plate.message
+        mean = self.relax_spin_mean(plate.mean, belief, damping)
+        return Plate(prior, belief, plate.message, mean, self.spin_variance(mean))

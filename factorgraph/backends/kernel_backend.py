@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends.base import Array, Backend, Index
+from factorgraph.backends.base import Array, Backend, Index, Plate
 from factorgraph.backends.kernels import prelude, text
 
 Launch = Callable[[], object]
@@ -230,21 +230,11 @@ class KernelBackend(Backend):
             found.append(messages)
         return found
 
-    def update_spins(
-        self,
-        prior: Array,
-        belief: Array,
-        message: Array,
-        mean: Array,
-        variance: Array,
-        power: float | None,
-        reinforcement: float,
-        damping: float,
-    ) -> tuple[Array, Array, Array, Array]:
-        arrays = (prior, belief, self._contiguous(message), mean, variance)
+    def update_spins(self, plate: Plate, power: float | None, reinforcement: float, damping: float) -> Plate:
+        arrays = plate._replace(message=self._contiguous(plate.message))
         settings = (int(power is not None), float(power or 0.0), float(reinforcement), float(damping))
-        self.launch(text("reductions.cu"), "update_spins", math.prod(prior.shape), *arrays, *settings)
-        return prior, belief, mean, variance
+        self.launch(text("reductions.cu"), "update_spins", math.prod(plate.prior.shape), *arrays, *settings)
+        return plate
 
 
 def index_or_first(index: Index) -> tuple[Array | None, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from factorgraph.backends.base import Array, Backend, Index
+from factorgraph.backends.base import Array, Backend, Index, Plate
 from factorgraph.backends.kernels.erfcx import ERFCX
 
 _CHUNK_BYTES = 1 << 19  # half of a usual second-level cache: room for the chunk and its result
@@ -280,17 +280,8 @@ class NumpyBackend(Backend):
             piece += target
         return mean
 
-    def update_spins(
-        self,
-        prior: Array,
-        belief: Array,
-        message: Array,
-        mean: Array,
-        variance: Array,
-        power: float | None,
-        reinforcement: float,
-        damping: float,
-    ) -> tuple[Array, Array, Array, Array]:
+    def update_spins(self, plate: Plate, power: float | None, reinforcement: float, damping: float) -> Plate:
+        prior, belief, message, mean, variance = plate
         base = prior if power is None else np.multiply(belief, power, out=prior)
         if reinforcement:
             belief *= reinforcement
@@ -300,7 +291,8 @@ class NumpyBackend(Backend):
             np.add(base, message, out=belief)
         mean = self.relax_spin_mean(mean, belief, damping)
         np.multiply(mean, mean, out=variance)
-        return prior, belief, mean, np.subtract(1.0, variance, out=variance)
+        np.subtract(1.0, variance, out=variance)
+        return Plate(prior, belief, message, mean, variance)
 
     def spin_variance(self, mean: Array) -> Array:
         variance = np.multiply(mean, mean)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from factorgraph.backends import Array
+from factorgraph.backends import Array, Plate
 from factorgraph.inference.observations import Rows
 from factorgraph.inference.pool_state import PoolState
 
@@ -69,22 +69,14 @@ class PlateState(PoolState):
         variance = self.backend.zeros(shape) if self.mean_variance is None else self.mean_variance
         (message,) = self.totals.values()
         assert isinstance(self.pool.reinforcement, float)  # as damping
-        found = self.pool.type.update(
-            self.in_shape(self._prior),
-            self.in_shape(self.total),
-            self.in_shape(message),
-            mean,
-            variance,
-            power=self._power,
-            reinforcement=self.pool.reinforcement if self._to_reinforce else 0.0,
-            damping=strength,
-            backend=self.backend,
-        )
+        prior, belief, message = (self.in_shape(array) for array in (self._prior, self.total, message))
+        plate = Plate(prior, belief, message, mean, variance)
+        reinforcement = self.pool.reinforcement if self._to_reinforce else 0.0
+        found = self.pool.type.update(plate, self._power, reinforcement, strength, self.backend)
         if found is None:
             return False
-        prior, belief, self.mean, self.mean_variance = found
-        flat = self.total.shape
-        self.prior, self.total = self.backend.xp.reshape(prior, flat), self.backend.xp.reshape(belief, flat)
+        self.mean, self.mean_variance, flat = found.mean, found.variance, self.total.shape
+        self.prior, self.total = (self.backend.xp.reshape(array, flat) for array in (found.prior, found.belief))
         self._base_in_belief, self._to_reinforce = self._to_reinforce, False
         self.version += 1
         self.mean_version, self.stale = self.version, False

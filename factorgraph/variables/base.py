@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import Array, Backend, get_backend
+from factorgraph.backends import Array, Backend, Plate, get_backend
 from factorgraph.semiring import Semiring
 
 
@@ -89,23 +89,11 @@ class VariableType(ABC):
         """``damping * mean + (1 - damping) * self.mean(params)``; ``mean`` may be overwritten."""
         return damping * mean + (1.0 - damping) * self.mean(params, backend)
 
-    def update(
-        self,
-        prior: Array,
-        belief: Array,
-        message: Array,
-        mean: Array,
-        variance: Array,
-        *,
-        power: float | None,
-        reinforcement: float,
-        damping: float,
-        backend: Backend,
-    ) -> tuple[Array, Array, Array, Array] | None:
+    def update(self, plate: Plate, power: float | None, reinforcement: float, damping: float, backend: Backend) -> Plate | None:
         """
-        Prior, belief, damped mean and variance of a plate in one pass, for types that have one; None asks for single steps.
+        A plate's prior, belief, damped mean and variance in one pass, for types that have one; None asks for single steps.
 
-        As `Backend.update_spins` has it; arrays of the plate's shape, all but the message may be overwritten.
+        Parameters as in `Backend.update_spins`; arrays of the plate's shape, all but the message may be overwritten.
         """
         return None
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from factorgraph.backends import Array, Backend
+from factorgraph.backends import Array, Backend, Plate
 from factorgraph.semiring import Semiring
 from factorgraph.variables.base import DiscreteType
 
@@ -51,17 +51,5 @@ class Spin(DiscreteType):
     def variance(self, mean: Array, backend: Backend) -> Array:
         return backend.spin_variance(mean)
 
-    def update(
-        self,
-        prior: Array,
-        belief: Array,
-        message: Array,
-        mean: Array,
-        variance: Array,
-        *,
-        power: float | None,
-        reinforcement: float,
-        damping: float,
-        backend: Backend,
-    ) -> tuple[Array, Array, Array, Array]:
-        return backend.update_spins(prior, belief, message, mean, variance, power, reinforcement, damping)
+    def update(self, plate: Plate, power: float | None, reinforcement: float, damping: float, backend: Backend) -> Plate:
+        return backend.update_spins(plate, power, reinforcement, damping)

@@ -17,7 +17,7 @@ import pytest
 from scipy import special
 
 import factorgraph as fg
-from factorgraph.backends import Backend, KernelBackend
+from factorgraph.backends import Backend, KernelBackend, Plate
 from factorgraph.backends.kernel_backend import parameters_of
 from factorgraph.backends.kernels import text
 from factorgraph.backends.numpy_backend import NumpyBackend
@@ -110,10 +110,10 @@ def test_operations_equal_numpy_in_float64(kernels: str, dtype: str, label: str,
             *k.table_marginals(to(tables), [to(w) for w in weights], [0, 1, 2], "max"),
         ],
         "update_spins": lambda k, to: [
-            found
-            for power, reinforcement, damping in ((None, 0.0, 0.8), (0.9, 0.0, 0.8), (0.9, 0.3, 0.5), (None, 0.3, 0.0))
-            for found in k.update_spins(
-                *(to(x) for x in (finite, finite[::-1], b, np.tanh(finite), np.tanh(finite))), power, reinforcement, damping
+            array
+            for controls in ((None, 0.0, 0.8), (0.9, 0.0, 0.8), (0.9, 0.3, 0.5), (None, 0.3, 0.0))
+            for array in k.update_spins(
+                Plate(*(to(x) for x in (finite, finite[::-1], b, np.tanh(finite), np.tanh(finite)))), *controls
             )
         ],
     }
