@@ -54,10 +54,10 @@ def store(alpha, size, rng, growth=0.995, limit=1000):
 def main():
     rng = np.random.default_rng(0)
     iterations, curves = 12, {}
-    print("a teacher's rule, 4,001 inputs: overlap after 12 iterations, and error on new patterns, with the theory's")
+    print("a teacher's rule, 3,001 inputs: overlap after 12 iterations, and error on new patterns, with the theory's")
     for alpha in (0.3, 0.6, 1.0):
         theory = perceptron_overlaps(alpha, iterations)
-        found, error = learn(alpha, 4001, iterations, rng)
+        found, error = learn(alpha, 3001, iterations, rng)
         curves[alpha] = found, theory
         expected = float(generalisation_error(theory[-1]))
         print(f"alpha {alpha}: overlap {found[-1]:.3f} ({theory[-1]:.3f}), error {error:.3f} ({expected:.3f})")
