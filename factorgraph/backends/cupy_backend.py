@@ -92,19 +92,20 @@ class CupyBackend(KernelBackend):
 
     def record(self, launches: Sequence[Launch]) -> Launch:
         eager = super().record(launches)  # keeps the launches' arrays alive, for the graph too
-        seen: list[Any] = []
+        runs, graph = 0, None
 
         def run() -> None:
-            if not self.graphs or not seen:
+            nonlocal runs, graph
+            runs += 1
+            if not self.graphs or runs == 1:
                 eager()  # the first time: kernels are loaded, which a capture refuses
-                seen.append(None)
                 return
-            if seen[0] is None:
+            if graph is None:
                 with self.xp.cuda.Stream(non_blocking=True) as stream:
                     stream.begin_capture()
                     eager()
-                    seen[0] = stream.end_capture()
-            seen[0].launch()
+                    graph = stream.end_capture()
+            graph.launch()
 
         return run
 

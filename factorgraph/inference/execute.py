@@ -71,7 +71,7 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
     """
     if can_fuse(program, state, semiring.mode, undamped):
         state.iteration += 1
-        return _fused(program, state, semiring.mode, undamped, check).run()
+        return _fused(program, state, semiring.mode, undamped, check).run(state)
     residuals: list[Array] = []
     if not undamped:
         for pool in state.pools:

@@ -53,17 +53,18 @@ class FusedProgram:
             launches += [self._call(call) for call in stage.calls if isinstance(call, EdgeCall)]
             launches += [launch for refresh in stage.refreshes for launch in self._refresh(refresh)]
         self._run = state.backend.record(launches)
+        del self._state  # which keeps this program: its arrays should go with it, and not wait to be collected
 
-    def run(self) -> list[Array]:
+    def run(self, state: State) -> list[Array]:
         """Run one iteration; the largest change in each pool, ``()`` or ``(B,)``, where it was to be noted."""
         self._run()
         for number in self.refreshed:
-            self._state.pools[number].version += 1
-            self._state.pools[number].stale = False
+            state.pools[number].version += 1
+            state.pools[number].stale = False
         if not self._check:
             return []
-        axis = None if self._state.batch is None else 0
-        changes = [self._state.pools[number].change for number in self.written]
+        axis = None if state.batch is None else 0
+        changes = [state.pools[number].change for number in self.written]
         return [self._backend.xp.max(change, axis=axis) for change in changes]
 
     def _launch(self, name: str, count: int, *arguments: Any) -> Launch:

@@ -85,10 +85,10 @@ class Stream:
 class RawModule:
     def __init__(self, *, code: str, options: tuple[str, ...] = ()) -> None:
         assert not Device.capturing, "a module is loaded while a graph is captured"
-        self.library = _library(code)
+        self.compiled = _library(code)
 
     def get_function(self, name: str) -> Any:
-        function = getattr(self.library, name)
+        function = getattr(self.compiled, name)
 
         def call(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
             assert 0 < grid[0] < 2**31

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.util
 import inspect
 import re
 import shutil
 import subprocess
 import tracemalloc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -281,6 +283,20 @@ def test_steady_iterations_allocate_nothing(kernels: str) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 20_000  # bytes; an array of messages has 160,000
+
+
+def test_the_arrays_of_a_state_go_with_it(kernels: str) -> None:
+    """At once: on a GPU, arrays that wait for the garbage collector are memory that is not there."""
+    graph, _, schedule = problem("pairs", np.random.default_rng(0))
+    inference = fg.Inference(graph, schedule, backend=kernels)
+    inference.step()
+    state = weakref.ref(inference.state)
+    gc.disable()
+    try:
+        del inference
+        assert state() is None
+    finally:
+        gc.enable()
 
 
 def test_hard_factors_and_types_without_a_text_are_left_to_array_operations(kernels: str) -> None:
