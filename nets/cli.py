@@ -18,6 +18,7 @@ from nets.datasets import NAMES, DatasetError, download_dataset, load_dataset
 from nets.estimator import BPClassifier
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
+from nets.model_file import check_same_settings
 from nets.perceptron import ARGMAX, CAVITIES, METHODS
 from nets.training import CollapsedTrainingError
 
@@ -166,6 +167,7 @@ def _train(options: argparse.Namespace) -> int:
     resume = options.resume and _to_resume(options.save)
     if resume:
         model = _saved_run(options.save, model)
+        _keep(model, options)  # the results may have been left an epoch behind
     classes = len(np.unique(data.y_train))
     sizes = [data.X_train.shape[1], *options.hidden, 1 if classes == 2 else classes]
     print(
@@ -213,17 +215,10 @@ def _to_resume(path: str | None) -> bool:
 def _saved_run(path: str, asked: BPClassifier) -> BPClassifier:
     """The model of a saved run, if it has the settings that are asked for."""
     model = BPClassifier.load(path)
-    mine, theirs = ({k: _listed(v) for k, v in m.get_params().items() if k != "verbose"} for m in (asked, model))
-    differ = [f"{name} {theirs[name]!r}, not {mine[name]!r}" for name in mine if mine[name] != theirs[name]]
-    if differ:
-        raise ValueError(f"{path} holds a run with other settings: {'; '.join(differ)}. Give those, or another --save")
+    check_same_settings(model, asked, path)
     model.verbose = True
     print(f"resuming {path} after epoch {model.n_iter_}")
     return model
-
-
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _keep(model: BPClassifier, options: argparse.Namespace) -> None:

@@ -80,6 +80,26 @@ def load_model(model: Any, path: str | Path) -> None:
         raise ValueError(f"{path}: not a model saved by BPClassifier ({error})") from error
 
 
+def check_same_settings(saved: Any, asked: Any, path: str | Path) -> None:
+    """
+    Refuse to go on with a saved run under other settings than those asked for.
+
+    Raises
+    ------
+    ValueError
+        Names the settings that differ.
+    """
+
+    def settings(model: Any) -> dict[str, Any]:
+        plain = json.loads(json.dumps(model.get_params(), default=_plain))  # tuples are lists in the file
+        return {name: value for name, value in plain.items() if name != "verbose"}
+
+    mine, theirs = settings(asked), settings(saved)
+    differ = [f"{name} {theirs[name]!r}, not {mine[name]!r}" for name in mine if mine[name] != theirs[name]]
+    if differ:
+        raise ValueError(f"{path} holds a run with other settings: {'; '.join(differ)}. Give those, or another file")
+
+
 def _plain(value: Any) -> Any:
     """Settings as JSON: NumPy scalars as numbers, arrays as lists."""
     if isinstance(value, np.generic):

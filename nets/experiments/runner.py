@@ -12,6 +12,7 @@ from factorgraph.files import write_text
 from nets.datasets import Dataset
 from nets.estimator import BPClassifier
 from nets.experiments.base import Case, Experiment, summary
+from nets.model_file import check_same_settings
 
 
 def reproduce(
@@ -81,7 +82,8 @@ def _run(
         saved.parent.mkdir(exist_ok=True)
     resume = saved is not None and saved.exists()
     if saved is not None and resume:
-        model = BPClassifier.load(saved)
+        asked, model = model, BPClassifier.load(saved)
+        check_same_settings(model, asked, saved)
 
     def on_epoch(fitted: BPClassifier) -> None:
         if saved is not None:

@@ -76,6 +76,14 @@ def test_a_run_that_was_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.M
         reproduce("small", SMALL, path=str(path))
 
 
+def test_a_model_of_another_protocol_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "runs.json"
+    reproduce("small", SMALL, epochs=1, path=str(path))
+    path.unlink()  # as where a run was broken off before its first case was done
+    with pytest.raises(ValueError, match="a run with other settings: epochs 1, not 3"):
+        reproduce("small", SMALL, epochs=3, path=str(path))
+
+
 def test_figures_are_drawn(tmp_path: Path) -> None:
     results = reproduce("small", SMALL, full=True, epochs=1, seeds=[0])
     draw(SMALL, results, str(tmp_path / "bars.png"))

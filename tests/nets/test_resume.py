@@ -105,6 +105,26 @@ def test_the_command_goes_on_after_a_kill(tmp_path: Path, capsys: pytest.Capture
             np.testing.assert_array_equal(whole[name], killed[name])
 
 
+def test_results_that_were_left_an_epoch_behind_are_written_on_resuming(tmp_path: Path) -> None:
+    results = tmp_path / "run.json"
+    command = [
+        "train",
+        "digits",
+        "--hidden",
+        "11",
+        "--epochs",
+        "2",
+        "--save",
+        str(tmp_path / "net.npz"),
+        "--json",
+        str(results),
+    ]
+    assert main(command) == 0
+    results.unlink()  # as where the kill came between the model's file and this one
+    assert main([*command, "--resume"]) == 0
+    assert [row["epoch"] for row in json.loads(results.read_text())["epochs"]] == [1, 2]
+
+
 def test_the_command_refuses_other_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "digits", "--hidden", "11", "--epochs", "1", "--save", str(tmp_path / "net.npz")]
     assert main(command) == 0
