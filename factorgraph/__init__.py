@@ -65,7 +65,7 @@ from factorgraph.schedules import (
     UnscheduledWarning,
 )
 from factorgraph.semiring import Semiring
-from factorgraph.variables import Categorical, Data, DiscreteType, Gaussian, Spin, VariableType
+from factorgraph.variables import Categorical, Data, DiscreteType, Gaussian, Levels, Spin, VariableType
 
 __version__ = "0.1.0"
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "Gaussian",
     "Inference",
     "Ising",
+    "Levels",
     "LinearGaussian",
     "Max",
     "Model",

@@ -27,7 +27,11 @@ class Port(Protocol):
 
     @property
     def mean(self) -> Array:
-        """Mean parameters of the belief, damped where the user asked for it; the values of an observed plate."""
+        """
+        Expected values, ``(*shape,)``, damped where the user asked for it; the values of an observed plate.
+
+        Probabilities, ``(q, *shape)``, where values are no numbers.
+        """
 
     @property
     def variance(self) -> Array | None:

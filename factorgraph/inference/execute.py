@@ -32,7 +32,7 @@ class PlatePort:
 
     @property
     def mean(self) -> Array:
-        return self._state.means()
+        return self._state.expectations()
 
     @property
     def variance(self) -> Array | None:

@@ -12,6 +12,8 @@ from factorgraph.inference.pool_state import PoolState
 class PlateState(PoolState):
     """A pool at which block factors have ports: their sums of messages, and the moments that they are handed."""
 
+    _expected: tuple[Array, Array] | None = None  # mean parameters, and the expected values that they give
+
     def observe_rows(self, rows: Rows) -> None:
         """Observe the whole plate at rows of `Observations`, which are on the device."""
         mean, certain = rows.observations.gather(self.backend.index_array(rows.index))
@@ -88,6 +90,13 @@ class PlateState(PoolState):
             self.mean = self.pool.type.mean(self.in_shape(self.belief), self.backend)
             self.mean_version, self.mean_variance = self.version, None
         return self.mean
+
+    def expectations(self) -> Array:
+        """Expected values in the plate's shape, from `means`; the mean parameters themselves where these are one number."""
+        mean = self.means()
+        if self._expected is None or self._expected[0] is not mean:
+            self._expected = mean, self.pool.type.expectation(mean, self.backend)
+        return self._expected[1]
 
     def resume(self, belief: np.ndarray, mean: np.ndarray) -> None:
         """Stand where another run stood: host arrays of its belief and its damped means; the belief is the prior as well."""

@@ -334,6 +334,10 @@ class PoolState:
         if self.step_by_edge and not undamped:
             step = backend.take(step, edges, 0)
         if self.pool.damping.parameters == "mean" and not (isinstance(step, float) and step == 1.0):
+            if not kind.proper_messages:
+                raise ValueError(
+                    f"messages to {kind!r} have no mean parameters where they are flat: damp in natural parameters"
+                )
             old = kind.mean(backend.take(self.messages, edges, axis), backend)
             outgoing = kind.from_mean(old + step * (kind.mean(outgoing, backend) - old), backend)
             outgoing, step = kind.normalize(outgoing, backend), 1.0

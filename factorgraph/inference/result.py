@@ -111,10 +111,13 @@ class Result:
         return self._state.belief(variables)
 
     def mean(self, variables: Variables) -> np.ndarray:
-        """Mean parameters: ``tanh`` of the field, ``(*variables.shape,)``, for spins; probabilities for categorical."""
+        """Expected values, ``(*variables.shape,)``; of categorical variables, which have none, the probabilities."""
         self._check(variables)
         pool = self._state.pool(variables)
-        return self._pick(pool.backend.to_host(pool.pool.type.mean(pool.belief, pool.backend)), variables)
+        kind, backend = pool.pool.type, pool.backend
+        with np.errstate(all="ignore"):
+            mean = kind.expectation(kind.mean(pool.belief, backend), backend)
+        return self._pick(backend.to_host(mean), variables)
 
     def mode(self, variables: Variables) -> np.ndarray:
         """

@@ -114,7 +114,8 @@ class State:
                 for segment in self.layout.segments[name]:
                     self.pools[segment.pool].harden()
         for pool in self.pools:
-            if not pool.pool.type.certainty_absorbs and (certain or pool.has_certainty):
+            # Block factors send finite messages, so that a pool without edges has its own certainty alone.
+            if not pool.pool.type.certainty_absorbs and ((certain and pool.pool.num_edges) or pool.has_certainty):
                 pool.harden()
 
     def pool(self, variables: Variables) -> PoolState:

@@ -176,12 +176,12 @@ class ExactResult:
         return result.reshape(*variables.shape, -1)
 
     def mean(self, variables: Variables) -> np.ndarray:
-        """Mean parameters: the mean of spins, ``(*variables.shape,)``; the probabilities of categorical variables."""
+        """Expected values, ``(*variables.shape,)``; of categorical variables, which have none, the probabilities."""
         kind = self._kind(variables)
         with np.errstate(divide="ignore"):
             weights = np.log(np.moveaxis(self.marginals(variables), -1, 0))
-            mean = kind.mean(kind.from_log_weights(weights, _HOST), _HOST)
-        return np.moveaxis(mean, 0, -1) if kind.param_shape else np.asarray(mean)
+            mean = kind.expectation(kind.mean(kind.from_log_weights(weights, _HOST), _HOST), _HOST)
+        return np.asarray(mean if mean.shape == variables.shape else np.moveaxis(mean, 0, -1))
 
     def mode(self, variables: Variables) -> np.ndarray:
         """Most probable states, ``(*variables.shape,)``: one joint state in max mode, each by itself in sum mode."""

@@ -1,9 +1,9 @@
 """Variable node types: how messages to one variable multiply, and what a belief means."""
 
 from factorgraph.variables.base import DiscreteType, VariableType
-from factorgraph.variables.categorical import Categorical
+from factorgraph.variables.categorical import Categorical, Levels
 from factorgraph.variables.data import Data
 from factorgraph.variables.gaussian import Gaussian
 from factorgraph.variables.spin import Spin
 
-__all__ = ["Categorical", "Data", "DiscreteType", "Gaussian", "Spin", "VariableType"]
+__all__ = ["Categorical", "Data", "DiscreteType", "Gaussian", "Levels", "Spin", "VariableType"]

@@ -29,11 +29,17 @@ class VariableType(ABC):
         False for types that are always observed.
     certainty_absorbs : bool
         Whether the parameters of certainty stay as they are when finite ones are added, as infinite fields do.
+    proper_messages : bool
+        Whether every message has mean parameters, so that messages can be damped in them.
+    squares_matter : bool
+        Whether the square of a value tells values apart: where it does not, `from_quadratic` needs no curvature.
     """
 
     param_shape: tuple[int, ...] = ()
     can_be_random: bool = True
     certainty_absorbs: bool = True
+    proper_messages: bool = True
+    squares_matter: bool = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -101,9 +107,26 @@ class VariableType(ABC):
         """How certain a belief is, ``(n,)``, larger is more: what decimation goes by."""
         raise NotImplementedError(f"{self!r} cannot be decimated")
 
+    # For types whose values are numbers.
+
+    def expectation(self, mean: Array, backend: Backend) -> Array:
+        """Expected value, ``(n,)``, from mean parameters; by default these, where they are one number."""
+        return mean
+
     def variance(self, mean: Array, backend: Backend) -> Array:
-        """Variance from mean parameters, for types whose values are numbers."""
+        """Variance, ``(n,)``, from mean parameters."""
         raise NotImplementedError(f"{self!r} has no variance")
+
+    def from_quadratic(self, field: Array, curvature: Array | None, backend: Backend) -> Array:
+        """
+        Natural parameters of the message ``exp(field x - curvature x^2 / 2)``.
+
+        Parameters
+        ----------
+        field : (n,)
+        curvature : (n,); None only for types without `squares_matter`
+        """
+        raise NotImplementedError(f"{self!r} takes no messages about numbers")
 
     def certain_mean(self, values: np.ndarray) -> np.ndarray:
         """Mean parameters of certainty: host values ``(n,)`` to host arrays, for block factors that take data."""
@@ -188,7 +211,8 @@ class DiscreteType(VariableType):
     def mode(self, params: Array, backend: Backend) -> Array:
         """Most probable state, the first of several."""
         best = backend.xp.argmax(self.log_weights(params, backend), axis=0)
-        states = backend.index_array(self.states)
+        whole = np.issubdtype(self.states.dtype, np.integer)
+        states = backend.index_array(self.states) if whole else backend.asarray(self.states)
         return backend.xp.reshape(backend.xp.take(states, backend.xp.reshape(best, (-1,)), axis=0), best.shape)
 
     def certainty(self, params: Array, backend: Backend) -> Array:

@@ -37,6 +37,7 @@ class Gaussian(VariableType):
 
     param_shape = (2,)
     certainty_absorbs = False
+    proper_messages = False
 
     @staticmethod
     def from_moments(mean: float | np.ndarray, variance: float | np.ndarray) -> np.ndarray:
@@ -74,20 +75,46 @@ class Gaussian(VariableType):
 
     def marginals(self, params: Array, backend: Backend) -> Array:
         """Mean and variance, ``(2, n)``; NaN and inf where the belief is improper."""
-        xp = backend.xp
-        precision = params[1, ...]
-        variance = xp.where(precision > 0, 1.0 / precision, xp.full_like(precision, xp.inf))
-        return xp.stack([self.mean(params, backend), variance])
+        return self.mean(params, backend)
+
+    def mode(self, params: Array, backend: Backend) -> Array:
+        return self.mean(params, backend)[0, ...]
+
+    # Mean parameters are kept as mean and variance, which lose no digits where the one is far larger than the other.
 
     def mean(self, params: Array, backend: Backend) -> Array:
-        """Mean of x, ``(n,)``; NaN where the belief is improper."""
+        """Mean and variance, ``(2, n)``; NaN and inf where the belief is improper."""
         xp = backend.xp
         h, precision = params[0, ...], params[1, ...]
         mean = xp.where(precision > 0, h / precision, xp.full_like(h, xp.nan))
-        return xp.where(precision == xp.inf, h, mean)
+        mean = xp.where(precision == xp.inf, h, mean)
+        return xp.stack([mean, xp.where(precision > 0, 1.0 / precision, xp.full_like(precision, xp.inf))])
 
-    def mode(self, params: Array, backend: Backend) -> Array:
-        return self.mean(params, backend)
+    def from_mean(self, mean: Array, backend: Backend) -> Array:
+        xp = backend.xp
+        value, precision = mean[0, ...], 1.0 / mean[1, ...]
+        return xp.stack([xp.where(precision == xp.inf, value, value * precision), precision])
+
+    def relax_mean(self, mean: Array, params: Array, damping: float, backend: Backend) -> Array:
+        """First and second moments averaged."""
+        new = self.mean(params, backend)
+        relaxed = damping * mean + (1.0 - damping) * new
+        step = new[0, ...] - mean[0, ...]
+        relaxed[1, ...] += (damping * (1.0 - damping)) * step * step
+        return relaxed
+
+    def expectation(self, mean: Array, backend: Backend) -> Array:
+        return mean[0, ...]
+
+    def variance(self, mean: Array, backend: Backend) -> Array:
+        return mean[1, ...]
+
+    def certain_mean(self, values: np.ndarray) -> np.ndarray:
+        return np.stack([values, np.zeros_like(values, dtype=np.float64)])
+
+    def from_quadratic(self, field: Array, curvature: Array | None, backend: Backend) -> Array:
+        assert curvature is not None
+        return backend.xp.stack([field, curvature])
 
     def observe(self, values: np.ndarray) -> np.ndarray:
         values = np.asarray(values, dtype=np.float64)

@@ -21,6 +21,7 @@ class Spin(DiscreteType):
     """
 
     states = np.array([-1, 1])
+    squares_matter = False
 
     def log_weights(self, params: Array, backend: Backend) -> Array:
         xp = backend.xp
@@ -50,6 +51,9 @@ class Spin(DiscreteType):
 
     def variance(self, mean: Array, backend: Backend) -> Array:
         return backend.spin_variance(mean)
+
+    def from_quadratic(self, field: Array, curvature: Array | None, backend: Backend) -> Array:
+        return field
 
     def update(self, plate: Plate, power: float | None, reinforcement: float, damping: float, backend: Backend) -> Plate:
         return backend.update_spins(plate, power, reinforcement, damping)

@@ -90,7 +90,7 @@ def test_networks_train_as_on_numpy(device: Any, products: str, method: str, rng
         trainer = Trainer((7, 6, 5, 3), 20, *settings, backend, "float32", np.random.default_rng(0))
         for _ in range(2):
             trainer.epoch(X, y)
-        means.append(trainer.means())
+        means.append(trainer.beliefs())
     for mine, theirs in zip(*means, strict=True):
         # Differences of rounding are carried on by six sweeps.
         np.testing.assert_allclose(mine, theirs, atol=2e-3 if products == "full" else 2e-2)

@@ -12,7 +12,9 @@ import factorgraph as fg
 from factorgraph.testing import Enumeration, check_factor, check_variable
 
 
-@pytest.mark.parametrize("kind", [fg.Spin(), fg.Categorical(1), fg.Categorical(2), fg.Categorical(5)], ids=repr)
+@pytest.mark.parametrize(
+    "kind", [fg.Spin(), fg.Categorical(1), fg.Categorical(2), fg.Categorical(5), fg.Levels((0.5, -2, 0))], ids=repr
+)
 def test_variable_types_equal_enumeration(kind: fg.VariableType) -> None:
     check_variable(kind)
 
