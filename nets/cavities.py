@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from factorgraph import Backend
 from factorgraph.backends import Array
 from factorgraph.factors import Port
-from nets.channels import sign_backward, sign_forward
 from nets.moments import Moments
+
+Gradient = Callable[..., Array]
+"""``g`` as a function of omega, V, and what comes from above."""
 
 _ARRAYS_OF_A_TILE = 12  # that are alive at once
 
@@ -21,18 +22,20 @@ def tiles(neurons: int, entries: int, memory_limit: int, itemsize: int) -> Itera
         yield slice(start, min(start + step, neurons))
 
 
-def exact_totals(moments: Moments, field: Array, memory_limit: int, backend: Backend) -> tuple[Array, Array]:
-    """Totals to weights and to inputs with ``g(omega - m x)``, which needs nothing of the sweep before."""
+def exact_totals(
+    moments: Moments, gradient: Gradient, above: tuple[Array, ...], memory_limit: int, backend: Backend
+) -> tuple[Array, Array]:
+    """Fields to weights and to inputs with ``g(omega - m x)``, which needs nothing of the sweep before."""
     xp = backend.xp
     to_inputs, to_weights = xp.zeros_like(moments.x), []
     size, patterns = moments.x.shape
     x = xp.expand_dims(moments.x, axis=0)
     for part in tiles(moments.m.shape[0], size * patterns, memory_limit, _itemsize(backend)):
         m = xp.expand_dims(moments.m[part, :], axis=2)
-        g = _gradient(moments, field, part, m * x, backend)
+        g = _without(moments, gradient, above, part, m * x, backend)
         to_inputs = to_inputs + xp.sum(m * g, axis=0)
         to_weights.append(xp.sum(g * x, axis=2))
-    return _masked(xp.concat(to_weights, axis=0), moments), to_inputs
+    return _masked(xp.concat(to_weights, axis=0), moments), moments.without_constants(to_inputs)
 
 
 class CavityMessages:
@@ -73,7 +76,9 @@ class CavityMessages:
         self._are_new = False
         return xp.concat(rows, axis=0)
 
-    def totals(self, moments: Moments, field: Array, inputs: Port, backend: Backend) -> tuple[Array, Array]:
+    def totals(
+        self, moments: Moments, gradient: Gradient, above: tuple[Array, ...], inputs: Port, backend: Backend
+    ) -> tuple[Array, Array]:
         """Totals to weights and to inputs; keeps the messages."""
         xp = backend.xp
         first = not self.started
@@ -83,7 +88,7 @@ class CavityMessages:
                 mean = xp.expand_dims(moments.m[part, :], axis=2)
                 self._means.append(xp.asarray(xp.broadcast_to(mean, (*mean.shape[:2], moments.x.shape[1])), copy=True))
             mean, x = self._means[number], self._inputs(number, inputs, moments, backend)
-            g = _gradient(moments, field, part, mean * x, backend)
+            g = _without(moments, gradient, above, part, mean * x, backend)
             sent = g * x, mean * g
             to_weights.append(xp.sum(sent[0], axis=2))
             total = total + xp.sum(sent[1], axis=0)
@@ -110,14 +115,16 @@ def _masked(total: Array, moments: Moments) -> Array:
     return total if moments.mask is None else total * moments.mask
 
 
-def _gradient(moments: Moments, field: Array, part: slice, own: Array, backend: Backend) -> Array:
+def _without(
+    moments: Moments, gradient: Gradient, above: tuple[Array, ...], part: slice, own: Array, backend: Backend
+) -> Array:
     """``g(omega - own)`` of a tile, ``(k, N, M)``."""
     xp = backend.xp
-    spread: list[Any] = [
-        xp.broadcast_to(xp.expand_dims(array[part, :], axis=1), own.shape) for array in (moments.omega, moments.variance, field)
-    ]
-    tail = backend.elementwise(sign_forward, spread[0] - own, spread[1])
-    return backend.elementwise(sign_backward, *tail, spread[2])[0]
+    omega, variance, *rest = (
+        xp.broadcast_to(xp.expand_dims(array[part, :], axis=1), own.shape)
+        for array in (moments.omega, moments.variance, *above)
+    )
+    return gradient(omega - own, variance, *rest)
 
 
 def _itemsize(backend: Backend) -> int:

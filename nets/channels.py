@@ -238,6 +238,61 @@ def argmax_exact_backward(omega: Array, variance: Array, label: Array, backend: 
     return (others - label * xp.sum(others, axis=0, keepdims=True),)
 
 
+def argmax_curvature(omega: Array, variance: Array, label: Array, backend: Backend) -> Array:
+    """Gamma to `argmax_backward`, ``(K, M)``: ``r (u + r) / (V_k + V_c)`` of each pair, and for the label their sum."""
+    xp = backend.xp
+    omega_c = xp.sum(label * omega, axis=0, keepdims=True)
+    inverse = 1.0 / (variance + xp.sum(label * variance, axis=0, keepdims=True))
+    u = (omega_c - omega) * xp.sqrt(inverse)
+    (ratio,) = inverse_mills(u, backend)
+    others = (1.0 - label) * ratio * (u + ratio) * inverse
+    return others + label * xp.sum(others, axis=0, keepdims=True)
+
+
+def class_derivatives(omega: Array, variance: Array, log_weights: Array, backend: Backend) -> tuple[Array, Array]:
+    """
+    Derivatives of ``phi = log sum_c s_c P(class c has the largest pre-activation)`` by omega, for soft labels s.
+
+    With ``P_c = E_z prod_k Phi(u_k)`` as in `argmax_exact_backward`, every class c and quadrature point has the weight that it
+    adds to the sum; in it the derivatives by omega_k are ``-r / sqrt(V_k)`` and ``-u r / V_k``, and by omega_c, all others
+    being moved the other way, minus the sum of the first and the square of that sum less what the terms' own squares are. That
+    some class wins, which quadrature gives only nearly, is divided out.
+
+    Parameters
+    ----------
+    omega, variance : (K, M) moments of the pre-activations of the K classes
+    log_weights : (K, M) log s, up to a constant for each pattern; -inf rules a class out
+
+    Returns
+    -------
+    g, Gamma : (K, M)
+    """
+    xp = backend.xp
+    inverse_deviation = 1.0 / xp.sqrt(variance)
+    own = backend.asarray(np.eye(omega.shape[0])[:, :, None])  # (class c, neuron k, 1)
+    logarithms, first, second = [], [], []
+    for point, weight in zip(_POINTS, _WEIGHTS, strict=True):
+        z = xp.expand_dims(omega + point * xp.sqrt(variance), axis=1)
+        u = (z - xp.expand_dims(omega, axis=0)) * inverse_deviation
+        logarithms.append(math.log(weight) + xp.sum((1.0 - own) * backend.log_ndtr(u), axis=1))
+        ratio = (1.0 - own) * inverse_mills(u, backend)[0] * inverse_deviation
+        bend = -ratio * u * inverse_deviation
+        pull = xp.sum(ratio, axis=1, keepdims=True)
+        first.append(own * pull - ratio)
+        second.append(bend + own * (pull * pull + xp.sum(bend - ratio * ratio, axis=1, keepdims=True)))
+    slopes, bends = xp.stack(first), xp.stack(second)  # (point, class, neuron, pattern)
+
+    def derivatives(logarithm: Array) -> tuple[Array, Array]:
+        weights = xp.exp(logarithm - xp.max(logarithm, axis=(0, 1), keepdims=True))
+        weights = xp.expand_dims(weights / xp.sum(weights, axis=(0, 1), keepdims=True), axis=2)
+        g = xp.sum(weights * slopes, axis=(0, 1))
+        return g, g * g - xp.sum(weights * bends, axis=(0, 1))
+
+    wins = xp.stack(logarithms)  # (point, class, pattern)
+    (g, gamma), (g_any, gamma_any) = derivatives(wins + log_weights), derivatives(wins)
+    return g - g_any, gamma - gamma_any
+
+
 @_in_one_kernel
 def argmax_forward(omega: Array, variance: Array, backend: Backend) -> tuple[Array]:
     """

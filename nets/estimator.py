@@ -19,7 +19,7 @@ from nets.fitting import Run, default_prior_strength
 from nets.metrics import scores
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
-from nets.settings import check_settings, choose_masks, one_for_each_layer
+from nets.settings import check_settings, choose_masks, one_for_each_layer, weight_type
 from nets.training import MEMORY_LIMIT, Trainer
 
 _UNPICKLED = ("_predictor", "_trainer", "_snapshot")  # compiled anew where needed, or only for `save`
@@ -67,11 +67,19 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Backend of the engine; see `factorgraph.get_backend`.
     dtype : {"float32", "float64"}, default "float32"
     products : {"full", "tf32", "bfloat16"}, default "full"
-        What matrix products round their inputs to; see `factorgraph.get_backend`.
+        What matrix products of training round their inputs to; see `factorgraph.get_backend`.
     argmax : {"pairwise", "exact"}, default "pairwise"
         Probability of the label, for more than two classes: see `nets.Perceptron`.
     density : float in (0, 1] or (K, N) array of bool, or a list with one of these for each layer, default 1
         Share of the weights that there are, chosen at random, or which there are.
+    weights : {"binary", "ternary", "real"} or sequence of numbers, default "binary"
+        What weights can be: -1 and 1, also 0, any number (with normal beliefs), or one of these numbers.
+    activation : {"sign", "relu", "identity"} or sequence of these with one for each hidden layer, default "sign"
+        Outputs of hidden units.
+    biases : bool, default False
+        Whether units have weights for constant inputs, as many as the square root of their inputs.
+    temperature : float, default 0
+        How far labels are in doubt; 0 is not at all. A wrong label is as likely as ``exp(-1 / temperature)`` to 1.
     memory_limit : int, default 2 GiB
         Bytes that the messages of ``bp`` (with several iterations) and of exact cavities may take.
     random_state : int, RandomState or None
@@ -87,8 +95,11 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     history_ : list of dict
         For each epoch: ``epoch``, ``train_error`` (percent, point-wise, on at most 10,000 training rows), ``seconds``
         (of training alone), and with validation data ``test_error`` and ``test_error_bayes``.
+    weight_beliefs_ : list of arrays
+        Of each layer the beliefs over its weights: for binary ones their means (K, N), for real ones means and variances
+        (2, K, N), else probabilities of their q values (q, K, N). Biases are the last columns.
     weight_means_ : list of (K, N) arrays
-        Mean of each weight, in [-1, 1]; its sign is the weight.
+        Mean of each weight. The sign of a binary one's is the weight.
     masks_ : list of (K, N) arrays of bool or None
         Which weights there are; None where all are.
 
@@ -124,6 +135,10 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         products: str = "full",
         argmax: str = "pairwise",
         density: Any = 1.0,
+        weights: Any = "binary",
+        activation: str | Sequence[str] = "sign",
+        biases: bool = False,
+        temperature: float = 0.0,
         memory_limit: int = MEMORY_LIMIT,
         random_state: Any = None,
         verbose: bool = False,
@@ -148,6 +163,10 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.products = products
         self.argmax = argmax
         self.density = density
+        self.weights = weights
+        self.activation = activation
+        self.biases = biases
+        self.temperature = temperature
         self.memory_limit = memory_limit
         self.random_state = random_state
         self.verbose = verbose
@@ -214,7 +233,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X, y : as in `fit`
         classes : array of all classes, needed at the first call unless ``y`` has them all
         """
-        first = not hasattr(self, "weight_means_")
+        first = not hasattr(self, "weight_beliefs_")
         check_settings(self)
         X, y = validate_data(self, X, y, dtype=np.float64, reset=first)
         check_classification_targets(y)
@@ -257,11 +276,11 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._encoder = ThermometerCode.of(X) if thermometer else Standardization.of(X)
         outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
         self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), outputs)
-        self.masks_ = choose_masks(self.density, self._sizes, rng)
+        self.masks_ = choose_masks(self.density, self._sizes, rng, self.biases)
         self._make_trainer(len(X), rng)
         self.history_: list[dict[str, Any]] = []
         self.n_iter_ = 0
-        for name in ("weight_means_", "_predictor", "_snapshot"):  # of a fit before
+        for name in ("weight_beliefs_", "_predictor", "_snapshot"):  # of a fit before
             self.__dict__.pop(name, None)
 
     def _make_trainer(self, rows: int, rng: np.random.Generator) -> None:
@@ -280,9 +299,25 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.dtype,
             rng,
             self.memory_limit,
-            self.masks_,
-            self.argmax,
+            self.temperature,
+            argmax=self.argmax,
+            **self._network_settings(),
         )
+
+    def _network_settings(self) -> dict[str, Any]:
+        return {
+            "masks": self.masks_,
+            "weight_type": weight_type(self.weights),
+            "activation": self.activation,
+            "biases": self.biases,
+        }
+
+    @property
+    def weight_means_(self) -> list[np.ndarray]:
+        """Mean of each weight, ``(K, N)`` for each layer; 0 where there is none."""
+        kind = weight_type(self.weights)
+        means = [kind.expectation(belief, get_backend("numpy", self.dtype)) for belief in self.weight_beliefs_]
+        return [mean if mask is None else mean * mask for mean, mask in zip(means, self.masks_, strict=True)]
 
     def _train(
         self,
@@ -306,17 +341,17 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for epoch in epochs:
             default = default_prior_strength(epoch, epochs.stop, run.batches, layers)
             self._trainer.prior_strength = tuple(one_for_each_layer(self.prior_strength, default, layers, "prior_strength"))
-            row, means = self._with_progress(run, total)
-            self.n_iter_, self.weight_means_ = self.n_iter_ + 1, means
+            row, beliefs = self._with_progress(run, total)
+            self.n_iter_, self.weight_beliefs_ = self.n_iter_ + 1, beliefs
             self.history_.append({"epoch": self.n_iter_, **row})
             watched = self.early_stopping and validation is not None
             if watched:
-                run.watch(row["test_error_bayes" if self.prediction == "bayesian" else "test_error"], means)
+                run.watch(row["test_error_bayes" if self.prediction == "bayesian" else "test_error"], beliefs)
             self._snapshot = run.snapshot()
             if (on_epoch is not None and on_epoch(self)) or (watched and run.waited >= self.n_epochs_no_change):
                 break
         if run.best is not None:
-            self.weight_means_ = run.best[1]
+            self.weight_beliefs_ = run.best[1]
 
     def _with_progress(self, run: Run, epochs: int) -> tuple[dict[str, Any], list[np.ndarray]]:
         if not self.verbose:
@@ -340,20 +375,19 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         The network's own: the probability that a class's output wins when activations (and, for Bayesian prediction,
         weights) are random.
         """
-        check_is_fitted(self, "weight_means_")
+        check_is_fitted(self, "weight_beliefs_")
         X = validate_data(self, X, dtype=np.float64, reset=False)
         inputs = encode(self._encoder, X, self.dtype)
-        return self._probabilities(self.weight_means_, inputs, self.prediction == "bayesian")
+        return self._probabilities(self.weight_beliefs_, inputs, self.prediction == "bayesian")
 
-    def _probabilities(self, means: Sequence[np.ndarray], inputs: np.ndarray, bayesian: bool) -> np.ndarray:
+    def _probabilities(self, beliefs: Sequence[np.ndarray], inputs: np.ndarray, bayesian: bool) -> np.ndarray:
         if not hasattr(self, "_predictor"):
-            backend = get_backend(self.backend, self.dtype, self.products)
-            self._predictor = Predictor(self._sizes, backend, self.dtype, self.masks_)
-        found = self._predictor.probabilities(means, inputs, bayesian).astype(np.float64)
+            self._predictor = Predictor(self._sizes, self.backend, **self._network_settings())
+        found = self._predictor.probabilities(beliefs, inputs, bayesian)
         return found / found.sum(axis=1, keepdims=True)
 
-    def _error(self, means: Sequence[np.ndarray], inputs: np.ndarray, labels: np.ndarray, bayesian: bool) -> float:
-        found = np.argmax(self._probabilities(means, inputs, bayesian), axis=1)
+    def _error(self, beliefs: Sequence[np.ndarray], inputs: np.ndarray, labels: np.ndarray, bayesian: bool) -> float:
+        found = np.argmax(self._probabilities(beliefs, inputs, bayesian), axis=1)
         return 100.0 * float(np.mean(found != labels))
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
@@ -366,12 +400,12 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         percent) point-wise, and of the same with ``_bayes`` appended. Point-wise predictions leave nothing open: their
         likelihood shows what errors cost who is certain.
         """
-        check_is_fitted(self, "weight_means_")
+        check_is_fitted(self, "weight_beliefs_")
         X, y = self._check_labelled(X, y)
         inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
         found: dict[str, float] = {}
         for suffix, bayesian in (("", False), ("_bayes", True)):
-            probabilities = self._probabilities(self.weight_means_, inputs, bayesian)
+            probabilities = self._probabilities(self.weight_beliefs_, inputs, bayesian)
             found |= {name + suffix: value for name, value in scores(probabilities, labels).items()}
         return found
 
@@ -379,7 +413,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def save(self, path: str | Path) -> None:
         """Write the trained model to one ``.npz`` file, whole or not at all; `load` reads it, without pickle."""
-        check_is_fitted(self, "weight_means_")
+        check_is_fitted(self, "weight_beliefs_")
         save_model(self, path)
 
     @classmethod

@@ -23,7 +23,7 @@ class Run:
     trainer : Trainer
     inputs, labels, targets : encoded training rows, class numbers, and labels as the trainer takes them
     validation : encoded rows and class numbers, or None
-    error : ``error(means, inputs, labels, bayesian)`` in percent
+    error : ``error(beliefs, inputs, labels, bayesian)`` in percent
     classes : int
     """
 
@@ -53,25 +53,25 @@ class Run:
             self._sample = self.trainer.rng.permutation(len(self._inputs))[:EVALUATED_ROWS]
 
     def epoch(self, on_batch: Callable[[], object] | None) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Train for one epoch and evaluate: a row of the history, less its number, and the weights' means."""
+        """Train for one epoch and evaluate: a row of the history, less its number, and the weights' beliefs."""
         start = time.perf_counter()
         self.trainer.epoch(self._inputs, self._targets, on_batch)
         seconds = time.perf_counter() - start
-        means = self.trainer.means()
+        beliefs = self.trainer.beliefs()
         rows = slice(None) if self._sample is None else self._sample
-        row = {"train_error": self._error(means, self._inputs[rows], self._labels[rows], bayesian=False)}
+        row = {"train_error": self._error(beliefs, self._inputs[rows], self._labels[rows], bayesian=False)}
         self.trainer.check_health(row["train_error"], self._chance)
         if self._validation is not None:
-            row["test_error"] = self._error(means, *self._validation, bayesian=False)
-            row["test_error_bayes"] = self._error(means, *self._validation, bayesian=True)
+            row["test_error"] = self._error(beliefs, *self._validation, bayesian=False)
+            row["test_error_bayes"] = self._error(beliefs, *self._validation, bayesian=True)
         row["seconds"] = seconds
-        return row, means
+        return row, beliefs
 
-    def watch(self, error: float, means: list[np.ndarray]) -> None:
+    def watch(self, error: float, beliefs: list[np.ndarray]) -> None:
         """Keep the weights of the best epoch, and count those since."""
         self.waited += 1
         if self.best is None or error < self.best[0]:
-            self.best, self.waited = (error, means), 0
+            self.best, self.waited = (error, beliefs), 0
 
     def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What is needed to go on bit for bit: arrays, and settings that JSON takes."""
@@ -79,7 +79,7 @@ class Run:
         if self._sample is not None:
             arrays["sample"] = self._sample
         if self.best is not None:
-            arrays |= {f"best/{layer}": mean for layer, mean in enumerate(self.best[1])}
+            arrays |= {f"best/{layer}": belief for layer, belief in enumerate(self.best[1])}
         meta = {
             "rng": self.trainer.rng.bit_generator.state,
             "best": None if self.best is None else self.best[0],

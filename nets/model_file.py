@@ -12,13 +12,13 @@ import numpy as np
 from factorgraph.files import write_npz
 from nets.encoding import Standardization, ThermometerCode
 
-_FORMAT, _VERSION = "nets.BPClassifier", 1
+_FORMAT, _VERSION = "nets.BPClassifier", 2
 _ENCODERS = {"Standardization": Standardization, "ThermometerCode": ThermometerCode}
 
 
 def save_model(model: Any, path: str | Path) -> None:
     """
-    Write a fitted `nets.BPClassifier`: settings, encoder, classes, history and the means of all weights.
+    Write a fitted `nets.BPClassifier`: settings, encoder, classes, history and the beliefs over all weights.
 
     And where there is one, the state of its run, to go on with: see `nets.fitting.Run.snapshot`.
     """
@@ -34,9 +34,10 @@ def save_model(model: Any, path: str | Path) -> None:
         "encoder": type(model._encoder).__name__,
         "history": model.history_,
         "n_iter": model.n_iter_,
+        "sizes": model._sizes,
     }
     kept, meta["run"] = getattr(model, "_snapshot", ({}, None))
-    arrays = {f"weight_means/{layer}": mean for layer, mean in enumerate(model.weight_means_)}
+    arrays = {f"weights/{layer}": belief for layer, belief in enumerate(model.weight_beliefs_)}
     arrays |= {f"encoder/{name}": np.asarray(value) for name, value in vars(model._encoder).items()}
     arrays |= {f"mask/{layer}": mask for layer, mask in enumerate(model.masks_) if mask is not None}
     arrays |= {f"run/{name}": array for name, array in kept.items()}
@@ -62,12 +63,12 @@ def load_model(model: Any, path: str | Path) -> None:
         if meta["format"] != _FORMAT or meta["version"] != _VERSION:
             raise ValueError(f"it holds {meta['format']} version {meta['version']}")
         model.__init__(**meta["params"])
-        layers = sum(name.startswith("weight_means/") for name in arrays)
-        means = [arrays[f"weight_means/{layer}"] for layer in range(layers)]
-        model._sizes = (means[0].shape[1], *(mean.shape[0] for mean in means))
+        layers = sum(name.startswith("weights/") for name in arrays)
+        beliefs = [arrays[f"weights/{layer}"] for layer in range(layers)]
         settings = {name.split("/")[1]: array for name, array in arrays.items() if name.startswith("encoder/")}
         model._encoder = _ENCODERS[meta["encoder"]](**settings)
-        model.classes_, model.weight_means_ = arrays["classes"], means
+        model.classes_, model.weight_beliefs_ = arrays["classes"], beliefs
+        model._sizes = tuple(int(size) for size in meta["sizes"])
         model.masks_ = [arrays.get(f"mask/{layer}") for layer in range(layers)]
         model.history_, model.n_iter_ = meta["history"], meta["n_iter"]
         if meta.get("run") is not None:

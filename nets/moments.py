@@ -32,6 +32,10 @@ class Moments:
     ----------
     weights, inputs : Port
     mask : (K, N) of 0 and 1, which weights there are; None for all
+    constants : int
+        Number of inputs, after those of the port, that are always 1.
+    signs : bool
+        Whether weights are +1 or -1.
     reaction : of the sweep before; None in the first, and for approximations without Onsager terms
     backend : Backend
 
@@ -42,28 +46,52 @@ class Moments:
     x_square : (N, M)
     """
 
-    def __init__(self, weights: Port, inputs: Port, mask: Array | None, reaction: Reaction | None, backend: Backend) -> None:
-        xp = backend.xp
+    def __init__(
+        self,
+        weights: Port,
+        inputs: Port,
+        mask: Array | None,
+        constants: int,
+        signs: bool,
+        reaction: Reaction | None,
+        backend: Backend,
+    ) -> None:
         self.m, self.x, self.mask, self.reaction = weights.mean, inputs.mean, mask, reaction
         self.weights_variance, self.inputs_variance = weights.variance, inputs.variance
+        self._signs, self._constants = signs, constants
+        if constants:
+            self.x = self._with_constants(self.x, 1.0, backend)
+            if self.inputs_variance is not None:
+                self.inputs_variance = self._with_constants(self.inputs_variance, 0.0, backend)
         if mask is not None:
             self.m = self.m * mask
             self.weights_variance = None if self.weights_variance is None else self.weights_variance * mask
         self.x_square = self.x * self.x
         self.omega = backend.matmul(self.m, self.x)
-        # For weights of +-1, m^2 + sigma = mask, and V = sigma x^2 + (m^2 + sigma) Delta needs one product, if all are there.
-        noise = 0.0 if self.inputs_variance is None else self._over_weights(self.inputs_variance, backend)
+        # V = sigma x^2 + (m^2 + sigma) Delta
+        noise = 0.0 if self.inputs_variance is None else self._over_squares(self.inputs_variance, backend)
         if self.weights_variance is None:
-            self.variance = xp.zeros_like(self.omega) + (noise + VARIANCE_FLOOR)
+            self.variance = backend.xp.zeros_like(self.omega) + (noise + VARIANCE_FLOOR)
         else:
             self.variance = backend.matmul(self.weights_variance, self.x_square)
             self.variance += noise + VARIANCE_FLOOR
         if reaction is not None:
             self.omega = self.omega - self._own_past(reaction, backend)
 
-    def _over_weights(self, spread: Array, backend: Backend) -> Array:
-        """Sum of a quantity of the inputs over the weights of each neuron, ``(K or 1, M)``."""
-        return backend.xp.sum(spread, axis=0, keepdims=True) if self.mask is None else backend.matmul(self.mask, spread)
+    def _with_constants(self, inputs: Array, value: float, backend: Backend) -> Array:
+        return backend.xp.concat([inputs, *[backend.xp.full_like(inputs[:1, :], value)] * self._constants])
+
+    def _squares(self) -> Array | None:
+        """Mean squares ``m^2 + sigma`` of the weights, ``(K, N)``; None where all are 1."""
+        if self._signs:
+            return self.mask
+        square = self.m * self.m
+        return square if self.weights_variance is None else square + self.weights_variance
+
+    def _over_squares(self, spread: Array, backend: Backend) -> Array:
+        """Sum of a quantity of the inputs times the weights' mean squares, ``(K or 1, M)``."""
+        squares = self._squares()
+        return backend.xp.sum(spread, axis=0, keepdims=True) if squares is None else backend.matmul(squares, spread)
 
     def _own_past(self, old: Reaction, backend: Backend) -> Array:
         """What the neuron hears of its own messages of the sweep before (Lucibello et al. 2022, eq. 109)."""
@@ -79,7 +107,7 @@ class Moments:
 
     def to_weights(self, g: Array, gamma: Array | None, backend: Backend) -> Array:
         """
-        Sum over patterns of a neuron's messages to its weights, ``(K, N)``.
+        Sum over patterns of the fields that a neuron sends its weights, ``(K, N)``.
 
         ``g x`` without ``gamma``, ``(g + m x Gamma) x`` with it; with a reaction less
         ``m' (g g' Delta) + m m' (g' Gamma Delta x)``, primes marking the sweep before.
@@ -94,27 +122,58 @@ class Moments:
                 )
         return total if self.mask is None else total * self.mask
 
+    def weights_curvature(self, g: Array, gamma: Array, backend: Backend) -> Array:
+        """
+        Sum over patterns of the curvatures that a neuron sends its weights, ``(K, N)``: ``(x^2 + Delta) Gamma - Delta g^2``.
+
+        At least 0: of an input whose sign is in doubt a pattern may say less than nothing, which a normal belief cannot take.
+        """
+        spread = self.inputs_variance
+        if spread is None:
+            total = backend.matmul(gamma, self.x_square.T)
+        else:
+            total = backend.matmul(gamma, (self.x_square + spread).T) - backend.matmul(g * g, spread.T)
+        total = backend.xp.clip(total, 0.0, None)
+        return total if self.mask is None else total * self.mask
+
     def to_inputs(self, g: Array, gamma: Array | None, backend: Backend) -> Array:
         """
-        Sum over neurons of the messages to each input, ``(N, M)``.
+        Sum over neurons of the fields sent to each input, ``(N, M)``.
 
         ``m g`` without ``gamma``, ``m (g + m x Gamma)`` with it; with a reaction less
         ``x' (sigma g g') + x x' (sigma m g' Gamma)``.
         """
         total = backend.matmul(self.m.T, g)
-        if gamma is None:
-            return total
-        # (m^2)^T Gamma, again with m^2 = mask - sigma.
-        if self.mask is None:
-            squares = backend.xp.sum(gamma, axis=0, keepdims=True)
+        if gamma is not None:
+            total = backend.add_product(total, self._squared_means_over(gamma, backend), self.x)
+            if self.reaction is not None and self.weights_variance is not None:
+                old, spread = self.reaction, self.weights_variance
+                total = total - old.x * (
+                    backend.matmul(spread.T, g * old.g) + self.x * backend.matmul((spread * self.m).T, old.g * gamma)
+                )
+        return self.without_constants(total)
+
+    def inputs_curvature(self, g: Array, gamma: Array, backend: Backend) -> Array:
+        """Sum of neurons' curvatures sent to each input, ``(N, M)``, at least 0: ``(m^2 + sigma) Gamma - sigma g^2``."""
+        squares = self._squares()
+        if squares is None:
+            total = backend.xp.zeros_like(self.x) + backend.xp.sum(gamma, axis=0, keepdims=True)
         else:
-            squares = backend.matmul(self.mask.T, gamma)
+            total = backend.matmul(squares.T, gamma)
         if self.weights_variance is not None:
-            squares = squares - backend.matmul(self.weights_variance.T, gamma)
-        total = backend.add_product(total, squares, self.x)
-        if self.reaction is not None and self.weights_variance is not None:
-            old, spread = self.reaction, self.weights_variance
-            total = total - old.x * (
-                backend.matmul(spread.T, g * old.g) + self.x * backend.matmul((spread * self.m).T, old.g * gamma)
-            )
+            total = total - backend.matmul(self.weights_variance.T, g * g)
+        return self.without_constants(backend.xp.clip(total, 0.0, None))
+
+    def _squared_means_over(self, gamma: Array, backend: Backend) -> Array:
+        """``(m^2)^T Gamma``, for signs with m^2 = mask - sigma."""
+        if not self._signs:
+            return backend.matmul((self.m * self.m).T, gamma)
+        squares = self._squares()
+        total = backend.xp.sum(gamma, axis=0, keepdims=True) if squares is None else backend.matmul(squares.T, gamma)
+        if self.weights_variance is not None:
+            total = total - backend.matmul(self.weights_variance.T, gamma)
         return total
+
+    def without_constants(self, total: Array) -> Array:
+        """Totals to the inputs of the port alone."""
+        return total[: total.shape[0] - self._constants, :] if self._constants else total

@@ -13,7 +13,7 @@ from nets.perceptron import MEMORY_LIMIT, Perceptron
 
 class Network:
     """
-    A multi-layer perceptron with weights of +-1 and sign activations, on one mini-batch, as a factor graph.
+    A multi-layer perceptron, on one mini-batch, as a factor graph; by default with weights of +-1 and sign activations.
 
     Blocks are named ``weights1``, ``weights2``, ..., ``activations1``, ..., ``input`` and ``output``, factors ``layer1``,
     ``layer2``, ...
@@ -31,12 +31,19 @@ class Network:
     masks : sequence of (K_l, N_l) arrays of bool or None, one for each layer, optional
         Which weights there are.
     argmax : see `Perceptron`
+    weight_type : VariableType, default spins
+        What weights are: any type whose values are numbers.
+    activation : {"sign", "relu", "identity"}, or sequence of str with one for each hidden layer
+        Sums of real activations are divided by the square root of their number of terms.
+    biases : bool, default False
+        Whether each neuron has weights for constant inputs of 1, as many as the square root of its inputs: as strong as
+        these, together.
 
     Attributes
     ----------
     graph : FactorGraph
-    weights : list of Variables, (K_l, N_l) spins of each layer
-    activations : list of Variables, (N_l, M) spins of each hidden layer
+    weights : list of Variables, (K_l, N_l) of each layer, biases last
+    activations : list of Variables, (N_l, M) spins, or normal variables, of each hidden layer
     input : Variables, (N, M) data
     output : Variables, (1, M) spins or (M,) categorical
     """
@@ -50,6 +57,9 @@ class Network:
         memory_limit: int = MEMORY_LIMIT,
         masks: Sequence[np.ndarray | None] | None = None,
         argmax: str = "pairwise",
+        weight_type: fg.VariableType | None = None,
+        activation: str | Sequence[str] = "sign",
+        biases: bool = False,
     ) -> None:
         if len(sizes) < 2 or any(size < 1 for size in sizes):
             raise ValueError(f"layer sizes must be at least 1, and at least two of them, not {tuple(sizes)}")
@@ -60,18 +70,32 @@ class Network:
         self.weights: list[fg.Variables] = []
         self.activations: list[fg.Variables] = []
         methods, cavities = (one_for_each(name, len(self.sizes) - 1) for name in (method, cavity))
+        hidden = [*one_for_each(activation, len(self.sizes) - 2, "hidden layers"), "sign"]
+        kind = fg.Spin() if weight_type is None else weight_type
         below = self.input
         for layer, (size, neurons) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), start=1):
-            self.weights.append(self.graph.add_variables(f"weights{layer}", fg.Spin(), (neurons, size)))
+            constants = constants_of(size) if biases else 0
+            self.weights.append(self.graph.add_variables(f"weights{layer}", kind, (neurons, size + constants)))
+            active = hidden[layer - 1]
             if layer < len(self.sizes) - 1:
-                above = self.graph.add_variables(f"activations{layer}", fg.Spin(), (neurons, batch_size))
+                output = fg.Spin() if active == "sign" else fg.Gaussian()
+                above = self.graph.add_variables(f"activations{layer}", output, (neurons, batch_size))
                 self.activations.append(above)
             elif neurons == 1:
                 above = self.graph.add_variables("output", fg.Spin(), (1, batch_size))
             else:
                 above = self.graph.add_variables("output", fg.Categorical(neurons), (batch_size,))
             mask = None if masks is None else masks[layer - 1]
-            perceptron = Perceptron(methods[layer - 1], cavities[layer - 1], memory_limit, mask, argmax)
+            perceptron = Perceptron(
+                methods[layer - 1],
+                cavities[layer - 1],
+                memory_limit,
+                mask,
+                argmax,
+                active,
+                (size + constants) ** -0.5,
+                constants,
+            )
             self.graph.add_factors(f"layer{layer}", perceptron, self.weights[-1], below, above)
             below = above
         self.output = below
@@ -104,9 +128,14 @@ class Network:
         return rules
 
 
-def one_for_each(name: str | Sequence[str], layers: int) -> list[str]:
+def constants_of(size: int) -> int:
+    """Number of constant inputs that a neuron of so many inputs has where there are biases."""
+    return max(1, round(size**0.5))
+
+
+def one_for_each(name: str | Sequence[str], layers: int, what: str = "weight layers") -> list[str]:
     """A setting of each layer, from one for all or a sequence."""
     names = [name] * layers if isinstance(name, str) else list(name)
     if len(names) != layers:
-        raise ValueError(f"{names} has {len(names)} entries for {layers} weight layers")
+        raise ValueError(f"{names} has {len(names)} entries for {layers} {what}")
     return names

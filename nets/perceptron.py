@@ -10,12 +10,23 @@ import numpy as np
 from factorgraph import Backend, BlockFactor, Categorical, Data, Port, Spin, VariableType
 from factorgraph.backends import Array
 from nets.cavities import CavityMessages, exact_totals
-from nets.channels import SignTail, argmax_backward, argmax_exact_backward, argmax_forward, sign_backward, sign_forward
-from nets.moments import Moments, Reaction
+from nets.channels import (
+    SignTail,
+    argmax_backward,
+    argmax_curvature,
+    argmax_exact_backward,
+    argmax_forward,
+    class_derivatives,
+    sign_backward,
+    sign_forward,
+)
+from nets.moments import VARIANCE_FLOOR, Moments, Reaction
+from nets.real_channels import CHANNELS, RealOutput
 
 METHODS = ("bp", "bpi", "amp", "mf")
 CAVITIES = ("first-order", "exact")
 ARGMAX = ("pairwise", "exact")
+ACTIVATIONS = ("sign", *CHANNELS)
 MEMORY_LIMIT = 1 << 28
 
 
@@ -23,8 +34,9 @@ class Perceptron(BlockFactor):
     """
     ``output[k, a] = activation(sum_i weights[k, i] * input[i, a])`` for K neurons, N inputs and M patterns.
 
-    Ports: ``weights`` (K, N) spins; ``input`` (N, M) spins or data; ``output`` either (K, M) spins, for sign activations, or
-    (M,) categorical variables of K states, the neuron with the largest sum.
+    Ports: ``weights`` (K, N) of any type whose values are numbers: spins, `factorgraph.Levels`, `factorgraph.Gaussian`;
+    ``input`` (N, M) of such a type or data; ``output`` either (K, M) spins, for sign activations, or (K, M) normal variables,
+    for identity and ReLU, or (M,) categorical variables of K states, the neuron with the largest sum.
 
     With m, x the means of weights and inputs, and their pre-activations' moments omega and V, the totals are, in the
     notation of `nets.channels` (Lucibello et al. 2022, eqs. 60-118):
@@ -42,6 +54,13 @@ class Perceptron(BlockFactor):
     only. In the first sweep after messages were forgotten, bp is bpi with exact cavities and amp with first-order ones. An
     argmax output has one form, that of ``mf``.
 
+    Spins take fields only. All other types take the curvatures ``sum_a (x^2 + Delta) Gamma - Delta g^2`` and
+    ``sum_k (m^2 + sigma) Gamma - sigma g^2`` besides, with sigma, Delta the variances of weights and inputs, and with
+    every method fields around their means, ``g + m x Gamma``; ``bp`` keeps true cavities between spins, or spins and data,
+    alone.
+
+    An argmax output that is not observed but has a prior is a soft label: see `nets.channels.class_derivatives`.
+
     Parameters
     ----------
     method : {"bpi", "bp", "amp", "mf"}, default "bpi"
@@ -53,7 +72,12 @@ class Perceptron(BlockFactor):
         Which weights there are; the others are 0 and get no messages. Default: all.
     argmax : {"pairwise", "exact"}, default "pairwise"
         What an argmax output takes for the probability that the label has the largest sum: the product over the other neurons
-        of the probabilities of each pair, or the integral that it is.
+        of the probabilities of each pair, or the integral that it is. Soft labels take the integral in any case.
+    activation : {"sign", "identity", "relu"}, default "sign"
+    scale : float, default 1
+        What the sums are multiplied by before identity and ReLU; ``1 / sqrt(N)`` keeps outputs at one scale.
+    constants : int, default 0
+        Inputs that are always 1, after those of the port: the weights are (K, N + constants), the last ones biases.
     """
 
     ports: ClassVar[tuple[str, ...]] = ("weights", "input", "output")
@@ -65,87 +89,166 @@ class Perceptron(BlockFactor):
         memory_limit: int = MEMORY_LIMIT,
         mask: np.ndarray | None = None,
         argmax: str = "pairwise",
+        activation: str = "sign",
+        scale: float = 1.0,
+        constants: int = 0,
     ) -> None:
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {METHODS}, not {method!r}")
-        if cavity not in CAVITIES:
-            raise ValueError(f"cavity must be one of {CAVITIES}, not {cavity!r}")
-        if argmax not in ARGMAX:
-            raise ValueError(f"argmax must be one of {ARGMAX}, not {argmax!r}")
+        for name, value, allowed in (
+            ("method", method, METHODS),
+            ("cavity", cavity, CAVITIES),
+            ("argmax", argmax, ARGMAX),
+            ("activation", activation, ACTIVATIONS),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+        if constants < 0 or not scale > 0:
+            raise ValueError(f"constants must be at least 0 and scale above 0, not {constants!r} and {scale!r}")
         self.method = method
         self.argmax = argmax
         self.cavity = cavity
+        self.activation = activation
+        self.scale = scale
+        self.constants = constants
         self.memory_limit = memory_limit
         self.mask = None if mask is None else np.asarray(mask, dtype=np.bool_)
         self._masks: dict[int, Array] = {}  # on the devices of the backends that have asked
         self._argmax = False
+        self._types: Sequence[VariableType] = ()
 
     def __repr__(self) -> str:
         return f"Perceptron({self.method!r}, cavity={self.cavity!r})"
 
     def check(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
-        weights, inputs, output = types
-        if not isinstance(weights, Spin):
-            raise TypeError(f"weights must be Spin, not {weights!r}")
-        if not isinstance(inputs, (Spin, Data)):
-            raise TypeError(f"input must be Spin or Data, not {inputs!r}")
-        if not isinstance(output, (Spin, Categorical)):
-            raise TypeError(f"output must be Spin or Categorical, not {output!r}")
+        weights, inputs, output = self._types = tuple(types)
+        if not _is_number(weights):
+            raise TypeError(f"weights must be numbers: Spin, Levels or Gaussian, not {weights!r}")
+        if not (_is_number(inputs) or isinstance(inputs, Data)):
+            raise TypeError(f"input must be numbers: Spin, Levels, Gaussian or Data, not {inputs!r}")
         self._argmax = isinstance(output, Categorical)
+        real = self.activation in CHANNELS
+        if not self._argmax and (isinstance(output, Spin) == real or not _is_number(output)):
+            expected = "Gaussian" if real else "Spin or Categorical"
+            raise TypeError(f"output of activation {self.activation!r} must be {expected}, not {output!r}")
+        if (
+            self.method == "bp"
+            and not self._argmax
+            and (real or any(kind.squares_matter for kind in types[:2] if _is_number(kind)))
+        ):
+            raise ValueError(f"method 'bp' keeps true cavities of spins alone, not of {types!r}; take 'bpi' or 'amp'")
         if len(shapes[0]) != 2 or len(shapes[1]) != 2:
             raise ValueError(f"weights must be (K, N) and input (N, M), not {shapes[0]} and {shapes[1]}")
-        neurons, size = shapes[0]
+        neurons, size = shapes[0][0], shapes[0][1] - self.constants
         patterns = shapes[1][1]
         if self.mask is not None and self.mask.shape != shapes[0]:
             raise ValueError(f"mask has shape {self.mask.shape}; the weights have {shapes[0]}")
-        expected = (patterns,) if self._argmax else (neurons, patterns)
-        if shapes[1][0] != size or shapes[2] != expected:
+        expected_shape = (patterns,) if self._argmax else (neurons, patterns)
+        if shapes[1][0] != size or shapes[2] != expected_shape:
+            constants = f" with {self.constants} constants" if self.constants else ""
             raise ValueError(
-                f"weights {shapes[0]} need input ({size}, M) and output {('(M,)' if self._argmax else f'({neurons}, M)')}, "
-                f"not {shapes[1]} and {shapes[2]}"
+                f"weights {shapes[0]}{constants} need input ({size}, M) and output "
+                f"{('(M,)' if self._argmax else f'({neurons}, M)')}, not {shapes[1]} and {shapes[2]}"
             )
         if isinstance(output, Categorical) and output.num_states != neurons:
             raise ValueError(f"{neurons} neurons need an output of {neurons} states, not {output.num_states}")
 
     def update(self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend) -> list[Array]:
-        output = ports[2]
         moments = self._moments(ports, memory, backend)
-        if 2 in asked and len(asked) == 1:
-            return [self._to_output(moments, memory, backend)]
-        totals: dict[int, Array] = {2: self._to_output(moments, memory, backend)} if 2 in asked else {}
-        exact = self.method == "bp" or (self.method == "bpi" and self.cavity == "exact")
+        totals: dict[int, Array] = {}
+        if 2 in asked:
+            totals[2] = self._to_output(moments, ports[2], memory, backend)
+        if 0 in asked or 1 in asked:
+            fields, curvatures = self._backward(moments, ports, memory, asked, backend)
+            for port, field in fields.items():
+                totals[port] = self._types[port].from_quadratic(field, curvatures.get(port), backend)
+        return [totals[port] for port in asked]
+
+    def _backward(
+        self, moments: Moments, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
+    ) -> tuple[dict[int, Array], dict[int, Array]]:
+        """Fields, and curvatures where they are taken, to the asked ones of weights (0) and inputs (1)."""
+        second = {port for port in (0, 1) if port in asked and self._types[port].squares_matter}
+        exact = not self._argmax and (self.method == "bp" or (self.method == "bpi" and self.cavity == "exact"))
+        fields: dict[int, Array] = {}
+        gamma: Array | None
+        if exact:
+            gradient, above = self._gradient(ports[2], backend)
+            if self.method == "bpi":
+                found = exact_totals(moments, gradient, above, self.memory_limit, backend)
+            else:
+                found = memory["cavities"].totals(moments, gradient, above, ports[1], backend)
+            fields = {port: found[port] for port in (0, 1) if port in asked}
+            if not second:
+                return fields, {}
+        g, gamma = self._derivatives(moments, ports[2], memory, bool(second), backend)
+        curvatures: dict[int, Array] = {}
+        if second:
+            assert gamma is not None
+            if 0 in second:
+                curvatures[0] = moments.weights_curvature(g, gamma, backend)
+            if 1 in second:
+                curvatures[1] = moments.inputs_curvature(g, gamma, backend)
+        if not exact:
+            onsager = gamma if self.method != "mf" and not self._argmax else None
+            if 0 in asked:
+                fields[0] = moments.to_weights(g, gamma if 0 in second else onsager, backend)
+            if 1 in asked:
+                fields[1] = moments.to_inputs(g, gamma if 1 in second else onsager, backend)
+            if self.method == "amp" and not self._argmax:
+                # Plates may be updated in place.
+                copied = [backend.xp.asarray(array, copy=True) for array in (moments.m, moments.x)]
+                memory["reaction"] = Reaction(copied[0], g, copied[1])
+        return fields, curvatures
+
+    def _derivatives(
+        self, moments: Moments, output: Port, memory: dict[str, Any], second: bool, backend: Backend
+    ) -> tuple[Array, Array | None]:
+        """``g`` and Gamma, ``(K, M)``; an argmax output gives Gamma only where ``second`` asks for it."""
+        omega, variance = moments.omega, moments.variance
         if self._argmax:
             if not output.observed:
-                raise ValueError("an argmax output sends messages back only where its labels are observed")
-            backward = argmax_backward if self.argmax == "pairwise" else argmax_exact_backward
-            (g,) = backend.elementwise(backward, moments.omega, moments.variance, output.mean)
-            gamma = None
-        elif exact:
-            field = _field(output, backend)
-            if self.method == "bpi":
-                totals[0], totals[1] = exact_totals(moments, field, self.memory_limit, backend)
-            else:
-                totals[0], totals[1] = memory["cavities"].totals(moments, field, ports[1], backend)
-            return [totals[port] for port in asked]
-        else:
-            g, gamma = backend.elementwise(sign_backward, *_tail(moments, memory, backend), _field(output, backend))
-            gamma = None if self.method == "mf" else gamma
-        if 0 in asked:
-            totals[0] = moments.to_weights(g, gamma, backend)
-        if 1 in asked:
-            totals[1] = moments.to_inputs(g, gamma, backend)
-        if self.method == "amp" and not self._argmax:
-            # Plates may be updated in place.
-            copied = [backend.xp.asarray(array, copy=True) for array in (moments.m, moments.x)]
-            memory["reaction"] = Reaction(copied[0], g, copied[1])
-        return [totals[port] for port in asked]
+                return class_derivatives(omega, variance, output.incoming, backend)
+            if self.argmax == "exact":
+                if second:
+                    return class_derivatives(omega, variance, backend.xp.log(output.mean), backend)
+                return backend.elementwise(argmax_exact_backward, omega, variance, output.mean)[0], None
+            (g,) = backend.elementwise(argmax_backward, omega, variance, output.mean)
+            return g, argmax_curvature(omega, variance, output.mean, backend) if second else None
+        if self.activation == "sign":
+            return backend.elementwise(sign_backward, *_tail(moments, memory, backend), _field(output, backend))
+        found = self._real((omega, variance, *_from_above(output, backend)), backend)
+        return found.g, found.gamma
+
+    def _gradient(self, output: Port, backend: Backend) -> tuple[Any, tuple[Array, ...]]:
+        """``g`` as a function of omega, V and what comes from above, and what comes from above."""
+        if self.activation == "sign":
+
+            def of_sign(omega: Array, variance: Array, field: Array) -> Array:
+                tail = backend.elementwise(sign_forward, omega, variance)
+                return backend.elementwise(sign_backward, *tail, field)[0]
+
+            return of_sign, (_field(output, backend),)
+        return lambda *arrays: self._real(arrays, backend).g, _from_above(output, backend)
+
+    def _real(self, arrays: tuple[Array, ...], backend: Backend) -> RealOutput:
+        """Channel of a real output, given omega, V, B and A, with the scale of the sums; derivatives by the sums themselves."""
+        (omega, variance, field, precision), scale = arrays, self.scale
+        found = CHANNELS[self.activation](scale * omega, scale * scale * variance, field, precision, backend)
+        return found._replace(g=scale * found.g, gamma=scale * scale * found.gamma)
 
     def _moments(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Moments:
         """Worked out once for each pair of versions of weights and inputs."""
         weights, inputs, _ = ports
         key = (weights.version, inputs.version)
         if memory.get("key") != key:
-            moments = Moments(weights, inputs, self._device_mask(backend), memory.get("reaction"), backend)
+            moments = Moments(
+                weights,
+                inputs,
+                self._device_mask(backend),
+                self.constants,
+                not self._types[0].squares_matter,
+                memory.get("reaction"),
+                backend,
+            )
             if self.method == "bp" and not self._argmax:
                 cavities = memory.setdefault("cavities", CavityMessages(self.memory_limit))
                 if cavities.started:
@@ -161,10 +264,21 @@ class Perceptron(BlockFactor):
             self._masks[id(backend)] = backend.asarray(self.mask)
         return self._masks[id(backend)]
 
-    def _to_output(self, moments: Moments, memory: dict[str, Any], backend: Backend) -> Array:
+    def _to_output(self, moments: Moments, output: Port, memory: dict[str, Any], backend: Backend) -> Array:
         if self._argmax:
             return backend.elementwise(argmax_forward, moments.omega, moments.variance)[0]
-        return _tail(moments, memory, backend).message
+        if self.activation == "sign":
+            return _tail(moments, memory, backend).message
+        # The message that gives the belief the channel's moments: a normal density for what need not be one.
+        field, precision = _from_above(output, backend)
+        found = self._real((moments.omega, moments.variance, field, precision), backend)
+        floor = backend.xp.full_like(precision, VARIANCE_FLOOR)
+        own = backend.xp.maximum(1.0 / backend.xp.maximum(found.variance, floor) - precision, floor)
+        return self._types[2].from_quadratic(found.mean * (own + precision) - field, own, backend)
+
+
+def _is_number(kind: VariableType) -> bool:
+    return type(kind).from_quadratic is not VariableType.from_quadratic
 
 
 def _tail(moments: Moments, memory: dict[str, Any], backend: Backend) -> SignTail:
@@ -178,3 +292,10 @@ def _field(output: Port, backend: Backend) -> Array:
     if output.observed:
         return output.mean * backend.xp.inf
     return output.incoming
+
+
+def _from_above(output: Port, backend: Backend) -> tuple[Array, Array]:
+    """Natural parameters of a real output without this layer's own message; for data the values and infinite precision."""
+    if output.observed:
+        return output.mean, backend.xp.full_like(output.mean, backend.xp.inf)
+    return output.incoming[0, ...], output.incoming[1, ...]

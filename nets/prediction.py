@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,56 +11,61 @@ import factorgraph as fg
 from nets.network import Network
 
 _CHUNK = 512
+_HOST = fg.get_backend("numpy", "float64")
 
 
 class Predictor:
     """
     The network's factor graph with unknown outputs, compiled for chunks of rows.
 
-    Chunks are of one size, the last one filled up, so that a row's prediction does not depend on what it is predicted with.
+    Chunks are of one size, the last one filled up, and in double precision, so that a row's prediction does not depend, but for
+    rounding, on what it is predicted with.
 
     Parameters
     ----------
     sizes : sequence of int
         As in `Network`.
-    backend, dtype : as in `factorgraph.Inference`
-    masks : as in `Network`
+    backend : str or None
+        As in `factorgraph.Inference`.
+    **settings : of `Network`: masks, and what weights and activations are
     """
 
     def __init__(
         self,
         sizes: Sequence[int],
-        backend: str | fg.Backend | None,
-        dtype: str,
-        masks: Sequence[np.ndarray | None] | None = None,
+        backend: str | None,
+        **settings: Any,
     ) -> None:
-        self._network = Network(sizes, _CHUNK, masks=masks)
-        self._inference = fg.Inference(self._network.graph, self._network.prediction_schedule(), backend=backend, dtype=dtype)
+        self._network = Network(sizes, _CHUNK, **settings)
+        schedule = self._network.prediction_schedule()
+        self._inference = fg.Inference(self._network.graph, schedule, backend=backend, dtype="float64")
 
-    def probabilities(self, means: Sequence[np.ndarray], X: np.ndarray, bayesian: bool) -> np.ndarray:
+    def probabilities(self, beliefs: Sequence[np.ndarray], X: np.ndarray, bayesian: bool) -> np.ndarray:
         """
         Class probabilities.
 
         Parameters
         ----------
-        means : one (K, N) array of weight means for each layer
+        beliefs : mean parameters of the weights, ``(*param_shape, K, N)`` for each layer; of spins, their means
         X : (n, N) inputs
         bayesian : bool
-            True: weights are random with these means. False: each weight is the sign of its mean.
+            True: weights are random with these beliefs. False: each has its most probable value.
 
         Returns
         -------
         (n, K) array; for a single output (n, 2), of -1 and +1
         """
         network, inference = self._network, self._inference
-        for weights, mean in zip(network.weights, means, strict=True):
+        for weights, belief in zip(network.weights, beliefs, strict=True):
+            kind = weights.type
+            with np.errstate(divide="ignore"):
+                params = kind.from_mean(belief.astype(np.float64), _HOST)
             if bayesian:
                 inference.unobserve(weights)
-                with np.errstate(divide="ignore"):
-                    inference.set_prior(weights, np.arctanh(mean, dtype=np.float64))
+                inference.set_prior(weights, np.moveaxis(params, 0, -1) if kind.param_shape else params)
             else:
                 inference.set_prior(weights, 0.0)
-                inference.observe(weights, np.where(mean < 0, -1, 1))
+                inference.observe(weights, kind.mode(params, _HOST))
         inputs = inference.observations(network.input, X)
         chunks = []
         for start in range(0, len(X), _CHUNK):

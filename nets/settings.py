@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from nets.perceptron import ARGMAX, CAVITIES, METHODS
+from factorgraph import Gaussian, Levels, Spin, VariableType
+from nets.network import constants_of
+from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 
 
 def check_settings(model: Any) -> None:
@@ -16,6 +18,7 @@ def check_settings(model: Any) -> None:
         ("method", METHODS),
         ("cavity", CAVITIES),
         ("argmax", ARGMAX),
+        ("activation", ACTIVATIONS),
         ("encoding", ("auto", "standardize", "thermometer")),
         ("prediction", ("bayesian", "point")),
     ):
@@ -31,6 +34,29 @@ def check_settings(model: Any) -> None:
         raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
     if not model.init_scale > 0:
         raise ValueError(f"init_scale must be above 0 to tell hidden units apart, not {model.init_scale!r}")
+    if not model.temperature >= 0:
+        raise ValueError(f"temperature must be at least 0, not {model.temperature!r}")
+    weight_type(model.weights)
+
+
+def weight_type(weights: Any) -> VariableType:
+    """
+    What a setting of weights means.
+
+    Raises
+    ------
+    ValueError
+        It is neither a known name nor at least two different numbers.
+    """
+    if isinstance(weights, str):
+        known: dict[str, VariableType] = {"binary": Spin(), "ternary": Levels((-1, 0, 1)), "real": Gaussian()}
+        if weights not in known:
+            raise ValueError(f"weights must be one of {tuple(known)} or numbers that they can be, not {weights!r}")
+        return known[weights]
+    kind = Levels(weights)
+    if len(kind.values) < 2:
+        raise ValueError(f"weights must have at least two values to choose from, not {weights!r}")
+    return kind
 
 
 def one_for_each_layer(value: Any, default: Sequence[float], layers: int, name: str) -> list[float]:
@@ -43,7 +69,7 @@ def one_for_each_layer(value: Any, default: Sequence[float], layers: int, name: 
     return values
 
 
-def choose_masks(density: Any, sizes: Sequence[int], rng: np.random.Generator) -> list[np.ndarray | None]:
+def choose_masks(density: Any, sizes: Sequence[int], rng: np.random.Generator, biases: bool = False) -> list[np.ndarray | None]:
     """
     Which weights of each layer there are: None for all.
 
@@ -52,6 +78,7 @@ def choose_masks(density: Any, sizes: Sequence[int], rng: np.random.Generator) -
     density : float in (0, 1] or (K, N) array of bool, or a list with one of these for each layer
         A share of the weights is drawn at random; each neuron gets one weight at least.
     sizes : inputs, and units of each layer
+    biases : whether there are biases, all of which there are
 
     Raises
     ------
@@ -76,5 +103,7 @@ def choose_masks(density: Any, sizes: Sequence[int], rng: np.random.Generator) -
                 raise ValueError(f"density of layer {number} has shape {mask.shape}; its weights have {(neurons, size)}")
             if not mask.any(axis=1).all():
                 raise ValueError(f"density of layer {number} leaves neuron {int(np.argmin(mask.any(axis=1)))} without weights")
+        if biases and mask is not None:
+            mask = np.concatenate([mask, np.ones((neurons, constants_of(size)), dtype=np.bool_)], axis=1)
         masks.append(mask)
     return masks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +11,16 @@ import factorgraph as fg
 from nets.network import Network, one_for_each
 
 POLARISED = 0.9999  # mean squared magnetisation from which weights can no longer turn
+EXPLODED = 1e6  # median field from which single precision loses what a batch says
 MEMORY_LIMIT = 1 << 31
 _TILE_BYTES = 1 << 26  # more does not make tiles faster
 
 
+_HOST = fg.get_backend("numpy", "float64")
+
+
 class CollapsedTrainingError(RuntimeError):
-    """Training has collapsed: all weights are polarised though the error is at chance, or a field is not finite."""
+    """Training has collapsed: weights polarised though the error is at chance, fields that explode or are not finite."""
 
 
 class Trainer:
@@ -45,7 +50,10 @@ class Trainer:
     rng : numpy.random.Generator
     memory_limit : int
         Bytes that the arrays of K N M numbers of ``bp`` and of exact cavities may take, over all layers.
-    masks, argmax : as in `Network`
+    temperature : float
+        Of the labels: 0 makes them certain; else a wrong label is as likely as ``exp(-1 / temperature)`` to 1, for two classes
+        ``exp(-2 / temperature)``.
+    **settings : of `Network`: masks, argmax, and what weights and activations are
 
     Raises
     ------
@@ -68,16 +76,17 @@ class Trainer:
         dtype: str,
         rng: np.random.Generator,
         memory_limit: int = MEMORY_LIMIT,
-        masks: Sequence[np.ndarray | None] | None = None,
-        argmax: str = "pairwise",
+        temperature: float = 0.0,
+        **settings: Any,
     ) -> None:
         layers = len(sizes) - 1
         methods, cavities = one_for_each(method, layers), one_for_each(cavity, layers)
         if iterations == 1:  # no message of a sweep before: bp is bpi with exact cavities, and need not be kept
             cavities = ["exact" if m == "bp" else c for m, c in zip(methods, cavities, strict=True)]
             methods = ["bpi" if m == "bp" else m for m in methods]
-        self.masks = [None] * layers if masks is None else list(masks)
-        self._settings = (tuple(sizes), methods, cavities, backend, dtype, memory_limit, argmax)
+        self.masks = settings["masks"] = settings.get("masks") or [None] * layers
+        self._temperature = temperature
+        self._settings = (tuple(sizes), methods, cavities, backend, dtype, memory_limit, settings)
         self._damping = tuple(damping)
         self.prior_strength = tuple(prior_strength)  # may be set anew between epochs
         self._reinforcement = reinforcement
@@ -85,11 +94,14 @@ class Trainer:
         self.rng = rng
         self._compile(batch_size)
         for weights in self.network.weights:
-            self.inference.set_prior(weights, init_scale * rng.normal(size=weights.shape))
+            # Of real weights, a normal density of variance 1; of others, the same at their values.
+            field = init_scale * rng.normal(size=weights.shape)
+            params = weights.type.from_quadratic(field, np.ones_like(field), _HOST)
+            self.inference.set_prior(weights, np.moveaxis(params, 0, -1) if weights.type.param_shape else params)
 
     def _compile(self, batch_size: int) -> None:
         self._data: dict[str, tuple[np.ndarray, fg.Observations]] = {}
-        sizes, methods, cavities, backend, dtype, memory_limit, argmax = self._settings
+        sizes, methods, cavities, backend, dtype, memory_limit, settings = self._settings
         kept = memory_of_bp(sizes, batch_size, methods, dtype)
         if kept > memory_limit:
             fits = batch_size * memory_limit // kept
@@ -98,7 +110,7 @@ class Trainer:
                 f"{memory_limit / 2**20:,.0f} MiB. Use batch_size={fits} or less, iterations=1, or method='amp', "
                 "which keeps none."
             )
-        self.network = Network(sizes, batch_size, methods, cavities, min(_TILE_BYTES, memory_limit - kept), self.masks, argmax)
+        self.network = Network(sizes, batch_size, methods, cavities, min(_TILE_BYTES, memory_limit - kept), **settings)
         self.inference = fg.Inference(
             self.network.graph,
             self.network.training_schedule(),
@@ -150,7 +162,10 @@ class Trainer:
             inference.posterior_as_prior(weights, strength)
         inference.reset(*network.activations, network.output)
         inference.observe(network.input, inputs)
-        inference.observe(network.output, labels)
+        if self._temperature:
+            inference.set_prior(network.output, self._soft(labels.values))
+        else:
+            inference.observe(network.output, labels)
         for _ in range(self._iterations):
             inference.step()
 
@@ -167,11 +182,22 @@ class Trainer:
         for layer, weights in enumerate(self.network.weights):
             self.inference.state.plate(weights).resume(arrays[f"belief/{layer}"], arrays[f"mean/{layer}"])
 
-    def means(self) -> list[np.ndarray]:
-        """Means of the weights of each layer, ``(K, N)`` host arrays; 0 where there are none."""
+    def _soft(self, labels: np.ndarray) -> np.ndarray:
+        """Natural parameters of labels in doubt, in the output's shape."""
+        classes = self.network.sizes[-1]
+        if classes == 1:
+            return labels.reshape(1, -1) / self._temperature
+        return (labels[:, None] == np.arange(classes)) / self._temperature
+
+    def beliefs(self) -> list[np.ndarray]:
+        """
+        Mean parameters of the weights of each layer, host arrays ``(*param_shape, K, N)``, damped.
+
+        Of spins their means, 0 where there are none.
+        """
         state = self.inference.state
-        means = [state.backend.to_host(state.plate(weights).means()) for weights in self.network.weights]
-        return [mean if mask is None else mean * mask for mean, mask in zip(means, self.masks, strict=True)]
+        found = [state.backend.to_host(state.plate(weights).means()) for weights in self.network.weights]
+        return [b if mask is None or b.ndim > 2 else b * mask for b, mask in zip(found, self.masks, strict=True)]
 
     def check_health(self, train_error: float, chance: float) -> None:
         """
@@ -186,19 +212,33 @@ class Trainer:
         ------
         CollapsedTrainingError
         """
-        means = self.means()
-        if not all(np.isfinite(mean).all() for mean in means):
+        if not all(np.isfinite(belief).all() for belief in self.beliefs()):
             raise CollapsedTrainingError(
                 "training has collapsed: a weight's field is not finite. Lower prior_strength towards 1, or raise damping."
             )
-        shares = [1.0 if mask is None else mask.mean() for mask in self.masks]
-        polarisation = [float(np.mean(np.square(m)) / s) for m, s in zip(means, shares, strict=True)][: max(1, len(means) - 1)]
+        if not isinstance(self.network.weights[0].type, fg.DiscreteType):
+            return
+        polarisation = self._polarisation()
         if min(polarisation) > POLARISED and train_error > 0.8 * chance:
             raise CollapsedTrainingError(
                 f"training has collapsed: all weights are polarised (mean squared magnetisation {min(polarisation):.5f}) "
                 f"though the training error is {train_error:.1f} %, near chance ({chance:.1f} %). Raise damping (0.8 trains "
                 "well), lower prior_strength to 1 or below, or use larger batches."
             )
+        fields = [float(np.median(np.abs(self.inference.state.belief(weights)))) for weights in self.network.weights]
+        if max(fields) > EXPLODED:
+            raise CollapsedTrainingError(
+                f"training has collapsed: fields explode (median {max(fields):.1e}), so that no batch can change a weight any "
+                "more. Lower prior_strength: above 1 it multiplies fields at every batch."
+            )
+
+    def _polarisation(self) -> list[float]:
+        """Of each layer but the output (if it is not the only one), how certain weights are: 1 where all are."""
+        found = []
+        for belief, mask in zip(self.beliefs(), self.masks, strict=True):
+            square = np.square(belief) if belief.ndim == 2 else np.sum(np.square(belief), axis=0)
+            found.append(float(np.mean(square) if mask is None else np.sum(square * mask) / np.sum(mask)))
+        return found[: max(1, len(found) - 1)]
 
 
 def memory_of_bp(sizes: Sequence[int], batch_size: int, methods: Sequence[str], dtype: str) -> int:

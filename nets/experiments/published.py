@@ -141,12 +141,12 @@ def flatness_metrics(model: BPClassifier, data: Dataset) -> dict[str, float]:
     X, y = data.X_train[rows], data.y_train[rows]
     point = BPClassifier(**{**model.get_params(), "prediction": "point"})
     point.__dict__ |= {name: value for name, value in vars(model).items() if name not in point.get_params()}
-    signs = [np.where(mean < 0, -1.0, 1.0) * (mean != 0) for mean in model.weight_means_]
+    signs = [np.where(mean < 0, -1.0, 1.0) * (mean != 0) for mean in model.weight_beliefs_]
     found, base = {}, 100 * (1 - point.score(X, y))
     for p in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35):
         errors = []
         for _ in range(10):
-            point.weight_means_ = [sign * rng.choice([-1.0, 1.0], p=[p, 1 - p], size=sign.shape) for sign in signs]
+            point.weight_beliefs_ = [sign * rng.choice([-1.0, 1.0], p=[p, 1 - p], size=sign.shape) for sign in signs]
             errors.append(100 * (1 - point.score(X, y)) - base)
         found[f"p = {p}"] = float(np.mean(errors))
     return found

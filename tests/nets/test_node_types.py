@@ -1,0 +1,213 @@
+"""Layers of other weights and activations than signs: against plain loops, enumeration, and the digits."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+from nets import BPClassifier, CollapsedTrainingError, Network, load_dataset
+from nets.datasets import Dataset
+from nets.moments import VARIANCE_FLOOR
+from nets.perceptron import Perceptron
+from nets.real_channels import CHANNELS
+from nets.settings import weight_type
+
+_TERNARY, _REAL = fg.Levels((-1, 0, 1)), fg.Gaussian()
+_HOST = fg.get_backend("numpy", "float64")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def moments(kind: fg.VariableType, params: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and variance of beliefs ``(*shape, *param_shape)``."""
+    mean = kind.mean(np.moveaxis(params, -1, 0) if kind.param_shape else params, _HOST)
+    return kind.expectation(mean, _HOST), kind.variance(mean, _HOST)
+
+
+@pytest.mark.parametrize("cavity", ["first-order", "exact"])
+@pytest.mark.parametrize("activation", ["relu", "identity"])
+@pytest.mark.parametrize("weights", [_TERNARY, _REAL, fg.Spin()], ids=["ternary", "real", "binary"])
+@pytest.mark.parametrize("inputs", [fg.Data(), fg.Gaussian(), fg.Spin()], ids=["data", "normal", "spins"])
+def test_totals_are_the_sums_of_all_messages(
+    weights: fg.VariableType, inputs: fg.VariableType, activation: str, cavity: str
+) -> None:
+    """Every message of every neuron to every weight and input, one by one, with a mask and constant inputs."""
+    rng = np.random.default_rng(0)
+    neurons, size, patterns, constants = 3, 4, 5, 2
+    mask = rng.random((neurons, size + constants)) < 0.8
+    graph = fg.FactorGraph()
+    w = graph.add_variables("w", weights, (neurons, size + constants))
+    x = graph.add_variables("x", inputs, (size, patterns))
+    y = graph.add_variables("y", fg.Gaussian(), (neurons, patterns))
+    layer = Perceptron("bpi", cavity, mask=mask, activation=activation, scale=0.5, constants=constants)
+    graph.add_factors("layer", layer, w, x, y)
+
+    def prior(kind: fg.VariableType, shape: tuple[int, ...]) -> np.ndarray:
+        if isinstance(kind, fg.Gaussian):
+            return fg.Gaussian.from_moments(rng.normal(size=shape), rng.uniform(0.3, 1.5, size=shape))
+        return rng.normal(size=(*shape, *kind.param_shape))
+
+    w_prior, y_prior = prior(weights, w.shape), prior(fg.Gaussian(), y.shape)
+    graph.set_prior(w, w_prior)
+    graph.set_prior(y, y_prior)
+    m, sigma = (array * mask for array in moments(weights, w_prior))
+    if isinstance(inputs, fg.Data):
+        mean, delta = rng.normal(size=x.shape), np.zeros(x.shape)
+        graph.observe(x, mean)
+    else:
+        x_prior = prior(inputs, x.shape)
+        graph.set_prior(x, x_prior)
+        mean, delta = moments(inputs, x_prior)
+    steps = [("layer", ("weights", "output")) if isinstance(inputs, fg.Data) else ("layer", ("weights", "input", "output"))]
+    inference = fg.Inference(graph, fg.Sweep(steps, partial=True), dtype="float64")
+    inference.step()
+
+    mean, delta = np.vstack([mean, np.ones((constants, patterns))]), np.vstack([delta, np.zeros((constants, patterns))])
+    to_w, to_x = np.zeros((2, *w.shape)), np.zeros((2, size + constants, patterns))
+    for k, a in product(range(neurons), range(patterns)):
+        omega = m[k] @ mean[:, a]
+        variance = sigma[k] @ (mean[:, a] ** 2 + delta[:, a]) + m[k] ** 2 @ delta[:, a] + VARIANCE_FLOOR
+
+        def channel(sum_: float) -> Any:
+            arrays = (0.5 * sum_, 0.25 * variance, *y_prior[k, a])  # noqa: B023
+            return CHANNELS[activation](*(np.full((1, 1), v) for v in arrays), _HOST)
+
+        here = channel(omega)
+        g, gamma = 0.5 * here.g.item(), 0.25 * here.gamma.item()
+        for i in range(size + constants):
+            own = m[k, i] * mean[i, a]
+            slope = 0.5 * channel(omega - own).g.item() if cavity == "exact" else g + own * gamma
+            to_w[:, k, i] += slope * mean[i, a], (mean[i, a] ** 2 + delta[i, a]) * gamma - delta[i, a] * g**2
+            to_x[:, i, a] += m[k, i] * slope, (m[k, i] ** 2 + sigma[k, i]) * gamma - sigma[k, i] * g**2
+        field, precision = inference.state.belief(y)[k, a]
+        np.testing.assert_allclose([field / precision, 1 / precision], [here.mean.item(), here.variance.item()], rtol=1e-6)
+    to_w *= mask
+
+    def message(kind: fg.VariableType, sent: np.ndarray) -> np.ndarray:
+        params = kind.from_quadratic(sent[0], np.maximum(sent[1], 0.0), _HOST)
+        return np.moveaxis(params, 0, -1) if kind.param_shape else params
+
+    np.testing.assert_allclose(inference.state.belief(w), w_prior + message(weights, to_w), rtol=1e-9, atol=1e-9)
+    if not isinstance(inputs, fg.Data):
+        np.testing.assert_allclose(inference.state.belief(x), x_prior + message(inputs, to_x[:, :size]), rtol=1e-9, atol=1e-9)
+
+
+def test_tiny_ternary_perceptrons_are_near_enumeration_of_all_weights() -> None:
+    """Eight weights of -1, 0 or 1, four random patterns, twenty problems, each against all 3^8 perceptrons."""
+    every = np.array(list(product([-1, 0, 1], repeat=8)))
+    gaps, blind = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        data = rng.normal(size=(8, 4))
+        labels = np.where(rng.choice([-1, 1], size=8) @ data >= 0, 1, -1)
+        network = Network((8, 1), 4, weight_type=_TERNARY)
+        inference = fg.Inference(network.graph, network.training_schedule(), damping={"weights1": fg.Damping(0.5, "mean")})
+        prior = 0.3 * rng.normal(size=(1, 8, 3))
+        inference.set_prior(network.weights[0], prior)
+        inference.observe(network.input, data)
+        inference.observe(network.output, labels[None])
+        for _ in range(100):
+            inference.step()
+        weight = np.exp(prior[0, np.arange(8), every + 1].sum(axis=1)) * (np.sign(every @ data) == labels).all(axis=1)
+        exact = weight @ every / weight.sum()
+        gaps.append(np.abs(moments(_TERNARY, inference.state.belief(network.weights[0]))[0][0] - exact).mean())
+        blind.append(np.abs(moments(_TERNARY, prior)[0][0] - exact).mean())
+    assert np.mean(gaps) < 0.5 * np.mean(blind)
+
+
+def test_a_noisy_label_is_a_field_at_the_output() -> None:
+    """With labels in doubt the posterior of a perceptron is nearer to its prior, as by enumeration."""
+    every = np.array(list(product([-1, 1], repeat=9)))
+    gaps, blind = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        data, labels = rng.normal(size=(9, 12)), rng.choice([-1, 1], size=12)
+        network = Network((9, 1), 12)
+        inference = fg.Inference(network.graph, network.training_schedule(), damping={"weights1": fg.Damping(0.5, "mean")})
+        inference.observe(network.input, data)
+        inference.set_prior(network.output, 0.7 * labels[None])
+        for _ in range(100):
+            inference.step()
+        weight = np.exp(0.7 * np.sign(every @ data) @ labels)
+        exact = weight @ every / weight.sum()
+        gaps.append(np.abs(np.tanh(inference.state.belief(network.weights[0])[0]) - exact).mean())
+        blind.append(np.abs(exact).mean())
+    assert np.mean(gaps) < 0.5 * np.mean(blind)
+
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "ternary": {"weights": "ternary"},
+    "real": {"weights": "real"},
+    "four values": {"weights": (-3, -1, 1, 3)},
+    "relu": {"activation": "relu"},
+    "identity below, sign above": {"activation": ["identity", "sign"]},
+    "biases, sparse": {"biases": True, "density": 0.5},
+    "temperature": {"temperature": 0.2},
+}
+
+
+@pytest.mark.parametrize("name", _OPTIONS)
+def test_every_option_trains_and_is_saved(name: str, digits: Dataset, tmp_path: Path) -> None:
+    """Far from chance (90 %) after three epochs, and a run taken up from a file goes on as if it had not stopped."""
+    path = tmp_path / "model.npz"
+    data = digits.X_train, digits.y_train, (digits.X_test, digits.y_test)
+    whole = BPClassifier((51, 51), epochs=3, batch_size=32, random_state=0, **_OPTIONS[name]).fit(*data)
+    found = whole.evaluate(digits.X_test, digits.y_test)
+    assert found["test_error"] < 20
+    assert found["test_error_bayes"] < 15
+    BPClassifier((51, 51), epochs=3, batch_size=32, random_state=0, **_OPTIONS[name]).fit(
+        *data, on_epoch=lambda model: model.save(path) or model.n_iter_ == 2
+    )
+    resumed = BPClassifier.load(path).fit(*data, resume=True)
+    for mine, theirs in zip(resumed.weight_beliefs_, whole.weight_beliefs_, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    whole.save(path)
+    loaded = BPClassifier.load(path)
+    np.testing.assert_array_equal(loaded.predict_proba(digits.X_test[:50]), whole.predict_proba(digits.X_test[:50]))
+    for mean, belief in zip(loaded.weight_means_, loaded.weight_beliefs_, strict=True):
+        assert mean.shape == belief.shape[-2:]
+
+
+def test_two_classes_with_a_temperature(digits: Dataset) -> None:
+    model = BPClassifier((51,), epochs=3, temperature=0.5, random_state=0).fit(digits.X_train, digits.y_train % 2)
+    assert model.evaluate(digits.X_test, digits.y_test % 2)["test_error_bayes"] < 15
+
+
+class TestRefused:
+    def test_weights(self) -> None:
+        for wrong, message in (
+            ("quaternary", "weights must be one of"),
+            ([1], "at least two values"),
+            ([1, 1], "all different"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                weight_type(wrong)
+
+    def test_settings(self, digits: Dataset) -> None:
+        for setting, message in (
+            ({"activation": "tanh"}, "activation must be one of"),
+            ({"activation": ["sign"]}, "1 entries for 2 hidden layers"),
+            ({"temperature": -1.0}, "temperature must be at least 0"),
+            ({"weights": "real", "method": "bp", "iterations": 2}, "keeps true cavities of spins alone"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                BPClassifier(epochs=1, **setting).fit(digits.X_train, digits.y_train)
+
+    def test_output_types(self) -> None:
+        graph = fg.FactorGraph()
+        plates = [graph.add_variables(n, fg.Spin(), s) for n, s in (("w", (3, 4)), ("x", (4, 6)), ("y", (3, 6)))]
+        with pytest.raises(TypeError, match="output of activation 'relu' must be Gaussian"):
+            graph.add_factors("layer", Perceptron(activation="relu"), *plates)
+
+
+def test_fields_that_explode_are_named(digits: Dataset) -> None:
+    with pytest.raises(CollapsedTrainingError, match="fields explode"):
+        BPClassifier((51,), epochs=20, prior_strength=1.5, random_state=0).fit(digits.X_train, digits.y_train)
