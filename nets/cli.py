@@ -14,12 +14,12 @@ import numpy as np
 
 from factorgraph import BackendUnavailableError, backend_names
 from factorgraph.files import write_text
-from nets.datasets import NAMES, DatasetError, download_dataset, load_dataset
+from nets.datasets import NAMES, DatasetError, download_dataset, hold_out, load_dataset
 from nets.estimator import BPClassifier
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
 from nets.model_file import check_same_settings
-from nets.perceptron import ARGMAX, CAVITIES, METHODS
+from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 from nets.training import CollapsedTrainingError
 
 _COLUMNS = ("epoch", "train_error", "test_error", "test_error_bayes", "seconds")
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nets", description="Deep binary networks trained by belief propagation.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     data_help = f"one of {', '.join(NAMES)}, or a path.npz with X_train, y_train, X_test, y_test (or X and y)"
+    validate_help = "hold out so many training rows, and test on them: for choosing settings"
     folder_help = "folder of the idx or idx.gz files (default: NETS_DATA, a path list, then the usual places)"
 
     train = commands.add_parser("train", help="train a network", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -72,6 +73,19 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--iterations", type=int, default=1, help="sweeps for each batch")
     train.add_argument("--argmax", choices=ARGMAX, default="pairwise", help="probability of a label among many")
     train.add_argument("--density", type=float, nargs="+", default=[1.0], help="share of weights, one or one a layer")
+    train.add_argument(
+        "--weights",
+        nargs="+",
+        default=["binary"],
+        metavar="VALUE",
+        help="binary, ternary or real, or the numbers that weights can be",
+    )
+    train.add_argument(
+        "--activation", choices=ACTIVATIONS, nargs="+", default=["sign"], help="of hidden units, one or one a hidden layer"
+    )
+    train.add_argument("--biases", action="store_true", help="weights for constant inputs too")
+    train.add_argument("--temperature", type=float, default=0.0, help="how far labels are in doubt")
+    train.add_argument("--validate", type=int, metavar="ROWS", help=validate_help)
     train.add_argument("--backend", choices=backend_names(), default="numpy", help="array library of the engine")
     train.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="precision")
     train.add_argument(
@@ -90,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     repeat.add_argument("--epochs", type=int, help="instead of the protocol's")
     repeat.add_argument("--seeds", type=int, nargs="+", help="instead of the protocol's")
     repeat.add_argument("--data", metavar="FOLDER", help=folder_help)
+    repeat.add_argument("--validate", type=int, metavar="ROWS", help=validate_help)
     repeat.add_argument("--backend", choices=backend_names(), default="numpy", help="array library of the engine")
     repeat.add_argument(
         "--json", metavar="FILE", help="keep results here, and models in a folder beside it: a run goes on from them"
@@ -132,6 +147,9 @@ def _read_config(parser: argparse.ArgumentParser, options: argparse.Namespace, a
     for name, value in settings.items():
         if name.replace("-", "_") not in known or name in ("run", "config"):
             raise ValueError(f"{options.config}: unknown option {name!r}; known: {sorted(set(known) - {'run', 'config'})}")
+        if isinstance(value, bool):
+            words += [f"--{name.replace('_', '-')}"] if value else []
+            continue
         words += [f"--{name.replace('_', '-')}", *(str(v) for v in (value if isinstance(value, list) else [value]))]
     given = list(sys.argv[1:] if arguments is None else arguments)
     # What stands later has precedence; a data set, the only word without a dash, must stay first.
@@ -145,6 +163,8 @@ def _train(options: argparse.Namespace) -> int:
         _check_writable(getattr(options, name))
     options.method = _one_or_many(options.method)
     data = load_dataset(options.dataset, options.data)
+    if options.validate:
+        data = hold_out(data, options.validate)
     model = BPClassifier(
         options.hidden,
         method=options.method,
@@ -160,6 +180,10 @@ def _train(options: argparse.Namespace) -> int:
         backend=options.backend,
         dtype=options.dtype,
         products=options.products,
+        weights=_weights(options.weights),
+        activation=_one_or_many(options.activation),
+        biases=options.biases,
+        temperature=options.temperature,
         memory_limit=options.memory_limit << 20,
         random_state=options.seed,
         verbose=True,
@@ -205,6 +229,16 @@ def _train(options: argparse.Namespace) -> int:
     return code
 
 
+def _weights(words: list[str]) -> str | list[float]:
+    """A name, or numbers."""
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        if len(words) > 1:
+            raise ValueError(f"--weights takes one name, or numbers, not {' '.join(words)}") from None
+        return words[0]
+
+
 def _to_resume(path: str | None) -> bool:
     """Whether there is a run to go on with."""
     if path is None:
@@ -237,7 +271,15 @@ def _reproduce(options: argparse.Namespace) -> int:
     experiment = EXPERIMENTS[options.experiment]
     settings = {"backend": options.backend, "verbose": True}
     results = reproduce(
-        options.experiment, experiment, options.full, options.epochs, options.seeds, options.data, options.json, settings
+        options.experiment,
+        experiment,
+        options.full,
+        options.epochs,
+        options.seeds,
+        options.data,
+        options.json,
+        settings,
+        options.validate,
     )
     if options.figure:
         draw(experiment, results, options.figure)

@@ -80,6 +80,19 @@ class Dataset:
     y_test: np.ndarray
 
 
+def hold_out(data: Dataset, rows: int) -> Dataset:
+    """
+    Part of the training rows in place of the test rows: for choosing settings, which are not to be chosen on test rows.
+
+    Which ones is drawn once and for all.
+    """
+    if not 0 < rows < len(data.X_train):
+        raise ValueError(f"{rows} of {len(data.X_train)} training rows cannot be held out")
+    order = np.random.default_rng(0).permutation(len(data.X_train))
+    held, kept = order[:rows], order[rows:]
+    return Dataset(f"{data.name}, held out", data.X_train[kept], data.y_train[kept], data.X_train[held], data.y_train[held])
+
+
 def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
     """
     Load a data set.

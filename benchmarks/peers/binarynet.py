@@ -82,4 +82,5 @@ def main(sizes, size, batches, device):
     print(json.dumps(figures))
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -23,8 +23,7 @@ def learn_in_turn(model: BPClassifier, data: Dataset, epochs: int, seed: int) ->
     dict with ``metrics``, accuracies in percent after the last task, of both predictions: of each task, of all, and what was
     lost since a task was learnt; and ``history``: for each task learnt so far the accuracies on all tasks
     """
-    rng = np.random.default_rng(seed)
-    orders = [rng.permutation(data.X_train.shape[1]) for _ in range(TASKS)]
+    orders = orders_of_inputs(data.X_train.shape[1], seed)
     classes = np.unique(data.y_train)
     history: list[dict[str, float]] = []
     for order in orders:
@@ -42,6 +41,12 @@ def learn_in_turn(model: BPClassifier, data: Dataset, epochs: int, seed: int) ->
         when_learnt = [history[task - 1][f"task {task}{kind}"] for task in range(1, TASKS + 1)]
         metrics |= {f"all tasks{kind}": float(np.mean(last)), f"lost{kind}": float(np.mean(when_learnt) - np.mean(last))}
     return {"metrics": metrics, "history": history}
+
+
+def orders_of_inputs(features: int, seed: int) -> list[np.ndarray]:
+    """The order that the inputs have in each task."""
+    rng = np.random.default_rng(seed)
+    return [rng.permutation(features) for _ in range(TASKS)]
 
 
 def continual() -> Experiment:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from factorgraph.files import write_text
-from nets.datasets import Dataset
+from nets.datasets import Dataset, hold_out
 from nets.estimator import BPClassifier
 from nets.experiments.base import Case, Experiment, summary
 from nets.model_file import check_same_settings
@@ -24,6 +24,7 @@ def reproduce(
     folder: str | None = None,
     path: str | None = None,
     settings: dict[str, Any] | None = None,
+    validate: int | None = None,
 ) -> dict[str, Any]:
     """
     Train all cases of an experiment and print our figures beside the published ones.
@@ -37,16 +38,17 @@ def reproduce(
     path : JSON file of the results. A run that was broken off goes on from it, and from the models beside it; without one
         nothing is kept.
     settings : of `BPClassifier`, beside those of the cases (the backend, say)
+    validate : training rows that are held out, to be tested on in place of the test rows
 
     Returns
     -------
-    dict with ``experiment``, ``epochs`` and ``runs``: for each case and seed its metrics and history
+    dict with ``experiment``, ``epochs``, ``validate`` and ``runs``: for each case and seed its metrics and history
     """
     epochs = epochs or (experiment.full_epochs if full else experiment.quick_epochs)
     seeds = tuple(seeds) if seeds else experiment.seeds if full else experiment.seeds[:1]
-    results: dict[str, Any] = {"experiment": name, "epochs": epochs, "runs": {}}
+    results: dict[str, Any] = {"experiment": name, "epochs": epochs, "validate": validate, "runs": {}}
     if path is not None and Path(path).exists():
-        results = _kept(path, name, epochs)
+        results = _kept(path, results)
     print(f"{experiment.title} ({experiment.source}); {epochs} epochs, published after {experiment.full_epochs}", flush=True)
     loaded: dict[tuple[str, bool], Dataset] = {}
     for case in experiment.chosen(full):
@@ -56,7 +58,8 @@ def reproduce(
                 continue
             where = (case.dataset, case.two_classes)
             if where not in loaded:
-                loaded = {where: case.data(folder)}  # one at a time
+                data = case.data(folder)
+                loaded = {where: hold_out(data, validate) if validate else data}  # one at a time
             results["runs"][key] = _run(case, seed, epochs, experiment, loaded[where], path, settings or {})
             if path is not None:
                 write_text(path, json.dumps(results, indent=2) + "\n")
@@ -94,17 +97,15 @@ def _run(
     return {"metrics": experiment.metrics(model, data), "history": model.history_}
 
 
-def _kept(path: str, name: str, epochs: int) -> dict[str, Any]:
+def _kept(path: str, asked: dict[str, Any]) -> dict[str, Any]:
     try:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
-        same = (results["experiment"], results["epochs"]) == (name, epochs)
+        differ = [name for name in ("experiment", "epochs", "validate") if results[name] != asked[name]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a file of nets reproduce ({error}); give another --json") from error
-    if not same:
-        raise ValueError(
-            f"{path} holds {results['experiment']!r} with {results['epochs']} epochs, not {name!r} with {epochs}; "
-            "give another --json"
-        )
+    if differ:
+        told = ", ".join(f"{name} {results[name]!r}, not {asked[name]!r}" for name in differ)
+        raise ValueError(f"{path} holds a run of {told}; give another --json")
     return dict(results)
 
 

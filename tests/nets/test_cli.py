@@ -57,6 +57,19 @@ def test_evaluate_and_predict_use_the_saved_model(trained: Path, capsys: pytest.
     assert np.loadtxt(output).sum(axis=1) == pytest.approx([1, 1], abs=1e-4)
 
 
+def test_kinds_of_weights_and_units(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = tmp_path / "net.toml"
+    config.write_text('weights = [-1, 0, 1]\nactivation = "relu"\nbiases = true\nresume = false\n')
+    common = ["train", "digits", "--hidden", "11", "--epochs", "1"]
+    assert main([*common, "--config", str(config), "--validate", "300"]) == 0
+    assert "898 training and 300 test rows" in capsys.readouterr().out
+    assert main([*common, "--weights", "real", "--temperature", "0.5"]) == 0
+    capsys.readouterr()
+    for words, message in ((["real", "1"], "one name, or numbers"), (["odd"], "must be one of")):
+        assert main([*common, "--weights", *words]) != 0
+        assert message in capsys.readouterr().err
+
+
 def test_a_config_file_gives_options_and_the_command_line_has_precedence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from nets import BPClassifier, load_dataset
 from nets.cli import main
+from nets.datasets import hold_out
 from nets.experiments import EXPERIMENTS, Case, Experiment, reproduce
 from nets.experiments import runner as runner_module
 from nets.experiments.base import summary
@@ -69,11 +70,26 @@ def test_a_run_that_was_broken_off_goes_on(tmp_path: Path, monkeypatch: pytest.M
     assert fits == [0, 0, 1]  # the second case from its first epoch on
     for key, run in whole["runs"].items():
         assert resumed["runs"][key]["metrics"] == run["metrics"]
-    with pytest.raises(ValueError, match="holds 'small' with 4 epochs, not 'small' with 2"):
+    with pytest.raises(ValueError, match="holds a run of epochs 4, not 2"):
         reproduce("small", SMALL, path=str(path))
     path.write_text("{}")
     with pytest.raises(ValueError, match="not a file of nets reproduce"):
         reproduce("small", SMALL, path=str(path))
+
+
+def test_settings_are_chosen_on_rows_held_out() -> None:
+    data = load_dataset("digits")
+    held = hold_out(data, 200)
+    assert len(held.X_train) == len(data.X_train) - 200
+    rows = {row.tobytes() for row in data.X_test}
+    assert not any(row.tobytes() in rows for row in held.X_test)
+    together = np.concatenate([held.X_train, held.X_test])
+    np.testing.assert_array_equal(np.sort(together.sum(axis=1)), np.sort(data.X_train.sum(axis=1)))
+    found = reproduce("small", SMALL, validate=200)["runs"]["ten, seed 0"]["metrics"]["point-wise"]
+    model = BPClassifier((11,), method="bpi", epochs=2, random_state=0).fit(held.X_train, held.y_train)
+    assert model.evaluate(held.X_test, held.y_test)["test_error"] == pytest.approx(found)
+    with pytest.raises(ValueError, match="cannot be held out"):
+        hold_out(data, len(data.X_train))
 
 
 def test_a_model_of_another_protocol_is_not_taken_for_this_one(tmp_path: Path) -> None:
