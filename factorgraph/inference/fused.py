@@ -149,7 +149,7 @@ def can_fuse(program: Sequence[Stage], state: State, mode: str, undamped: bool) 
         return False
     for pool in state.pools:
         damped = not undamped and not (isinstance(pool.step, float) and pool.step == 1.0)
-        if pool.hard or (damped and pool.pool.damping.parameters != "natural"):
+        if pool.hard or pool.centre is not None or (damped and pool.pool.damping.parameters != "natural"):
             return False
         if pool.pool.type.device_normalize() is None:
             return False

@@ -64,7 +64,11 @@ class PlateState(PoolState):
         """Prior, belief and damped mean in the type's own single pass, where all is as that takes it."""
         damped = strength > 0 and self.pool.damping.parameters == "mean" and self.mean is not None
         plain = self.mask is None and not self.hard and not self.pool.num_edges and len(self.totals) == 1
-        if not ((damped or strength == 0) and plain and (alone or not self._to_reinforce)) or self.reinforced is not None:
+        if (
+            not ((damped or strength == 0) and plain and (alone or not self._to_reinforce))
+            or self.reinforced is not None
+            or self.centre is not None
+        ):
             return False
         shape = self.in_shape(self.total).shape
         mean = self.backend.zeros(shape) if self.mean is None else self.mean

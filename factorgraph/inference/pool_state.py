@@ -12,7 +12,7 @@ from factorgraph.inference.layout import Pool
 from factorgraph.inference.observations import Rows
 from factorgraph.inference.program import Read, Refresh
 
-_ARRAYS = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced", "candidates", "residual")
+_ARRAYS = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced", "centre", "candidates", "residual")
 _EVIDENCE = ("mask", "certain")
 
 
@@ -53,6 +53,7 @@ class PoolState:
         self.version = 0
         self.change: Array | None = None
         self.reinforced: Array | None = None
+        self.centre: Array | None = None  # message from the centre of replicas, beside the prior
         self._to_reinforce = False  # the prior is to be reinforced by the belief, once it is asked for
         self._base_in_belief = False  # prior and reinforcement are known by the belief alone
         self.candidates: Array | None = None
@@ -199,7 +200,10 @@ class PoolState:
         """Belief, raised to a power, as the prior of the whole pool; messages are forgotten, the belief stays."""
         if self.stale:
             self.refresh()
-        self._power = strength
+        if self.centre is None:
+            self._power = strength
+        else:  # which is no evidence
+            self.prior, self.centre = strength * (self.belief - self.centre), None
         self.prior_is_finite &= not (self.hard or self.observed.any())
         self.totals.clear()
         if self.pool.num_edges:
@@ -217,7 +221,19 @@ class PoolState:
             self._to_reinforce = self._base_in_belief = False
         if self._base_in_belief:
             return self.total - sum(self.totals.values())
-        return self.prior if self.reinforced is None else self.reinforced
+        base = self.prior if self.reinforced is None else self.reinforced
+        return base if self.centre is None else base + self.centre
+
+    def focus(self, positions: np.ndarray, replicas: int, strength: float) -> None:
+        """Hear of the other replicas of some variables from the next message on: see `Inference.focus`."""
+        if self.stale:
+            self.refresh()
+        own = self.belief if self.centre is None else self.belief - self.centre
+        if self.centre is None:
+            self.centre = self.backend.zeros(own.shape)
+        index, axis = self.backend.index_array(positions), self.pool.axis
+        said = self.pool.type.from_centre(self.backend.take(own, index, axis), replicas, strength, self.backend)
+        self.backend.put(self.centre, index, said, axis)
 
     def forget_reinforcement(self) -> None:
         """Begin with the prior alone."""
@@ -246,7 +262,7 @@ class PoolState:
         """Forget all messages."""
         self.messages[...] = 0.0
         self.totals.clear()
-        self.candidates = None
+        self.candidates = self.centre = None
         self.hard, self.stale = False, True
 
     def refresh(self, which: Refresh | None = None) -> None:

@@ -186,7 +186,7 @@ class State:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         for name, array in self._arrays():
-            if name.startswith(("mean/", "totals/")):
+            if name.startswith(("mean/", "totals/", "centre/")):
                 continue  # there or not, as the run went
             if name not in arrays or arrays[name].shape != array.shape:
                 raise ValueError(
@@ -204,6 +204,8 @@ class State:
             }
             mean = arrays.get(f"mean/{number}")
             pool.mean = None if mean is None else self.backend.asarray(mean)
+            centre = arrays.get(f"centre/{number}")
+            pool.centre = None if centre is None else self.backend.asarray(centre)
             pool.upload_evidence()
             pool.version += 1
             pool.mean_version = pool.version
@@ -218,6 +220,8 @@ class State:
             yield f"prior/{number}", pool.prior
             yield f"messages/{number}", pool.messages
             yield f"total/{number}", pool.total
+            if pool.centre is not None:
+                yield f"centre/{number}", pool.centre
             if isinstance(pool, PlateState) and pool.mean is not None and pool.mean_is_current:
                 yield f"mean/{number}", pool.mean
             for (block, port), total in pool.totals.items():

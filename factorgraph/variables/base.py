@@ -6,6 +6,7 @@ dividing one out subtracts it. Arrays hold many variables: ``(*param_shape, n)``
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -132,6 +133,18 @@ class VariableType(ABC):
         """Mean parameters of certainty: host values ``(n,)`` to host arrays, for block factors that take data."""
         return np.asarray(self.mean(self.observe(values), _HOST))
 
+    def from_centre(self, params: Array, replicas: int, strength: float, backend: Backend) -> Array:
+        """
+        Message from the centre of replicas to one of them, where the others send what it does: see `Inference.focus`.
+
+        Parameters
+        ----------
+        params : (*param_shape, n) belief of one replica without this message
+        replicas : number of replicas, this one included
+        strength : of the coupling to the centre
+        """
+        raise NotImplementedError(f"{self!r} cannot be focused: it has no finite set of values")
+
     def normalize(self, params: Array, backend: Backend) -> Array:
         """A representative of the same density, for types where several parameters mean the same. May overwrite."""
         return params
@@ -214,6 +227,13 @@ class DiscreteType(VariableType):
         whole = np.issubdtype(self.states.dtype, np.integer)
         states = backend.index_array(self.states) if whole else backend.asarray(self.states)
         return backend.xp.reshape(backend.xp.take(states, backend.xp.reshape(best, (-1,)), axis=0), best.shape)
+
+    def from_centre(self, params: Array, replicas: int, strength: float, backend: Backend) -> Array:
+        xp = backend.xp
+        factor = math.expm1(2.0 * strength)  # of equal states over different ones, less 1
+        others = (replicas - 1) * xp.log1p(factor * self.marginals(params, backend))
+        centre = xp.exp(others - xp.expand_dims(backend.log_sum_exp(others, axis=0), axis=0))
+        return self.from_log_weights(xp.log1p(factor * centre), backend)
 
     def certainty(self, params: Array, backend: Backend) -> Array:
         """Probability of the most probable state."""
