@@ -45,7 +45,8 @@ class PlatePort:
         state = self._state
         cavity = state.base
         if state.pool.num_edges:
-            cavity = state.unclamped()[0]
+            finite, infinite = state.unclamped()
+            cavity = finite if infinite is None else state.pool.type.join(finite, infinite, state.backend)
             if self._key in state.totals:
                 cavity = cavity - state.totals[self._key]
             return state.in_shape(cavity)

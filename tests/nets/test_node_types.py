@@ -211,3 +211,25 @@ class TestRefused:
 def test_fields_that_explode_are_named(digits: Dataset) -> None:
     with pytest.raises(CollapsedTrainingError, match="fields explode"):
         BPClassifier((51,), epochs=20, prior_strength=1.5, random_state=0).fit(digits.X_train, digits.y_train)
+
+
+def test_a_layer_hears_certainty_from_other_factors() -> None:
+    """A unit that a hard factor ties to an observed spin learns as one that is observed itself."""
+    rng = np.random.default_rng(0)
+    data, labels = rng.normal(size=(7, 4)), rng.choice([-1, 1], size=4)
+    found = []
+    for tied in (True, False):
+        graph = fg.FactorGraph()
+        w, x = graph.add_variables("w", fg.Spin(), (1, 7)), graph.add_variables("x", fg.Data(), (7, 4))
+        y, label = graph.add_variables("y", fg.Spin(), (1, 4)), graph.add_variables("label", fg.Spin(), (4,))
+        graph.add_factors("layer", Perceptron(), w, x, y)
+        graph.add_factors("same", fg.Table([[0.0, -np.inf], [-np.inf, 0.0]]), y[0], label)
+        graph.observe(x, data)
+        graph.observe(label, labels)
+        if not tied:
+            graph.observe(y, labels[None])
+        inference = fg.Inference(graph, fg.Sweep([("layer", "output"), "same", ("layer", "weights")], partial=True))
+        inference.step()
+        found.append(inference.state.belief(w))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+    assert np.abs(found[0]).max() > 0.1

@@ -8,8 +8,9 @@ from scipy.integrate import quad
 from scipy.special import log_ndtr
 
 import factorgraph as fg
+from examples.committee_machine import learn
 from nets import Network
-from nets.state_evolution import generalisation_error, perceptron_overlaps
+from nets.state_evolution import committee_overlaps, generalisation_error, perceptron_overlaps
 
 
 def perceptron(patterns: np.ndarray, labels: np.ndarray, method: str) -> tuple[fg.Variables, fg.Inference]:
@@ -99,3 +100,20 @@ def test_a_better_answer_exists_before_it_is_found() -> None:
 def test_state_evolution_refuses_what_makes_no_sense(alpha: float, start: float) -> None:
     with pytest.raises(ValueError, match="must be"):
         perceptron_overlaps(alpha, 1, start)
+
+
+def test_state_evolution_of_a_committee_of_one_is_the_perceptrons() -> None:
+    overlaps, errors = committee_overlaps(0.8, 1, 8)
+    np.testing.assert_allclose(overlaps, perceptron_overlaps(0.8, 8), rtol=1e-12)
+    np.testing.assert_allclose(errors, generalisation_error(overlaps), atol=2e-3)  # the quadrature's, at a kink
+    for wrong in ((0.0, 3), (1.0, 2)):
+        with pytest.raises(ValueError, match=r"must be above 0|odd number"):
+            committee_overlaps(*wrong, 5)
+
+
+def test_a_committee_follows_state_evolution() -> None:
+    """Masked perceptrons under an exact majority, over five teachers: each iteration's overlap."""
+    runs = np.stack([learn(1.0, 1503, 8, np.random.default_rng(seed)) for seed in range(5)])
+    theory, _ = committee_overlaps(1.0, 3, 8)
+    error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
+    assert (np.abs(runs.mean(axis=0) - theory) < 4 * error + 0.6 / np.sqrt(1503)).all()

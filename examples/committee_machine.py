@@ -1,0 +1,87 @@
+"""
+A committee of three perceptrons learns from another: a layer with Gaussian messages and an exact factor in one graph.
+
+Each unit has a third of the inputs and weights of +-1; the answer is the majority's. The units are a `nets.Perceptron` block
+with a mask, run as approximate message passing; the majority is a table, exact. The overlap with the teacher follows state
+evolution, iteration by iteration.
+"""
+
+from itertools import product
+
+import numpy as np
+
+import factorgraph as fg
+from nets import Perceptron
+from nets.state_evolution import committee_overlaps
+
+UNITS = 3
+
+
+def mask_of(size):
+    """Which inputs each unit has."""
+    return np.kron(np.eye(UNITS, dtype=bool), np.ones((1, size // UNITS), dtype=bool))
+
+
+def majority():
+    """Log-potential of three units' outputs and the answer: 0 where it is the majority's, else -inf."""
+    signs = np.array(list(product([-1, 1], repeat=UNITS + 1)))
+    agrees = np.sign(signs[:, :-1].sum(axis=1)) == signs[:, -1]
+    return np.where(agrees, 0.0, -np.inf).reshape((2,) * (UNITS + 1))
+
+
+def committee(patterns, answers):
+    """A compiled run on patterns (N, M) with answers (M,)."""
+    size, count = patterns.shape
+    graph = fg.FactorGraph()
+    weights = graph.add_variables("weights", fg.Spin(), (UNITS, size))
+    inputs = graph.add_variables("inputs", fg.Data(), (size, count))
+    hidden = graph.add_variables("hidden", fg.Spin(), (UNITS, count))
+    answer = graph.add_variables("answer", fg.Spin(), (count,))
+    graph.add_factors("units", Perceptron("amp", mask=mask_of(size)), weights, inputs, hidden)
+    graph.add_factors("majority", fg.Table(majority()), *hidden, answer)
+    graph.observe(inputs, patterns)
+    graph.observe(answer, answers)
+    sweep = fg.Sweep([("units", "output"), "majority", ("units", "weights")], partial=True)
+    return weights, fg.Inference(graph, sweep, dtype="float32")
+
+
+def learn(alpha, size, iterations, rng):
+    """Overlap with a random teacher after each iteration."""
+    patterns = rng.choice([-1, 1], size=(size, int(alpha * size)))
+    teacher = rng.choice([-1, 1], size=(UNITS, size)) * mask_of(size)
+    weights, inference = committee(patterns, np.sign(np.sign(teacher @ patterns).sum(axis=0)).astype(int))
+    found = []
+    for _ in range(iterations):
+        inference.step()
+        found.append(np.sum(np.tanh(inference.state.belief(weights)) * teacher) / size)
+    return np.array(found)
+
+
+def main():
+    rng = np.random.default_rng(0)
+    iterations, curves = 12, {}
+    print("3,003 inputs, 12 iterations: overlap with the teacher, the theory's, and the error that goes with it")
+    for alpha in (0.5, 1.0, 1.5):
+        theory, errors = committee_overlaps(alpha, UNITS, iterations)
+        found = learn(alpha, 3003, iterations, rng)
+        curves[alpha] = found, theory
+        print(f"alpha {alpha}: overlap {found[-1]:.3f} ({theory[-1]:.3f}), error {errors[-1]:.3f}")
+        assert np.abs(found - theory).max() < 0.08
+
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        return
+    figure, axes = plt.subplots(figsize=(5, 3.6))
+    for alpha, (found, theory) in curves.items():
+        (line,) = axes.plot(range(1, iterations + 1), theory, label=f"theory, alpha = {alpha}")
+        axes.plot(range(1, iterations + 1), found, "o", color=line.get_color())
+    axes.set(xlabel="iteration", ylabel="overlap with the teacher", title="A committee of three")
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig("committee_machine.png", dpi=120)
+    print("picture: committee_machine.png")
+
+
+if __name__ == "__main__":
+    main()
