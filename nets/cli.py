@@ -85,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--biases", action="store_true", help="weights for constant inputs too")
     train.add_argument("--temperature", type=float, default=0.0, help="how far labels are in doubt")
+    train.add_argument(
+        "--averaging", action=argparse.BooleanOptionalAction, default=True, help="predict with beliefs averaged over epochs"
+    )
     train.add_argument("--validate", type=int, metavar="ROWS", help=validate_help)
     train.add_argument("--backend", choices=backend_names(), default="numpy", help="array library of the engine")
     train.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="precision")
@@ -148,7 +151,8 @@ def _read_config(parser: argparse.ArgumentParser, options: argparse.Namespace, a
         if name.replace("-", "_") not in known or name in ("run", "config"):
             raise ValueError(f"{options.config}: unknown option {name!r}; known: {sorted(set(known) - {'run', 'config'})}")
         if isinstance(value, bool):
-            words += [f"--{name.replace('_', '-')}"] if value else []
+            switch = name.replace("_", "-")
+            words += [f"--{switch}"] if value else [f"--no-{switch}"] * (switch == "averaging")
             continue
         words += [f"--{name.replace('_', '-')}", *(str(v) for v in (value if isinstance(value, list) else [value]))]
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -183,6 +187,7 @@ def _train(options: argparse.Namespace) -> int:
         weights=_weights(options.weights),
         activation=_one_or_many(options.activation),
         biases=options.biases,
+        averaging=options.averaging,
         temperature=options.temperature,
         memory_limit=options.memory_limit << 20,
         random_state=options.seed,

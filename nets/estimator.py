@@ -41,9 +41,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Rows of a mini-batch; fewer if there are fewer rows. Rows that do not fill a last batch wait for another
         epoch.
     prior_strength : float or one for each layer, optional
-        Power to which each batch's posterior is raised as the next one's prior. Default 0.98 for the output layer (0.9
-        if it is alone); for hidden layers 1 in the first half of the epochs and slightly above in the second, at most
-        1.001, so that weights polarise by at most e^2; 1 in `partial_fit`.
+        Power to which each batch's posterior is raised as the next one's prior: 1 keeps all evidence, less forgets, more
+        polarises. Default 1 for hidden layers, 0.98 for the output layer (0.9 if it is alone).
     damping : float or one for each layer, default 0.8
         Share of the old weights kept at each update. Without it training collapses.
     reinforcement : float, default 0
@@ -58,6 +57,9 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         since the network has no biases. ``"auto"``: thermometer below 16 features.
     prediction : {"bayesian", "point"}, default "bayesian"
         `predict` and `predict_proba` with the weights marginalised, or with each weight at its most probable value.
+    averaging : bool, default True
+        Predict with the beliefs of all epochs of `fit` averaged, late ones weighing more, in place of the last epoch's.
+        Training does not see the average. `partial_fit` has none.
     early_stopping : bool, default False
         Stop when the validation error (of ``prediction``) has not improved for ``n_epochs_no_change`` epochs, and go
         back to the best. Uses ``validation_data`` of `fit`, or holds a share out.
@@ -127,6 +129,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         init_scale: float = 1.0,
         encoding: str = "auto",
         prediction: str = "bayesian",
+        averaging: bool = True,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         n_epochs_no_change: int = 10,
@@ -155,6 +158,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.init_scale = init_scale
         self.encoding = encoding
         self.prediction = prediction
+        self.averaging = averaging
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_epochs_no_change = n_epochs_no_change
@@ -221,7 +225,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._start(X, rng)
         else:
             self._make_trainer(len(X), rng)
-        self._train(X, y, range(self.n_iter_, self.epochs), validation, on_epoch, snapshot)
+        self._train(X, y, range(self.n_iter_, self.epochs), validation, on_epoch, snapshot, self.averaging)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> BPClassifier:
@@ -250,7 +254,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._start(X, np.random.default_rng(check_random_state(self.random_state).randint(2**31)))
         elif not hasattr(self, "_trainer"):
             raise NotFittedError("a loaded model has no trainer to go on with: fit(..., resume=True) goes on with its run")
-        self._train(X, y, range(1), None, None, None)
+        self._train(X, y, range(1), None, None, None, False)
         return self
 
     def _check_labelled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -290,7 +294,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             min(int(self.batch_size), rows),
             self.method,
             self.cavity,
-            one_for_each_layer(self.prior_strength, default_prior_strength(0, 1, 1, layers), layers, "prior_strength"),
+            one_for_each_layer(self.prior_strength, default_prior_strength(layers), layers, "prior_strength"),
             one_for_each_layer(self.damping, [0.8] * layers, layers, "damping"),
             self.reinforcement,
             self.iterations,
@@ -327,20 +331,19 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation: tuple[np.ndarray, np.ndarray] | None,
         on_epoch: Callable[[BPClassifier], Any] | None,
         snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None,
+        averaging: bool,
     ) -> None:
         self._trainer.resize(min(int(self.batch_size), len(X)))
         if validation is not None:
             validation = encode(self._encoder, validation[0], self.dtype), np.searchsorted(self.classes_, validation[1])
         inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
-        run = Run(self._trainer, inputs, labels, len(self.classes_), validation, self._error)
+        run = Run(self._trainer, inputs, labels, len(self.classes_), validation, self._error, averaging)
         if snapshot is None:
             run.choose_sample()
         else:
             run.restore(*snapshot)
-        layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
-        for epoch in epochs:
-            default = default_prior_strength(epoch, epochs.stop, run.batches, layers)
-            self._trainer.prior_strength = tuple(one_for_each_layer(self.prior_strength, default, layers, "prior_strength"))
+        total = self.n_iter_ + len(epochs)
+        for _ in epochs:
             row, beliefs = self._with_progress(run, total)
             self.n_iter_, self.weight_beliefs_ = self.n_iter_ + 1, beliefs
             self.history_.append({"epoch": self.n_iter_, **row})
@@ -355,11 +358,11 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _with_progress(self, run: Run, epochs: int) -> tuple[dict[str, Any], list[np.ndarray]]:
         if not self.verbose:
-            return run.epoch(None)
+            return run.epoch(self.n_iter_ + 1, None)
         from tqdm.auto import tqdm
 
         with tqdm(total=run.batches, desc=f"epoch {self.n_iter_ + 1}/{epochs}", leave=False, disable=None) as bar:
-            return run.epoch(bar.update)
+            return run.epoch(self.n_iter_ + 1, bar.update)
 
     # Predicting.
 

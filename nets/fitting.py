@@ -25,6 +25,7 @@ class Run:
     validation : encoded rows and class numbers, or None
     error : ``error(beliefs, inputs, labels, bayesian)`` in percent
     classes : int
+    averaging : whether beliefs are averaged over epochs
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class Run:
         classes: int,
         validation: tuple[np.ndarray, np.ndarray] | None,
         error: Callable[..., float],
+        averaging: bool,
     ) -> None:
-        self.trainer, self._error = trainer, error
+        self.trainer, self._error, self._averaging = trainer, error, averaging
+        self._average: list[np.ndarray] = []
         self._inputs, self._labels, self._validation = inputs, labels, validation
         self._targets = 2 * labels - 1 if classes == 2 else labels
         self._chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
@@ -52,12 +55,14 @@ class Run:
         if len(self._inputs) > EVALUATED_ROWS:
             self._sample = self.trainer.rng.permutation(len(self._inputs))[:EVALUATED_ROWS]
 
-    def epoch(self, on_batch: Callable[[], object] | None) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Train for one epoch and evaluate: a row of the history, less its number, and the weights' beliefs."""
+    def epoch(self, number: int, on_batch: Callable[[], object] | None) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Train for one epoch, of a number from 1 on, and evaluate: a row of the history, and the weights' beliefs."""
         start = time.perf_counter()
         self.trainer.epoch(self._inputs, self._targets, on_batch)
         seconds = time.perf_counter() - start
         beliefs = self.trainer.beliefs()
+        if self._averaging:
+            beliefs = self._average = self._averaged(beliefs, number)
         rows = slice(None) if self._sample is None else self._sample
         row = {"train_error": self._error(beliefs, self._inputs[rows], self._labels[rows], bayesian=False)}
         self.trainer.check_health(row["train_error"], self._chance)
@@ -66,6 +71,18 @@ class Run:
             row["test_error_bayes"] = self._error(beliefs, *self._validation, bayesian=True)
         row["seconds"] = seconds
         return row, beliefs
+
+    def _averaged(self, beliefs: list[np.ndarray], number: int) -> list[np.ndarray]:
+        """
+        Weighted mean of the beliefs of all epochs, of one more than before.
+
+        Late epochs weigh more, epoch t as ``t (t + 1) (t + 2)`` (Shamir and Zhang 2013).
+        """
+        if not self._average:
+            return beliefs
+        share = 4.0 / (number + 3.0)
+        kind = self.trainer.network.weights[0].type
+        return [kind.mix_means(old, new, share) for old, new in zip(self._average, beliefs, strict=True)]
 
     def watch(self, error: float, beliefs: list[np.ndarray]) -> None:
         """Keep the weights of the best epoch, and count those since."""
@@ -78,6 +95,7 @@ class Run:
         arrays = self.trainer.snapshot()
         if self._sample is not None:
             arrays["sample"] = self._sample
+        arrays |= {f"average/{layer}": belief for layer, belief in enumerate(self._average)}
         if self.best is not None:
             arrays |= {f"best/{layer}": belief for layer, belief in enumerate(self.best[1])}
         meta = {
@@ -103,19 +121,17 @@ class Run:
         self.trainer.rng.bit_generator.state = meta["rng"]
         self._sample = arrays.get("sample")
         layers = self.trainer.network.num_layers
+        self._average = [arrays[f"average/{layer}"] for layer in range(layers) if f"average/{layer}" in arrays]
         if meta["best"] is not None:
             self.best = meta["best"], [arrays[f"best/{layer}"] for layer in range(layers)]
         self.waited = meta["waited"]
 
 
-def default_prior_strength(epoch: int, epochs: int, batches: int, layers: int) -> list[float]:
+def default_prior_strength(layers: int) -> list[float]:
     """
-    Default power of the posterior as the next prior, layer by layer, in one epoch of a run.
+    Default power of the posterior as the next prior, layer by layer.
 
-    Hidden layers keep all evidence in the first half of the run; in the second half they polarise, by a factor of
-    at most e^2 in all and 1.001 a batch. Chosen on a validation part of MNIST's and Fashion-MNIST's training sets. A
-    network without hidden layers, which often cannot satisfy its labels, forgets faster, or it swings.
+    Chosen on a validation part of MNIST's and Fashion-MNIST's training sets. A network without hidden layers, which often
+    cannot satisfy its labels, forgets faster, or it swings.
     """
-    late = 2 * epoch >= epochs > 1
-    hidden = 1.0 + min(1e-3, 2.0 / (batches * (epochs - epochs // 2))) if late else 1.0
-    return [hidden] * (layers - 1) + [0.98 if layers > 1 else 0.9]
+    return [1.0] * (layers - 1) + [0.98 if layers > 1 else 0.9]

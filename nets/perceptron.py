@@ -162,6 +162,45 @@ class Perceptron(BlockFactor):
                 totals[port] = self._types[port].from_quadratic(field, curvatures.get(port), backend)
         return [totals[port] for port in asked]
 
+    def log_partition(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Array:
+        """
+        Terms of Bethe's free energy between spins, to second order in the messages; right at a fixed point.
+
+        With h the messages on an edge, ``log 2 cosh(H - h) - log 2 cosh H = -m h + (1 - m^2) h^2 / 2``. Unobserved outputs are
+        sent their local sum itself.
+
+        Raises
+        ------
+        NotImplementedError
+            A plate is neither spins nor data, or the activation is real.
+        """
+        output = ports[2]
+        if self.activation != "sign" or not all(isinstance(kind, (Spin, Data)) for kind in self._types[:2]):
+            raise NotImplementedError(f"{self!r} has a Bethe free energy between spins alone")
+        xp, moments = backend.xp, self._moments(ports, memory, backend)
+        u = moments.omega / xp.sqrt(moments.variance)
+        if not self._argmax and output.observed:
+            total = xp.sum(backend.log_ndtr(output.mean * u))
+        elif not self._argmax:
+            total = 0.5 * xp.sum(backend.log_ndtr(u) + backend.log_ndtr(-u))
+        else:
+            (wins,) = backend.elementwise(argmax_forward, moments.omega, moments.variance)
+            total = xp.sum(output.mean * wins) if output.observed else xp.sum(xp.zeros_like(u))
+        asked = [port for port in (0, 1) if not ports[port].observed]
+        g, gamma = self._derivatives(moments, output, memory, False, backend)
+        if not asked:
+            return total
+        gamma = gamma if self.method != "mf" and not self._argmax else None
+        if 0 in asked:
+            squares = backend.matmul(g * g, moments.x_square.T)
+            total = total - xp.sum(moments.m * moments.to_weights(g, gamma, backend))
+            total = total + 0.5 * xp.sum(moments.weights_variance * squares)
+        if 1 in asked:
+            squares = moments.without_constants(backend.matmul((moments.m * moments.m).T, g * g))
+            total = total - xp.sum(ports[1].mean * moments.to_inputs(g, gamma, backend))
+            total = total + 0.5 * xp.sum(ports[1].variance * squares)
+        return total
+
     def _backward(
         self, moments: Moments, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
     ) -> tuple[dict[int, Array], dict[int, Array]]:

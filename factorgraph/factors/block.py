@@ -91,3 +91,12 @@ class BlockFactor(ABC):
         -------
         list of natural parameters ``(*param_shape, *plate shape)``, one for each asked port
         """
+
+    def log_partition(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Array:
+        """
+        The block's terms of Bethe's free energy, ``()``; optional.
+
+        The sum over its factors of log Z_a, the local sum over normalised cavities, and over its edges of log Z_av - log Z_v,
+        the log-partitions of the variable's cavity and of its belief: see `Result.log_partition`.
+        """
+        raise NotImplementedError(f"{self!r} has no Bethe free energy")

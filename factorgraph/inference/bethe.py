@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from factorgraph.backends import Array
-from factorgraph.inference.execute import incoming
+from factorgraph.inference.execute import incoming, ports_of
 from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.program import EdgeCall
 from factorgraph.inference.state import State
 from factorgraph.semiring import Semiring
 
 
-def log_partition(state: State, calls: list[EdgeCall], semiring: Semiring) -> np.ndarray:
+def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[int]], semiring: Semiring) -> np.ndarray:
     """
     Log of the Bethe partition function: exact on trees; in max mode the log-weight of the best configuration.
 
@@ -29,6 +29,7 @@ def log_partition(state: State, calls: list[EdgeCall], semiring: Semiring) -> np
     ----------
     state : State
     calls : one call for each edgewise factor block, reading all its edges
+    blocks : for each block factor the pools at its ports
     semiring : Semiring
 
     Returns
@@ -69,6 +70,10 @@ def log_partition(state: State, calls: list[EdgeCall], semiring: Semiring) -> np
                     observed = backend.to_host(backend.take(backend.mask_array(pool.observed), read.places, 0))
                     term = np.where(observed, -handed, term)
                 total = total + term.sum(axis=0)
+        for name, pools in blocks.items():
+            factor = state.block_factors[name]
+            terms = factor.log_partition(ports_of(name, pools, state), state.memories[name], backend)
+            total = total + float(backend.to_host(terms))
     return total
 
 

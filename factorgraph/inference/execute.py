@@ -150,5 +150,10 @@ def incoming(call: EdgeCall, state: State) -> list[Array]:
 
 def block_totals(call: BlockCall, state: State) -> list[Array]:
     """Sums of a block factor's messages into the asked plates."""
-    ports = [PlatePort(state.plate(pool), (call.factors, port)) for port, pool in enumerate(call.pools)]
-    return state.block_factors[call.factors].update(ports, state.memories[call.factors], call.ports, state.backend)
+    factor, ports = state.block_factors[call.factors], ports_of(call.factors, call.pools, state)
+    return factor.update(ports, state.memories[call.factors], call.ports, state.backend)
+
+
+def ports_of(factors: str, pools: Sequence[int], state: State) -> list[PlatePort]:
+    """What a block factor sees of the plates at its ports."""
+    return [PlatePort(state.plate(pool), (factors, port)) for port, pool in enumerate(pools)]

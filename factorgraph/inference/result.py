@@ -175,10 +175,10 @@ class Result:
         if self.contradictions and self._state.batch is None:
             return -np.inf
         blocks = self._inference.graph.factor_blocks.values()
-        for block in blocks:
-            if block.kernel is None:
-                raise NotImplementedError(f"factors {block.name!r} are a block factor, which has no Bethe free energy yet")
-        found = bethe.log_partition(self._state, [self._call(block) for block in blocks], self._inference.semiring)
+        edgewise = [self._call(block) for block in blocks if block.kernel is not None]
+        pool_of = self._state.layout.pool_of
+        others = {block.name: [pool_of[port.name] for port in block.ports] for block in blocks if block.kernel is None}
+        found = bethe.log_partition(self._state, edgewise, others, self._inference.semiring)
         if self._state.batch is None:
             return float(found)
         return np.where([bool(rows) for rows in self.contradictions], -np.inf, found)

@@ -92,9 +92,13 @@ class VariableType(ABC):
         """Natural parameters from mean parameters; inverse of `mean`."""
         raise NotImplementedError(f"{self!r} has no mean parameters: damp in natural parameters")
 
+    def mix_means(self, old: Array, new: Array, share: float) -> Array:
+        """Mean parameters of the mixture of two beliefs, the second with this share."""
+        return (1.0 - share) * old + share * new
+
     def relax_mean(self, mean: Array, params: Array, damping: float, backend: Backend) -> Array:
         """``damping * mean + (1 - damping) * self.mean(params)``; ``mean`` may be overwritten."""
-        return damping * mean + (1.0 - damping) * self.mean(params, backend)
+        return self.mix_means(mean, self.mean(params, backend), 1.0 - damping)
 
     def update(self, plate: Plate, power: float | None, reinforcement: float, damping: float, backend: Backend) -> Plate | None:
         """

@@ -95,13 +95,12 @@ class Gaussian(VariableType):
         value, precision = mean[0, ...], 1.0 / mean[1, ...]
         return xp.stack([xp.where(precision == xp.inf, value, value * precision), precision])
 
-    def relax_mean(self, mean: Array, params: Array, damping: float, backend: Backend) -> Array:
-        """First and second moments averaged."""
-        new = self.mean(params, backend)
-        relaxed = damping * mean + (1.0 - damping) * new
-        step = new[0, ...] - mean[0, ...]
-        relaxed[1, ...] += (damping * (1.0 - damping)) * step * step
-        return relaxed
+    def mix_means(self, old: Array, new: Array, share: float) -> Array:
+        """First and second moments mixed."""
+        mixed = super().mix_means(old, new, share)
+        step = new[0, ...] - old[0, ...]
+        mixed[1, ...] += (share * (1.0 - share)) * step * step
+        return mixed
 
     def expectation(self, mean: Array, backend: Backend) -> Array:
         return mean[0, ...]

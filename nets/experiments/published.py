@@ -13,7 +13,14 @@ _METHODS = {"BP": "bpi", "AMP": "amp", "MF": "mf"}
 
 
 def _settings(hidden: tuple[int, ...], method: str, rho: tuple[float, ...], psi: object = 0.8, **others: object) -> dict:
-    return {"hidden_layer_sizes": hidden, "method": method, "prior_strength": list(rho), "damping": psi, **others}
+    return {
+        "hidden_layer_sizes": hidden,
+        "method": method,
+        "prior_strength": list(rho),
+        "damping": psi,
+        "averaging": False,
+        **others,
+    }
 
 
 def _errors(point: tuple[float, float], train: float | None = None) -> Published:

@@ -102,14 +102,35 @@ def test_partial_fit_goes_on_from_the_weights(digits: Dataset) -> None:
         model.partial_fit(digits.X_train[:5], [0, 1, 2, 3, 11])
 
 
-def test_validation_data_change_nothing_of_the_training(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Trainer, "epoch", lambda *arguments: None)  # many small batches, for which nobody need wait
-    strengths = []
-    for validation in (None, (digits.X_test[:20], digits.y_test[:20])):
-        model = BPClassifier((5,), batch_size=1, epochs=4, random_state=0)
-        model.fit(digits.X_train, digits.y_train, validation)
-        strengths.append(model._trainer.prior_strength)
-    assert strengths[0] == strengths[1] == pytest.approx((1 + 2 / (2 * 1198), 0.98))
+def test_neither_validation_data_nor_the_end_change_what_is_trained(digits: Dataset) -> None:
+    """A shorter run is the beginning of a longer one."""
+    data = digits.X_train[:300], digits.y_train[:300]
+    validation = digits.X_test, digits.y_test
+    long, short = (BPClassifier((11,), epochs=epochs, random_state=0).fit(*data, validation) for epochs in (4, 2))
+    for name in ("train_error", "test_error", "test_error_bayes"):
+        assert [row[name] for row in long.history_[:2]] == [row[name] for row in short.history_]
+    blind = BPClassifier((11,), epochs=2, random_state=0).fit(*data)
+    for mine, theirs in zip(blind.weight_beliefs_, short.weight_beliefs_, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("weights", ["binary", "real"])
+def test_beliefs_are_averaged_over_epochs(digits: Dataset, weights: str) -> None:
+    """Epoch t weighs t (t + 1) (t + 2): the moments of the mixture."""
+    data = digits.X_train[:300], digits.y_train[:300]
+    kept: list[list[np.ndarray]] = []
+    last = BPClassifier((11,), epochs=4, averaging=False, weights=weights, random_state=0)
+    last.fit(*data, on_epoch=lambda model: kept.append([belief.astype(float) for belief in model.weight_beliefs_]))
+    share = np.array([6, 24, 60, 120]) / 210
+    model = BPClassifier((11,), epochs=4, weights=weights, random_state=0).fit(*data)
+    for layer, belief in enumerate(model.weight_beliefs_):
+        each = np.array([beliefs[layer] for beliefs in kept])
+        if weights == "binary":
+            np.testing.assert_allclose(belief, np.tensordot(share, each, 1), atol=1e-6)
+            continue
+        mean = np.tensordot(share, each[:, 0], 1)
+        square = np.tensordot(share, each[:, 1] + each[:, 0] ** 2, 1)
+        np.testing.assert_allclose(belief, [mean, square - mean**2], rtol=1e-4, atol=1e-5)
 
 
 def test_early_stopping_goes_back_to_the_best_epoch(digits: Dataset) -> None:
