@@ -269,7 +269,8 @@ def class_derivatives(omega: Array, variance: Array, log_weights: Array, backend
     """
     xp = backend.xp
     inverse_deviation = 1.0 / xp.sqrt(variance)
-    own = backend.asarray(np.eye(omega.shape[0])[:, :, None])  # (class c, neuron k, 1)
+    classes = range(omega.shape[0])
+    own = backend.asarray([[[float(c == k)] for k in classes] for c in classes])  # (class, neuron, 1)
     logarithms, first, second = [], [], []
     for point, weight in zip(_POINTS, _WEIGHTS, strict=True):
         z = xp.expand_dims(omega + point * xp.sqrt(variance), axis=1)

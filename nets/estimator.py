@@ -19,7 +19,7 @@ from nets.fitting import Run, default_prior_strength
 from nets.metrics import scores
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
-from nets.settings import check_settings, choose_masks, one_for_each_layer, weight_type
+from nets.settings import check_settings, choose_masks, hold_out_rows, one_for_each_layer, weight_type
 from nets.training import MEMORY_LIMIT, Trainer
 
 _UNPICKLED = ("_predictor", "_trainer", "_snapshot")  # compiled anew where needed, or only for `save`
@@ -219,7 +219,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation = None if validation_data is None else self._check_labelled(*validation_data)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         if self.early_stopping and validation is None:
-            X, y, *held = self._hold_out(X, y, rng)
+            X, y, *held = hold_out_rows(X, y, self.validation_fraction, rng)
             validation = held[0], held[1]
         if snapshot is None:
             self._start(X, rng)
@@ -263,17 +263,6 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if unknown.size:
             raise ValueError(f"validation data have labels that the training data lack: {unknown[:5].tolist()}")
         return X, y
-
-    def _hold_out(
-        self, X: np.ndarray, y: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        held = int(self.validation_fraction * len(X))
-        if not 0 < held < len(X) - 1:
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction!r} of {len(X)} rows leaves nothing to hold out or train on"
-            )
-        order = rng.permutation(len(X))
-        return X[order[held:]], y[order[held:]], X[order[:held]], y[order[:held]]
 
     def _start(self, X: np.ndarray, rng: np.random.Generator) -> None:
         thermometer = self.encoding == "thermometer" or (self.encoding == "auto" and X.shape[1] < 16)
@@ -344,7 +333,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             run.restore(*snapshot)
         total = self.n_iter_ + len(epochs)
         for _ in epochs:
-            row, beliefs = self._with_progress(run, total)
+            row, beliefs = run.epoch(self.n_iter_ + 1, f"epoch {self.n_iter_ + 1}/{total}" if self.verbose else None)
             self.n_iter_, self.weight_beliefs_ = self.n_iter_ + 1, beliefs
             self.history_.append({"epoch": self.n_iter_, **row})
             watched = self.early_stopping and validation is not None
@@ -355,14 +344,6 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 break
         if run.best is not None:
             self.weight_beliefs_ = run.best[1]
-
-    def _with_progress(self, run: Run, epochs: int) -> tuple[dict[str, Any], list[np.ndarray]]:
-        if not self.verbose:
-            return run.epoch(self.n_iter_ + 1, None)
-        from tqdm.auto import tqdm
-
-        with tqdm(total=run.batches, desc=f"epoch {self.n_iter_ + 1}/{epochs}", leave=False, disable=None) as bar:
-            return run.epoch(self.n_iter_ + 1, bar.update)
 
     # Predicting.
 

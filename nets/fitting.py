@@ -55,10 +55,20 @@ class Run:
         if len(self._inputs) > EVALUATED_ROWS:
             self._sample = self.trainer.rng.permutation(len(self._inputs))[:EVALUATED_ROWS]
 
-    def epoch(self, number: int, on_batch: Callable[[], object] | None) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """Train for one epoch, of a number from 1 on, and evaluate: a row of the history, and the weights' beliefs."""
+    def epoch(self, number: int, title: str | None) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """
+        Train for one epoch, of a number from 1 on, and evaluate: a row of the history, and the weights' beliefs.
+
+        With a title there is a progress bar.
+        """
         start = time.perf_counter()
-        self.trainer.epoch(self._inputs, self._targets, on_batch)
+        if title is None:
+            self.trainer.epoch(self._inputs, self._targets)
+        else:
+            from tqdm.auto import tqdm
+
+            with tqdm(total=self.batches, desc=title, leave=False, disable=None) as bar:
+                self.trainer.epoch(self._inputs, self._targets, bar.update)
         seconds = time.perf_counter() - start
         beliefs = self.trainer.beliefs()
         if self._averaging:

@@ -270,48 +270,30 @@ class Inference:
         """
         if not variables.is_whole:
             raise ValueError(f"posterior_as_prior takes a whole block, not a part of {variables.name!r}")
-        state = self._own_state()
-        pool = state.pool(variables)
-        state.forget_candidates()
-        if len(pool.pool.blocks) == 1:
-            pool.take_posterior(strength)
-            return
-        if pool.stale:
-            pool.refresh()
-        pool.prior_is_finite &= not (pool.hard or pool.observed.any())
-        positions = self.backend.index_array(pool.pool.positions(variables))
-        axis = pool.pool.axis
-        self.backend.put(pool.prior, positions, strength * self.backend.take(pool.belief, positions, axis), axis)
-        edges = np.flatnonzero(np.isin(pool.pool.edge_place, pool.pool.positions(variables)))
-        if edges.size:
-            zeros = self.backend.zeros((*pool.pool.type.param_shape, edges.size, *pool.batch))
-            self.backend.put(pool.messages, self.backend.index_array(edges), zeros, axis)
+        self._own_state().forget_candidates()
+        pool = self._state.pool(variables)
+        pool.take_posterior(strength, None if len(pool.pool.blocks) == 1 else pool.pool.positions(variables))
 
     def focus(self, variables: Variables, replicas: int, strength: float) -> None:
         """
         Let variables feel what further replicas of them would make of the problem, for the iterations to come.
 
-        All replicas are attracted by one centre, each by ``exp(2 strength)`` for every variable that agrees with it, for spins
-        ``exp(strength x centre)``. They stand for one another, so that one set of messages serves them all: the centre hears of
-        ``replicas - 1`` of them what it hears of this one, and its answer is added to the prior (focusing belief propagation;
-        Baldassi, Borgs, Chayes, Ingrosso, Lucibello, Saglietti, Zecchina 2016). Where solutions abound it finds wide clusters
-        of them. Call it before each iteration, with a strength that grows slowly; `posterior_as_prior` and `reset` end it.
+        Replicas are drawn to one centre, by ``exp(2 strength)`` for every variable that agrees with it. One set of messages
+        stands for all: the centre hears from ``replicas - 1`` of them what it hears from this one, and its answer joins the
+        prior (Baldassi et al., PNAS 113 (2016) E7655). Where solutions abound it finds wide clusters of them. Call it before
+        each iteration, with a strength that grows slowly; `posterior_as_prior` and `reset` end it.
 
         Parameters
         ----------
-        variables : Variables
-            Of a type with finitely many values.
-        replicas : int
-            At least 2, or 1 for none.
-        strength : float
-            At least 0.
+        variables : Variables, of a type with finitely many values
+        replicas : int, at least 1, which is none beside this
+        strength : float, at least 0
         """
         if not (isinstance(replicas, (int, np.integer)) and replicas >= 1 and strength >= 0):
             raise ValueError(f"focus takes at least 1 replica and a strength of at least 0, not {replicas!r} and {strength!r}")
         self.graph.block_of(variables)
-        state = self._own_state()
-        state.forget_candidates()
-        pool = state.pool(variables)
+        self._own_state().forget_candidates()
+        pool = self._state.pool(variables)
         pool.focus(pool.pool.positions(variables), replicas, strength)
 
     def reset(self, *variables: Variables) -> None:
@@ -403,13 +385,7 @@ class Inference:
         if any(contradictions) and raise_on_contradiction:
             raise ContradictionError(result)
         if outcome.ran_out and tolerance > 0 and not any(contradictions):
-            late = outcome.status.count("stopped")
-            which = "" if self.batch is None else f" for {late} of {self.batch} sets"
-            message = (
-                f"belief propagation did not converge{which} in {state.iteration} iterations: the largest change of a message "
-                f"is {state.residuals[-1]:.2g}, the tolerance {tolerance:.2g}. Try damping='auto', Residual(), or more "
-                "iterations; result.largest_changes() shows where."
-            )
+            message = outcome.warning(self.batch, state.iteration, state.residuals[-1], tolerance)
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
         return result
 

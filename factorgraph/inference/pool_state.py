@@ -196,18 +196,30 @@ class PoolState:
     def prior(self, prior: Array) -> None:
         self._prior, self._power = prior, None
 
-    def take_posterior(self, strength: float) -> None:
-        """Belief, raised to a power, as the prior of the whole pool; messages are forgotten, the belief stays."""
+    def take_posterior(self, strength: float, positions: np.ndarray | None) -> None:
+        """Belief, raised to a power, as the prior of some variables or all; messages are forgotten, the belief stays."""
         if self.stale:
             self.refresh()
-        if self.centre is None:
-            self._power = strength
-        else:  # which is no evidence
-            self.prior, self.centre = strength * (self.belief - self.centre), None
         self.prior_is_finite &= not (self.hard or self.observed.any())
-        self.totals.clear()
-        if self.pool.num_edges:
-            self.messages[...] = 0.0
+        if positions is None:
+            if self.centre is None:
+                self._power = strength
+            else:  # which is no evidence
+                self.prior, self.centre = strength * (self.belief - self.centre), None
+            self.totals.clear()
+            if self.pool.num_edges:
+                self.messages[...] = 0.0
+            return
+        index, axis = self.backend.index_array(positions), self.pool.axis
+        belief = self.backend.take(self.belief, index, axis)
+        if self.centre is not None:
+            belief = belief - self.backend.take(self.centre, index, axis)
+            self.backend.put(self.centre, index, self.backend.xp.zeros_like(belief), axis)
+        self.backend.put(self.prior, index, strength * belief, axis)
+        edges = np.flatnonzero(np.isin(self.pool.edge_place, positions))
+        if edges.size:
+            zeros = self.backend.zeros((*self.pool.type.param_shape, edges.size, *self.batch))
+            self.backend.put(self.messages, self.backend.index_array(edges), zeros, axis)
 
     def reinforce(self) -> None:
         """Add the belief of now to the prior of the iteration to come: prior + r * belief."""

@@ -76,6 +76,15 @@ class Outcome:
     iterations: np.ndarray
     ran_out: bool
 
+    def warning(self, batch: int | None, iterations: int, residual: float, tolerance: float) -> str:
+        """What to tell a user whose run has run out of iterations."""
+        which = "" if batch is None else f" for {self.status.count('stopped')} of {batch} sets"
+        return (
+            f"belief propagation did not converge{which} in {iterations} iterations: the largest change of a message "
+            f"is {residual:.2g}, the tolerance {tolerance:.2g}. Try damping='auto', Residual(), or more "
+            "iterations; result.largest_changes() shows where."
+        )
+
 
 def run_until(
     state: State,

@@ -181,3 +181,20 @@ def test_real_outputs_have_no_bethe_free_energy() -> None:
     inference.observe(network.input, np.ones((3, 4)))
     with pytest.raises(NotImplementedError, match="between spins alone"):
         _ = inference.run(1, tolerance=0.0).log_partition
+
+
+def test_focusing_on_replicas_stores_random_labels() -> None:
+    """At 0.65 patterns a weight, seven replicas whose coupling grows: most of five instances within 200 iterations."""
+    solved = 0
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        patterns = rng.choice([-1, 1], size=(501, 325))
+        labels = rng.choice([-1, 1], size=325)
+        weights, inference = perceptron(patterns, labels, "amp")
+        for iteration in range(200):
+            inference.focus(weights, 7, 0.01 * iteration)
+            inference.step()
+            if (np.where(inference.state.belief(weights)[0] >= 0, 1, -1) @ patterns * labels > 0).all():
+                solved += 1
+                break
+    assert solved >= 4
