@@ -86,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--biases", action="store_true", help="weights for constant inputs too")
     train.add_argument("--temperature", type=float, default=0.0, help="how far labels are in doubt")
     train.add_argument(
+        "--prediction",
+        choices=("bayesian", "point"),
+        default="bayesian",
+        help="which one settings left open are for",
+    )
+    train.add_argument(
         "--averaging", action=argparse.BooleanOptionalAction, default=True, help="predict with beliefs averaged over epochs"
     )
     train.add_argument("--validate", type=int, metavar="ROWS", help=validate_help)
@@ -188,6 +194,7 @@ def _train(options: argparse.Namespace) -> int:
         activation=_one_or_many(options.activation),
         biases=options.biases,
         averaging=options.averaging,
+        prediction=options.prediction,
         temperature=options.temperature,
         memory_limit=options.memory_limit << 20,
         random_state=options.seed,

@@ -38,11 +38,11 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         How bpi takes one input out of a sum; exact is slow.
     epochs : int, default 20
     batch_size : int, default 128
-        Rows of a mini-batch; fewer if there are fewer rows. Rows that do not fill a last batch wait for another
-        epoch.
+        Rows of a mini-batch; fewer if there are fewer. Rows that do not fill a last batch wait for another epoch.
     prior_strength : float or one for each layer, optional
         Power to which each batch's posterior is raised as the next one's prior: 1 keeps all evidence, less forgets, more
-        polarises. Default 1 for hidden layers, 0.98 for the output layer (0.9 if it is alone).
+        polarises. Default 0.98 for the output layer (0.9 if it is alone), 1 for hidden ones, and with ``prediction="point"``
+        up to 1.001 in the second half of the epochs of `fit`, e^2 in all.
     damping : float or one for each layer, default 0.8
         Share of the old weights kept at each update. Without it training collapses.
     reinforcement : float, default 0
@@ -283,7 +283,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             min(int(self.batch_size), rows),
             self.method,
             self.cavity,
-            one_for_each_layer(self.prior_strength, default_prior_strength(layers), layers, "prior_strength"),
+            one_for_each_layer(self.prior_strength, [1.0] * layers, layers, "prior_strength"),
             one_for_each_layer(self.damping, [0.8] * layers, layers, "damping"),
             self.reinforcement,
             self.iterations,
@@ -331,8 +331,10 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             run.choose_sample()
         else:
             run.restore(*snapshot)
-        total = self.n_iter_ + len(epochs)
-        for _ in epochs:
+        layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
+        for epoch in epochs:
+            default = default_prior_strength(epoch, epochs.stop, run.batches, layers, self.prediction)
+            self._trainer.prior_strength = tuple(one_for_each_layer(self.prior_strength, default, layers, "prior_strength"))
             row, beliefs = run.epoch(self.n_iter_ + 1, f"epoch {self.n_iter_ + 1}/{total}" if self.verbose else None)
             self.n_iter_, self.weight_beliefs_ = self.n_iter_ + 1, beliefs
             self.history_.append({"epoch": self.n_iter_, **row})

@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from nets import BPClassifier, CollapsedTrainingError, load_dataset
 from nets.datasets import Dataset
+from nets.fitting import default_prior_strength
 from nets.training import Trainer
 
 
@@ -112,6 +113,14 @@ def test_neither_validation_data_nor_the_end_change_what_is_trained(digits: Data
     blind = BPClassifier((11,), epochs=2, random_state=0).fit(*data)
     for mine, theirs in zip(blind.weight_beliefs_, short.weight_beliefs_, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_default_prior_strengths() -> None:
+    assert [default_prior_strength(epoch, 4, 100, 3, "bayesian") for epoch in (0, 3)] == [[1.0, 1.0, 0.98]] * 2
+    assert default_prior_strength(1, 4, 4000, 3, "point") == [1.0, 1.0, 0.98]
+    assert default_prior_strength(2, 4, 4000, 3, "point") == pytest.approx([1 + 2 / 8000, 1 + 2 / 8000, 0.98])
+    assert default_prior_strength(2, 4, 100, 2, "point") == pytest.approx([1.001, 0.98])
+    assert default_prior_strength(0, 1, 100, 1, "point") == [0.9]
 
 
 @pytest.mark.parametrize("weights", ["binary", "real"])
