@@ -100,6 +100,34 @@ def test_totals_are_the_sums_of_all_messages(
         np.testing.assert_allclose(inference.state.belief(x), x_prior + message(inputs, to_x[:, :size]), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft labels"])
+@pytest.mark.parametrize("activation", ["sign", "relu", "identity"])
+@pytest.mark.parametrize("weights", [_TERNARY, _REAL, fg.Spin()], ids=["ternary", "real", "binary"])
+def test_every_kind_runs_on_the_device_alone(weights: fg.VariableType, activation: str, soft: bool) -> None:
+    """Three sweeps by array functions of the standard on a device of its own, as on the host."""
+    rng = np.random.default_rng(0)
+    data, labels = rng.normal(size=(6, 5)), rng.integers(3, size=5)
+    network = Network((6, 4, 3), 5, "amp", weight_type=weights, activation=activation, biases=True)
+    fields = [rng.normal(size=block.shape) for block in network.weights]
+    found = []
+    for backend in ("numpy", "array-api-strict"):
+        damping = network.damping((0.5, 0.5))
+        inference = fg.Inference(network.graph, network.training_schedule(), backend=backend, dtype="float64", damping=damping)
+        for block, field in zip(network.weights, fields, strict=True):
+            params = weights.from_quadratic(field, np.ones_like(field), _HOST)
+            inference.set_prior(block, np.moveaxis(params, 0, -1) if weights.param_shape else params)
+        inference.observe(network.input, data)
+        if soft:
+            inference.set_prior(network.output, 2.0 * (labels[:, None] == np.arange(3)))
+        else:
+            inference.observe(network.output, labels)
+        for _ in range(3):
+            inference.step()
+        found.append([inference.state.belief(block) for block in network.weights])
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-12)
+
+
 def test_tiny_ternary_perceptrons_are_near_enumeration_of_all_weights() -> None:
     """Eight weights of -1, 0 or 1, four random patterns, twenty problems, each against all 3^8 perceptrons."""
     every = np.array(list(product([-1, 0, 1], repeat=8)))
