@@ -27,7 +27,7 @@ _UNPICKLED = ("_predictor", "_trainer", "_snapshot")  # compiled anew where need
 
 class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
-    A multi-layer perceptron with weights of +-1 and sign activations, trained by belief propagation.
+    A multi-layer perceptron, by default of weights +-1 and sign activations, trained by belief propagation.
 
     Parameters
     ----------

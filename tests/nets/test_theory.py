@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -56,21 +57,36 @@ def test_mean_field_does_not_and_bpi_loses_less() -> None:
     assert abs(found["amp"] - theory) < 0.06
 
 
+def stores(seed: int, control: Callable[[fg.Inference, fg.Variables, int], None], limit: int) -> bool:
+    """Whether 325 random labels of 501 inputs are satisfied within a number of sweeps, each after a control."""
+    rng = np.random.default_rng(seed)
+    patterns = rng.choice([-1, 1], size=(501, 325))
+    labels = rng.choice([-1, 1], size=325)
+    weights, inference = perceptron(patterns, labels, "amp")
+    for iteration in range(limit):
+        control(inference, weights, iteration)
+        inference.step()
+        if (np.where(inference.state.belief(weights)[0] >= 0, 1, -1) @ patterns * labels > 0).all():
+            return True
+    return False
+
+
 def test_amp_stores_random_labels_by_growing_reinforcement() -> None:
     """At 0.65 patterns a weight, of a capacity of 0.833: most of ten instances."""
-    solved = 0
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        patterns = rng.choice([-1, 1], size=(501, 325))
-        labels = rng.choice([-1, 1], size=325)
-        weights, inference = perceptron(patterns, labels, "amp")
-        for iteration in range(600):
-            inference.posterior_as_prior(weights, 1.0 - 0.99**iteration)
-            inference.step()
-            if (np.where(inference.state.belief(weights)[0] >= 0, 1, -1) @ patterns * labels > 0).all():
-                solved += 1
-                break
-    assert solved >= 7
+
+    def reinforce(inference: fg.Inference, weights: fg.Variables, iteration: int) -> None:
+        inference.posterior_as_prior(weights, 1.0 - 0.99**iteration)
+
+    assert sum(stores(seed, reinforce, 600) for seed in range(10)) >= 7
+
+
+def test_amp_stores_random_labels_by_focusing_on_replicas() -> None:
+    """The same with seven replicas whose coupling grows, in a third of the sweeps: most of five instances."""
+
+    def focus(inference: fg.Inference, weights: fg.Variables, iteration: int) -> None:
+        inference.focus(weights, 7, 0.01 * iteration)
+
+    assert sum(stores(seed, focus, 200) for seed in range(5)) >= 4
 
 
 def test_state_evolution_equals_its_integrals() -> None:
@@ -181,20 +197,3 @@ def test_real_outputs_have_no_bethe_free_energy() -> None:
     inference.observe(network.input, np.ones((3, 4)))
     with pytest.raises(NotImplementedError, match="between spins alone"):
         _ = inference.run(1, tolerance=0.0).log_partition
-
-
-def test_focusing_on_replicas_stores_random_labels() -> None:
-    """At 0.65 patterns a weight, seven replicas whose coupling grows: most of five instances within 200 iterations."""
-    solved = 0
-    for seed in range(5):
-        rng = np.random.default_rng(seed)
-        patterns = rng.choice([-1, 1], size=(501, 325))
-        labels = rng.choice([-1, 1], size=325)
-        weights, inference = perceptron(patterns, labels, "amp")
-        for iteration in range(200):
-            inference.focus(weights, 7, 0.01 * iteration)
-            inference.step()
-            if (np.where(inference.state.belief(weights)[0] >= 0, 1, -1) @ patterns * labels > 0).all():
-                solved += 1
-                break
-    assert solved >= 4
