@@ -112,7 +112,7 @@ class Levels(LogWeights):
     >>> _ = graph.add_factors("near", fg.Table([[0, -1, -4], [-1, 0, -1], [-4, -1, 0]]), x[:1], x[1:])
     >>> graph.observe(x[0], 1)
     >>> fg.run(graph).mean(x[1]).round(4).item()
-    0.6962
+    0.7082
     """
 
     values: Sequence[float]
