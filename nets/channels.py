@@ -307,15 +307,15 @@ def argmax_forward(omega: Array, variance: Array, backend: Backend) -> tuple[Arr
     omega, variance : (K, M) moments of the pre-activations of the K classes
     """
     xp = backend.xp
-    deviation = xp.sqrt(variance)
+    inverse_deviation = 1.0 / xp.sqrt(variance)
+    points, weights = (xp.reshape(backend.asarray(values), (-1, 1)) for values in (_POINTS, _WEIGHTS))
     rows = []
     for k in range(omega.shape[0]):
-        won = xp.zeros_like(omega[k, ...])
-        for point, weight in zip(_POINTS, _WEIGHTS, strict=True):
-            z = omega[k, ...] + point * deviation[k, ...]
-            below = backend.ndtr((xp.expand_dims(z, axis=0) - omega) / deviation)
-            below[k, ...] = 1.0
-            won = won + weight * xp.prod(below, axis=0)
-        rows.append(won)
+        z = omega[k, ...] + points / inverse_deviation[k, ...]
+        below = xp.expand_dims(z, axis=1) - omega  # (point, class, pattern)
+        below *= inverse_deviation
+        below = backend.ndtr(below)
+        below[:, k, :] = 1.0
+        rows.append(xp.sum(weights * xp.prod(below, axis=1), axis=0))
     wins = xp.clip(xp.stack(rows), 1e-30, None)
     return (xp.log(wins / xp.sum(wins, axis=0, keepdims=True)),)

@@ -36,8 +36,8 @@ def test_default_settings_learn_digits(digits: Dataset) -> None:
     """Median of three seeds, hold-out third; 20 epochs of a 64-101-101-10 network."""
     finals = []
     for seed in range(3):
-        model = BPClassifier(random_state=seed).fit(digits.X_train, digits.y_train, (digits.X_test, digits.y_test))
-        finals.append((model.history_[-1]["test_error"], model.history_[-1]["test_error_bayes"]))
+        found = BPClassifier(random_state=seed).fit(digits.X_train, digits.y_train).evaluate(digits.X_test, digits.y_test)
+        finals.append((found["test_error"], found["test_error_bayes"]))
     point, bayes = np.median(finals, axis=0)
     assert point <= 4.5
     assert bayes <= 3.0
