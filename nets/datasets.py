@@ -86,11 +86,24 @@ def hold_out(data: Dataset, rows: int) -> Dataset:
 
     Which ones is drawn once and for all.
     """
-    if not 0 < rows < len(data.X_train):
-        raise ValueError(f"{rows} of {len(data.X_train)} training rows cannot be held out")
-    order = np.random.default_rng(0).permutation(len(data.X_train))
-    held, kept = order[:rows], order[rows:]
-    return Dataset(f"{data.name}, held out", data.X_train[kept], data.y_train[kept], data.X_train[held], data.y_train[held])
+    return Dataset(f"{data.name}, held out", *split(data.X_train, data.y_train, rows, np.random.default_rng(0)))
+
+
+def split(
+    X: np.ndarray, y: np.ndarray, rows: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Hold out so many random rows: what is left with its labels, and what is held out with its own.
+
+    Raises
+    ------
+    ValueError
+        Nothing would be held out, or nothing be left.
+    """
+    if not 0 < rows < len(X):
+        raise ValueError(f"{rows} of {len(X)} training rows cannot be held out: take at least 1, and leave at least 1")
+    order = rng.permutation(len(X))
+    return X[order[rows:]], y[order[rows:]], X[order[:rows]], y[order[:rows]]
 
 
 def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:

@@ -14,12 +14,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from factorgraph import get_backend
+from nets.datasets import split
 from nets.encoding import Standardization, ThermometerCode, encode
 from nets.fitting import Run, default_prior_strength
 from nets.metrics import scores
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
-from nets.settings import check_settings, choose_masks, hold_out_rows, one_for_each_layer, weight_type
+from nets.settings import check_settings, choose_masks, one_for_each_layer, weight_type
 from nets.training import MEMORY_LIMIT, Trainer
 
 _UNPICKLED = ("_predictor", "_trainer", "_snapshot")  # compiled anew where needed, or only for `save`
@@ -219,7 +220,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation = None if validation_data is None else self._check_labelled(*validation_data)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         if self.early_stopping and validation is None:
-            X, y, *held = hold_out_rows(X, y, self.validation_fraction, rng)
+            X, y, *held = split(X, y, int(self.validation_fraction * len(X)), rng)
             validation = held[0], held[1]
         if snapshot is None:
             self._start(X, rng)
@@ -327,10 +328,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             validation = encode(self._encoder, validation[0], self.dtype), np.searchsorted(self.classes_, validation[1])
         inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
         run = Run(self._trainer, inputs, labels, len(self.classes_), validation, self._error, averaging)
-        if snapshot is None:
-            run.choose_sample()
-        else:
-            run.restore(*snapshot)
+        run.begin(snapshot)
         layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
         for epoch in epochs:
             default = default_prior_strength(epoch, epochs.stop, run.batches, layers, self.prediction)

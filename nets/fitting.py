@@ -50,9 +50,11 @@ class Run:
         self._fingerprint = zlib.crc32(labels.tobytes(), zlib.crc32(np.ascontiguousarray(inputs).data))
         self.batches = len(inputs) // trainer.network.batch_size
 
-    def choose_sample(self) -> None:
-        """Draw the rows of the training set on which its error is taken, where they are not all."""
-        if len(self._inputs) > EVALUATED_ROWS:
+    def begin(self, snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None) -> None:
+        """Take over what `snapshot` gave; or draw the training rows on which the error is taken, where they are not all."""
+        if snapshot is not None:
+            self._restore(*snapshot)
+        elif len(self._inputs) > EVALUATED_ROWS:
             self._sample = self.trainer.rng.permutation(len(self._inputs))[:EVALUATED_ROWS]
 
     def epoch(self, number: int, title: str | None) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -116,7 +118,7 @@ class Run:
         }
         return arrays, meta
 
-    def restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    def _restore(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """
         Go on from a snapshot.
 

@@ -164,10 +164,11 @@ class Perceptron(BlockFactor):
 
     def log_partition(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Array:
         """
-        Terms of Bethe's free energy between spins, to second order in the messages; right at a fixed point.
+        Terms of Bethe's free energy between spins, to second order in the messages, at a fixed point.
 
         With h the messages on an edge, ``log 2 cosh(H - h) - log 2 cosh H = -m h + (1 - m^2) h^2 / 2``. Unobserved outputs are
-        sent their local sum itself.
+        sent their local sum itself. The sums must be those of cavities, which ``amp`` and ``bp`` have; with ``bpi`` and ``mf``
+        each pattern hears its own message, and the log-partition comes out too large.
 
         Raises
         ------

@@ -62,7 +62,7 @@ class Predictor:
                 params = kind.from_mean(belief.astype(np.float64), _HOST)
             if bayesian:
                 inference.unobserve(weights)
-                inference.set_prior(weights, np.moveaxis(params, 0, -1) if kind.param_shape else params)
+                inference.set_prior(weights, kind.variables_first(params))
             else:
                 inference.set_prior(weights, 0.0)
                 inference.observe(weights, kind.mode(params, _HOST))

@@ -107,14 +107,3 @@ def choose_masks(density: Any, sizes: Sequence[int], rng: np.random.Generator, b
             mask = np.concatenate([mask, np.ones((neurons, constants_of(size)), dtype=np.bool_)], axis=1)
         masks.append(mask)
     return masks
-
-
-def hold_out_rows(
-    X: np.ndarray, y: np.ndarray, fraction: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rows that are left, their labels, and a share of random ones with theirs, for early stopping."""
-    held = int(fraction * len(X))
-    if not 0 < held < len(X) - 1:
-        raise ValueError(f"validation_fraction={fraction!r} of {len(X)} rows leaves nothing to hold out or train on")
-    order = rng.permutation(len(X))
-    return X[order[held:]], y[order[held:]], X[order[:held]], y[order[:held]]

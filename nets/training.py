@@ -97,7 +97,7 @@ class Trainer:
             # Of real weights, a normal density of variance 1; of others, the same at their values.
             field = init_scale * rng.normal(size=weights.shape)
             params = weights.type.from_quadratic(field, np.ones_like(field), _HOST)
-            self.inference.set_prior(weights, np.moveaxis(params, 0, -1) if weights.type.param_shape else params)
+            self.inference.set_prior(weights, weights.type.variables_first(params))
 
     def _compile(self, batch_size: int) -> None:
         self._data: dict[str, tuple[np.ndarray, fg.Observations]] = {}

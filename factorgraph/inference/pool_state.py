@@ -241,10 +241,10 @@ class PoolState:
         if self.stale:
             self.refresh()
         own = self.belief if self.centre is None else self.belief - self.centre
-        if self.centre is None:
-            self.centre = self.backend.zeros(own.shape)
         index, axis = self.backend.index_array(positions), self.pool.axis
         said = self.pool.type.from_centre(self.backend.take(own, index, axis), replicas, strength, self.backend)
+        if self.centre is None:
+            self.centre = self.backend.zeros(own.shape)
         self.backend.put(self.centre, index, said, axis)
 
     def forget_reinforcement(self) -> None:

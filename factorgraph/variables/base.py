@@ -33,7 +33,7 @@ class VariableType(ABC):
     proper_messages : bool
         Whether every message has mean parameters, so that messages can be damped in them.
     squares_matter : bool
-        Whether the square of a value tells values apart: where it does not, `from_quadratic` needs no curvature.
+        False where every value's square is 1, as for +-1: then `from_quadratic` needs no curvature.
     """
 
     param_shape: tuple[int, ...] = ()
@@ -111,6 +111,11 @@ class VariableType(ABC):
     def certainty(self, params: Array, backend: Backend) -> Array:
         """How certain a belief is, ``(n,)``, larger is more: what decimation goes by."""
         raise NotImplementedError(f"{self!r} cannot be decimated")
+
+    def variables_first(self, params: np.ndarray) -> np.ndarray:
+        """Host parameters ``(*param_shape, *shape)`` as users give and get them, ``(*shape, *param_shape)``."""
+        axes = len(self.param_shape)
+        return np.moveaxis(params, range(axes), range(-axes, 0))
 
     # For types whose values are numbers.
 

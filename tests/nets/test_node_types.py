@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import special
 
 import factorgraph as fg
 from nets import BPClassifier, CollapsedTrainingError, Network, load_dataset
@@ -92,8 +93,7 @@ def test_totals_are_the_sums_of_all_messages(
     to_w *= mask
 
     def message(kind: fg.VariableType, sent: np.ndarray) -> np.ndarray:
-        params = kind.from_quadratic(sent[0], np.maximum(sent[1], 0.0), _HOST)
-        return np.moveaxis(params, 0, -1) if kind.param_shape else params
+        return kind.variables_first(kind.from_quadratic(sent[0], np.maximum(sent[1], 0.0), _HOST))
 
     np.testing.assert_allclose(inference.state.belief(w), w_prior + message(weights, to_w), rtol=1e-9, atol=1e-9)
     if not isinstance(inputs, fg.Data):
@@ -115,7 +115,7 @@ def test_every_kind_runs_on_the_device_alone(weights: fg.VariableType, activatio
         inference = fg.Inference(network.graph, network.training_schedule(), backend=backend, dtype="float64", damping=damping)
         for block, field in zip(network.weights, fields, strict=True):
             params = weights.from_quadratic(field, np.ones_like(field), _HOST)
-            inference.set_prior(block, np.moveaxis(params, 0, -1) if weights.param_shape else params)
+            inference.set_prior(block, weights.variables_first(params))
         inference.observe(network.input, data)
         if soft:
             inference.set_prior(network.output, 2.0 * (labels[:, None] == np.arange(3)))
@@ -261,3 +261,86 @@ def test_a_layer_hears_certainty_from_other_factors() -> None:
         found.append(inference.state.belief(w))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
     assert np.abs(found[0]).max() > 0.1
+
+
+def test_linear_regression_is_ridge_regression() -> None:
+    """Real weights, an identity output, noisy targets: AMP's fixed point has the exact posterior means."""
+    rng = np.random.default_rng(0)
+    size, patterns, noise = 100, 150, 4.0
+    data, teacher = rng.normal(size=(size, patterns)), rng.normal(size=size)
+    targets = teacher @ data + np.sqrt(noise) * rng.normal(size=patterns)
+    graph = fg.FactorGraph()
+    w, x = graph.add_variables("w", fg.Gaussian(), (1, size)), graph.add_variables("x", fg.Data(), data.shape)
+    y = graph.add_variables("y", fg.Gaussian(), (1, patterns))
+    graph.add_factors("layer", Perceptron("amp", activation="identity"), w, x, y)
+    graph.set_prior(w, fg.Gaussian.from_moments(np.zeros(w.shape), 1.0))
+    graph.observe(x, data)
+    sweep = fg.Sweep([("layer", "output"), ("layer", "weights")], partial=True)
+    inference = fg.Inference(graph, sweep, damping={"w": fg.Damping(0.3, "mean")})
+    inference.set_prior(y, fg.Gaussian.from_moments(targets[None], noise))
+    for _ in range(200):
+        inference.step()
+    covariance = np.linalg.inv(np.eye(size) + data @ data.T / noise)
+    mean, variance = (array[0] for array in moments(_REAL, inference.state.belief(w)))
+    np.testing.assert_allclose(mean, covariance @ data @ targets / noise, atol=1e-6)
+    assert abs(np.mean(variance) / np.mean(np.diag(covariance)) - 1) < 0.1  # right on average for many inputs
+
+
+@pytest.mark.parametrize("labels", [True, False], ids=["labels", "free outputs"])
+def test_bethe_terms_of_a_layer_are_sums_over_its_edges(labels: bool) -> None:
+    """Every edge's difference of log-partitions, one by one; the block's are those to second order in the messages."""
+    rng = np.random.default_rng(0)
+    graph = fg.FactorGraph()
+    w, x = graph.add_variables("w", fg.Spin(), (2, 60)), graph.add_variables("x", fg.Spin(), (60, 3))
+    y = graph.add_variables("y", fg.Spin(), (2, 3))
+    graph.add_factors("layer", Perceptron("mf"), w, x, y)
+    priors = {block.name: rng.normal(size=block.shape) for block in (w, x)}
+    graph.set_prior(w, priors["w"])
+    graph.set_prior(x, priors["x"])
+    signs = rng.choice([-1, 1], size=(2, 3))
+    if labels:
+        graph.observe(y, signs)
+    inference = fg.Inference(graph, fg.Sweep([("layer", "output")], partial=True), dtype="float64")
+    result = inference.run(1, tolerance=0.0)
+    m, mean = np.tanh(priors["w"]), np.tanh(priors["x"])
+    omega = m @ mean
+    deviation = np.sqrt(60 - m**2 @ mean**2 + VARIANCE_FLOOR)
+    u = omega / deviation
+    # Fields on outputs and inputs are the priors alone, so that beliefs are too: what is added is the block's terms.
+    free = sum(np.log(2 * np.cosh(prior)).sum() for prior in priors.values())
+    if labels:
+        local = special.log_ndtr(signs * u).sum()
+        g = signs * np.exp(-0.5 * u**2 - special.log_ndtr(signs * u)) / np.sqrt(2 * np.pi) / deviation
+    else:
+        local, g = np.logaddexp(special.log_ndtr(u), special.log_ndtr(-u)).sum(), np.zeros_like(u)
+    edges = 0.0
+    for k, i, a in product(range(2), range(60), range(3)):
+        for field, sent in ((priors["w"][k, i], g[k, a] * mean[i, a]), (priors["x"][i, a], g[k, a] * m[k, i])):
+            edges += np.log(np.cosh(field - sent)) - np.log(np.cosh(field))
+    assert abs(result.log_partition - (free + local + edges)) < 2e-3 * max(1.0, abs(edges))
+
+
+@pytest.mark.parametrize("activation", ["identity", "relu"])
+def test_observed_real_outputs_are_fitted(activation: str) -> None:
+    """Fewer patterns than weights: outputs as observed, and for sums themselves the smallest weights that give them."""
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(200, 60))
+    targets = rng.normal(size=200) @ data
+    if activation == "relu":
+        targets = np.maximum(targets, 0.0)
+    graph = fg.FactorGraph()
+    w, x = graph.add_variables("w", fg.Gaussian(), (1, 200)), graph.add_variables("x", fg.Data(), data.shape)
+    y = graph.add_variables("y", fg.Gaussian(), (1, 60))
+    graph.add_factors("layer", Perceptron("amp", activation=activation), w, x, y)
+    graph.set_prior(w, fg.Gaussian.from_moments(np.zeros(w.shape), 1.0))
+    graph.observe(x, data)
+    graph.observe(y, targets[None])
+    sweep = fg.Sweep([("layer", "weights")], partial=True)
+    inference = fg.Inference(graph, sweep, damping={"w": fg.Damping(0.3, "mean")})
+    for _ in range(200):
+        inference.step()
+    mean = moments(_REAL, inference.state.belief(w))[0][0]
+    sums = mean @ data
+    np.testing.assert_allclose(sums if activation == "identity" else np.maximum(sums, 0.0), targets, atol=1e-6)
+    if activation == "identity":
+        np.testing.assert_allclose(mean, data @ np.linalg.solve(data.T @ data, targets), atol=1e-7)

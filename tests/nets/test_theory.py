@@ -197,3 +197,20 @@ def test_real_outputs_have_no_bethe_free_energy() -> None:
     inference.observe(network.input, np.ones((3, 4)))
     with pytest.raises(NotImplementedError, match="between spins alone"):
         _ = inference.run(1, tolerance=0.0).log_partition
+
+
+def test_onsager_terms_count_solutions_as_true_cavities_do() -> None:
+    """Without either each pattern hears its own message, and the number comes out too large."""
+    rng = np.random.default_rng(0)
+    patterns = rng.choice([-1, 1], size=(301, 180))
+    labels = np.where(rng.choice([-1, 1], size=301) @ patterns >= 0, 1, -1)
+    found = {}
+    for method in ("amp", "bp", "bpi"):
+        network = Network((301, 1), 180, method)
+        damping = {"weights1": fg.Damping(0.3, "mean")}
+        inference = fg.Inference(network.graph, network.training_schedule(), damping=damping)
+        inference.observe(network.input, patterns)
+        inference.observe(network.output, labels[None])
+        found[method] = inference.run(60, tolerance=0.0).log_partition / 301
+    assert abs(found["amp"] - found["bp"]) < 0.005
+    assert found["bpi"] > found["amp"] + 0.1
