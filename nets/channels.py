@@ -11,7 +11,6 @@ incoming field, infinite fields (labels) included.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +28,7 @@ _NEAR_ZERO = {"float32": 0.25, "float64": 0.003}
 _LARGEST_FIELD = 1e30
 _NODES = np.polynomial.hermite_e.hermegauss(24)
 _POINTS, _WEIGHTS = _NODES[0].tolist(), (_NODES[1] / _NODES[1].sum()).tolist()
+_LOG_WEIGHTS = np.log(_WEIGHTS).tolist()
 
 
 def _device_source() -> str:
@@ -222,20 +222,30 @@ def argmax_exact_backward(omega: Array, variance: Array, label: Array, backend: 
     -------
     g : (K, M)
     """
+    return (_label_terms(omega, variance, label, False, backend)[1],)
+
+
+def _label_terms(
+    omega: Array, variance: Array, label: Array, second: bool, backend: Backend
+) -> tuple[Array, Array, Array | None]:
+    """Log-probability of the label as in `argmax_exact_backward`, its gradient, and if asked ``P'' / P`` of what it is of."""
     xp = backend.xp
+    points, log_weights = (xp.reshape(backend.asarray(v), (-1, 1, 1)) for v in (_POINTS, _LOG_WEIGHTS))
     omega_c = xp.sum(label * omega, axis=0)
     deviation_c = xp.sqrt(xp.sum(label * variance, axis=0))
     inverse_deviation = 1.0 / xp.sqrt(variance)
-    logarithms, gradients = [], []
-    for point, weight in zip(_POINTS, _WEIGHTS, strict=True):
-        u = (xp.expand_dims(omega_c + point * deviation_c, axis=0) - omega) * inverse_deviation
-        logarithms.append(math.log(weight) + xp.sum((1.0 - label) * backend.log_ndtr(u), axis=0))
-        gradients.append((label - 1.0) * inverse_mills(u, backend)[0] * inverse_deviation)
-    weights = xp.stack(logarithms)
-    weights = xp.exp(weights - xp.max(weights, axis=0, keepdims=True))
-    weights = weights / xp.sum(weights, axis=0, keepdims=True)
-    others = xp.sum(xp.expand_dims(weights, axis=1) * xp.stack(gradients), axis=0)
-    return (others - label * xp.sum(others, axis=0, keepdims=True),)
+    u = (omega_c + points * deviation_c - omega) * inverse_deviation  # (point, neuron, pattern)
+    logarithms = log_weights + xp.sum((1.0 - label) * backend.log_ndtr(u), axis=1, keepdims=True)
+    log_probability = backend.log_sum_exp(logarithms, 0)
+    shares = xp.exp(logarithms - log_probability)
+    ratio = (1.0 - label) * inverse_mills(u, backend)[0] * inverse_deviation
+    pull = xp.sum(ratio, axis=1, keepdims=True)
+    g = xp.sum(shares * (label * pull - ratio), axis=0)
+    if not second:
+        return log_probability, g, None
+    bend = -ratio * u * inverse_deviation
+    bend = bend + label * (pull * pull + xp.sum(bend - ratio * ratio, axis=1, keepdims=True))
+    return log_probability, g, xp.sum(shares * bend, axis=0)
 
 
 def argmax_curvature(omega: Array, variance: Array, label: Array, backend: Backend) -> Array:
@@ -249,49 +259,43 @@ def argmax_curvature(omega: Array, variance: Array, label: Array, backend: Backe
     return others + label * xp.sum(others, axis=0, keepdims=True)
 
 
-def class_derivatives(omega: Array, variance: Array, log_weights: Array, backend: Backend) -> tuple[Array, Array]:
+def class_derivatives(
+    omega: Array, variance: Array, log_weights: Array, second: bool, backend: Backend
+) -> tuple[Array, Array | None]:
     """
     Derivatives of ``phi = log sum_c s_c P(class c has the largest pre-activation)`` by omega, for soft labels s.
 
-    With ``P_c = E_z prod_k Phi(u_k)`` as in `argmax_exact_backward`, every class c and quadrature point has the weight that it
-    adds to the sum; in it the derivatives by omega_k are ``-r / sqrt(V_k)`` and ``-u r / V_k``, and by omega_c, all others
-    being moved the other way, minus the sum of the first and the square of that sum less what the terms' own squares are. That
-    some class wins, which quadrature gives only nearly, is divided out.
+    Some class wins: phi is also ``log (s_0 + sum_c (s_c - s_0) P_c)`` with s_0 the least of s. So only classes that stand out
+    are integrated over, as in `argmax_exact_backward`, one for a label in doubt: those that stand out most in each pattern,
+    then those after them, until there are none.
 
     Parameters
     ----------
     omega, variance : (K, M) moments of the pre-activations of the K classes
     log_weights : (K, M) log s, up to a constant for each pattern; -inf rules a class out
+    second : whether Gamma is asked for
 
     Returns
     -------
-    g, Gamma : (K, M)
+    g, Gamma : (K, M); None in place of a Gamma that was not asked for
     """
     xp = backend.xp
-    inverse_deviation = 1.0 / xp.sqrt(variance)
-    classes = range(omega.shape[0])
-    own = backend.asarray([[[float(c == k)] for k in classes] for c in classes])  # (class, neuron, 1)
-    logarithms, first, second = [], [], []
-    for point, weight in zip(_POINTS, _WEIGHTS, strict=True):
-        z = xp.expand_dims(omega + point * xp.sqrt(variance), axis=1)
-        u = (z - xp.expand_dims(omega, axis=0)) * inverse_deviation
-        logarithms.append(math.log(weight) + xp.sum((1.0 - own) * backend.log_ndtr(u), axis=1))
-        ratio = (1.0 - own) * inverse_mills(u, backend)[0] * inverse_deviation
-        bend = -ratio * u * inverse_deviation
-        pull = xp.sum(ratio, axis=1, keepdims=True)
-        first.append(own * pull - ratio)
-        second.append(bend + own * (pull * pull + xp.sum(bend - ratio * ratio, axis=1, keepdims=True)))
-    slopes, bends = xp.stack(first), xp.stack(second)  # (point, class, neuron, pattern)
-
-    def derivatives(logarithm: Array) -> tuple[Array, Array]:
-        weights = xp.exp(logarithm - xp.max(logarithm, axis=(0, 1), keepdims=True))
-        weights = xp.expand_dims(weights / xp.sum(weights, axis=(0, 1), keepdims=True), axis=2)
-        g = xp.sum(weights * slopes, axis=(0, 1))
-        return g, g * g - xp.sum(weights * bends, axis=(0, 1))
-
-    wins = xp.stack(logarithms)  # (point, class, pattern)
-    (g, gamma), (g_any, gamma_any) = derivatives(wins + log_weights), derivatives(wins)
-    return g - g_any, gamma - gamma_any
+    log_weights = log_weights - xp.max(log_weights, axis=0, keepdims=True)
+    least = xp.min(log_weights, axis=0, keepdims=True)
+    excess = xp.exp(log_weights) - xp.exp(least)
+    classes = xp.reshape(xp.arange(omega.shape[0], device=backend.device), (-1, 1))
+    logarithms, slopes, bends = [least], [xp.zeros_like(omega)], [xp.zeros_like(omega)]
+    while backend.largest(excess) > 0:
+        label = xp.astype(classes == xp.argmax(excess, axis=0), omega.dtype)
+        log_probability, slope, bend = _label_terms(omega, variance, label, second, backend)
+        logarithms.append(xp.log(xp.sum(label * excess, axis=0, keepdims=True)) + log_probability)
+        slopes.append(slope)
+        bends.append(slope if bend is None else bend)
+        excess = excess * (1.0 - label)
+    terms = xp.stack(logarithms)
+    shares = xp.exp(terms - backend.log_sum_exp(terms, 0))
+    g = xp.sum(shares * xp.stack(slopes), axis=0)
+    return g, g * g - xp.sum(shares * xp.stack(bends), axis=0) if second else None
 
 
 @_in_one_kernel

@@ -246,10 +246,10 @@ class Perceptron(BlockFactor):
         omega, variance = moments.omega, moments.variance
         if self._argmax:
             if not output.observed:
-                return class_derivatives(omega, variance, output.incoming, backend)
+                return class_derivatives(omega, variance, output.incoming, second, backend)
             if self.argmax == "exact":
                 if second:
-                    return class_derivatives(omega, variance, backend.xp.log(output.mean), backend)
+                    return class_derivatives(omega, variance, backend.xp.log(output.mean), True, backend)
                 return backend.elementwise(argmax_exact_backward, omega, variance, output.mean)[0], None
             (g,) = backend.elementwise(argmax_backward, omega, variance, output.mean)
             return g, argmax_curvature(omega, variance, output.mean, backend) if second else None

@@ -128,14 +128,22 @@ def differences(function: object, omega: np.ndarray, step: float) -> tuple[np.nd
 
 def test_soft_labels_have_the_derivatives_of_their_probability(ops: fg.Backend) -> None:
     rng = np.random.default_rng(0)
-    for soft in (np.array([0.7, 0.1, 0.1, 0.1]), np.array([0.0, 0.0, 1.0, 0.0]), np.full(4, 0.25)):
+    for soft in (
+        np.array([0.7, 0.1, 0.1, 0.1]),
+        np.array([0.1, 0.5, 0.3, 0.1]),
+        np.array([0.0, 0.0, 1.0, 0.0]),
+        np.full(4, 0.25),
+    ):
         omega, variance = 2 * rng.normal(size=4), rng.uniform(0.5, 3.0, size=4)
         first, second = differences(lambda w: log_label_probability(w, variance, soft), omega, 1e-3)  # noqa: B023
         with np.errstate(divide="ignore"):
             rows = [ops.asarray(array[:, None]) for array in (omega, variance, np.log(soft))]
-        g, gamma = (ops.to_host(array)[:, 0] for array in class_derivatives(*rows, ops))
+        g, gamma = (ops.to_host(array)[:, 0] for array in class_derivatives(*rows, True, ops))
         np.testing.assert_allclose(g, first, atol=1e-4)
         np.testing.assert_allclose(gamma, second, atol=1e-3)
+        alone, nothing = class_derivatives(*rows, False, ops)
+        np.testing.assert_array_equal(ops.to_host(alone)[:, 0], g)
+        assert nothing is None
 
 
 def test_curvature_of_the_pairwise_form_is_the_derivative_of_its_gradient() -> None:
