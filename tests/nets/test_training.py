@@ -117,9 +117,9 @@ def test_neither_validation_data_nor_the_end_change_what_is_trained(digits: Data
 
 def test_default_prior_strengths() -> None:
     assert [default_prior_strength(epoch, 4, 100, 3, "bayesian") for epoch in (0, 3)] == [[1.0, 1.0, 0.98]] * 2
-    assert default_prior_strength(1, 4, 4000, 3, "point") == [1.0, 1.0, 0.98]
-    assert default_prior_strength(2, 4, 4000, 3, "point") == pytest.approx([1 + 2 / 8000, 1 + 2 / 8000, 0.98])
-    assert default_prior_strength(2, 4, 100, 2, "point") == pytest.approx([1.001, 0.98])
+    assert default_prior_strength(1, 4, 4000, 3, "point") == [1.0, 1.0, 0.9]
+    assert default_prior_strength(2, 4, 4000, 3, "point") == pytest.approx([1 + 2 / 8000, 1 + 2 / 8000, 0.9])
+    assert default_prior_strength(2, 4, 100, 2, "point") == pytest.approx([1.001, 0.9])
     assert default_prior_strength(0, 1, 100, 1, "point") == [0.9]
 
 
