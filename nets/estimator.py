@@ -42,8 +42,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Rows of a mini-batch; fewer if there are fewer. Rows that do not fill a last batch wait for another epoch.
     prior_strength : float or one for each layer, optional
         Power to which each batch's posterior is raised as the next one's prior: 1 keeps all evidence, less forgets, more
-        polarises. Default 0.98 for the output layer (0.9 if it is alone), 1 for hidden ones, and with ``prediction="point"``
-        up to 1.001 in the second half of the epochs of `fit`, e^2 in all.
+        polarises. Default 1 for hidden layers, 0.98 for the output layer (0.9 if it is alone). With ``prediction="point"`` 0.9
+        for the output layer, and for hidden ones up to 1.001 in the second half of the epochs of `fit`, e^2 in all.
     damping : float or one for each layer, default 0.8
         Share of the old weights kept at each update. Without it training collapses.
     reinforcement : float, default 0
@@ -231,7 +231,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> BPClassifier:
         """
-        Train for one epoch on these rows, going on from the weights as they are.
+        Train for one epoch on these rows, going on from the weights as they are; bit for bit where `load` read them.
 
         Parameters
         ----------
@@ -254,7 +254,10 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if first:
             self._start(X, np.random.default_rng(check_random_state(self.random_state).randint(2**31)))
         elif not hasattr(self, "_trainer"):
-            raise NotFittedError("a loaded model has no trainer to go on with: fit(..., resume=True) goes on with its run")
+            if not hasattr(self, "_snapshot"):
+                raise NotFittedError("a copied model has no state of its run to go on from; save it, and load the file")
+            self._make_trainer(len(X), np.random.default_rng())
+            self._trainer.restore(self._snapshot[0], self._snapshot[1]["rng"])
         self._train(X, y, range(1), None, None, None, False)
         return self
 
@@ -349,8 +352,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class of each row, ``(n,)``."""
-        probabilities = self.predict_proba(X)
-        return np.asarray(self.classes_[np.argmax(probabilities, axis=1)])
+        return np.asarray(self.classes_[np.argmax(self.predict_proba(X), axis=1)])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """

@@ -177,8 +177,9 @@ class Trainer:
             arrays |= {f"belief/{layer}": to_host(plate.belief), f"mean/{layer}": to_host(plate.means())}
         return arrays
 
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take over what `snapshot` gave."""
+    def restore(self, arrays: dict[str, np.ndarray], rng_state: Any) -> None:
+        """Take over what `snapshot` gave, and the state that the bit generator of ``rng`` had then."""
+        self.rng.bit_generator.state = rng_state
         for layer, weights in enumerate(self.network.weights):
             self.inference.state.plate(weights).resume(arrays[f"belief/{layer}"], arrays[f"mean/{layer}"])
 

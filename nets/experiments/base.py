@@ -50,7 +50,7 @@ class Case:
 
 
 Metrics = Callable[[BPClassifier, Dataset], dict[str, float]]
-Protocol = Callable[[BPClassifier, Dataset, int, int], dict[str, Any]]
+Protocol = Callable[[BPClassifier, Dataset, int, int, Callable[[BPClassifier], None]], dict[str, Any]]
 
 
 def error_metrics(model: BPClassifier, data: Dataset) -> dict[str, float]:
@@ -71,8 +71,8 @@ class Experiment:
     quick_cases : labels of those that a quick run keeps; None for all
     quick_epochs, full_epochs : epochs of a quick run, and as published
     metrics : what is measured of a trained model
-    protocol : instead of fitting and `metrics`: ``protocol(model, data, epochs, seed)`` trains in its own way and gives
-        ``metrics`` and ``history``; taken up again case by case only
+    protocol : instead of fitting and `metrics`: ``protocol(model, data, epochs, seed, on_epoch)`` trains in its own way, from
+        where a loaded model was left, calls ``on_epoch(model)`` after each epoch, and gives ``metrics`` and ``history``
     unit : of the metrics
     seeds : of the published protocol; a quick run takes the first
     axis : what the figure's axis is, where cases have an ``x``; else bars

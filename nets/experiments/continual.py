@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,16 @@ TASKS = 6
 _KINDS = {", point-wise": "", ", Bayesian": "_bayes"}
 
 
-def learn_in_turn(model: BPClassifier, data: Dataset, epochs: int, seed: int) -> dict[str, Any]:
+def learn_in_turn(
+    model: BPClassifier, data: Dataset, epochs: int, seed: int, on_epoch: Callable[[BPClassifier], Any] | None = None
+) -> dict[str, Any]:
     """
-    Train on six permutations of the inputs in turn, going on from the beliefs as they are.
+    Train on six permutations of the inputs in turn, going on from the beliefs as they are, and from where the model was left.
+
+    Parameters
+    ----------
+    epochs : of each task
+    on_epoch : called with the model after each epoch
 
     Returns
     -------
@@ -25,16 +33,15 @@ def learn_in_turn(model: BPClassifier, data: Dataset, epochs: int, seed: int) ->
     """
     orders = orders_of_inputs(data.X_train.shape[1], seed)
     classes = np.unique(data.y_train)
-    history: list[dict[str, float]] = []
-    for order in orders:
-        rows = data.X_train[:, order]
-        for _ in range(epochs):
-            model.partial_fit(rows, data.y_train, classes)
-        row: dict[str, float] = {}
-        for task, other in enumerate(orders, start=1):
-            errors = model.evaluate(data.X_test[:, other], data.y_test)
-            row |= {f"task {task}{kind}": 100.0 - errors["test_error" + key] for kind, key in _KINDS.items()}
-        history.append(row)
+    for epoch in range(getattr(model, "n_iter_", 0), TASKS * epochs):
+        model.partial_fit(data.X_train[:, orders[epoch // epochs]], data.y_train, classes)
+        if (epoch + 1) % epochs == 0:
+            for task, order in enumerate(orders, start=1):
+                errors = model.evaluate(data.X_test[:, order], data.y_test)
+                model.history_[-1] |= {f"task {task}{kind}": 100.0 - errors["test_error" + key] for kind, key in _KINDS.items()}
+        if on_epoch is not None:
+            on_epoch(model)
+    history = [{name: row[name] for name in row if name.startswith("task")} for row in model.history_[epochs - 1 :: epochs]]
     metrics = dict(history[-1])
     for kind in _KINDS:
         last = [history[-1][f"task {task}{kind}"] for task in range(1, TASKS + 1)]

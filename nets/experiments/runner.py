@@ -78,8 +78,6 @@ def _run(
 ) -> dict[str, Any]:
     """Train one network, going on from its model file if there is one."""
     model, saved = case.model(epochs, seed).set_params(**settings), None
-    if experiment.protocol is not None:
-        return experiment.protocol(model, data, epochs, seed)
     if path is not None:
         saved = Path(path).with_suffix("") / (re.sub(r"[^\w.-]+", "-", f"{case.label}-{seed}") + ".npz")
         saved.parent.mkdir(exist_ok=True)
@@ -92,6 +90,8 @@ def _run(
         if saved is not None:
             fitted.save(saved)
 
+    if experiment.protocol is not None:
+        return experiment.protocol(model, data, epochs, seed, on_epoch)
     if not resume or model.n_iter_ < epochs:
         model.fit(data.X_train, data.y_train, (data.X_test, data.y_test), on_epoch, resume)
     return {"metrics": experiment.metrics(model, data), "history": model.history_}
