@@ -26,6 +26,7 @@ _SLOPE = float(2 / np.sqrt(np.pi))
 _CUBIC = (_SLOPE**3 - _SLOPE) / 3
 _NEAR_ZERO = {"float32": 0.25, "float64": 0.003}
 _LARGEST_FIELD = 1e30
+_OUT_OF_REACH = 11.5  # standard deviations that a normal variable exceeds with a probability of less than 1e-30
 _NODES = np.polynomial.hermite_e.hermegauss(24)
 _POINTS, _WEIGHTS = _NODES[0].tolist(), (_NODES[1] / _NODES[1].sum()).tolist()
 _LOG_WEIGHTS = np.log(_WEIGHTS).tolist()
@@ -311,15 +312,18 @@ def argmax_forward(omega: Array, variance: Array, backend: Backend) -> tuple[Arr
     omega, variance : (K, M) moments of the pre-activations of the K classes
     """
     xp = backend.xp
+    # Where a class is so far below the largest mean that the pair alone makes it less probable than that, it is passed over.
+    gap = xp.max(omega, axis=0, keepdims=True) - omega
+    reached = ~(gap > _OUT_OF_REACH * xp.sqrt(variance + xp.max(variance, axis=0, keepdims=True)))
     inverse_deviation = 1.0 / xp.sqrt(variance)
     points, weights = (xp.reshape(backend.asarray(values), (-1, 1)) for values in (_POINTS, _WEIGHTS))
-    rows = []
+    wins = xp.full_like(omega, 1e-30)
     for k in range(omega.shape[0]):
-        z = omega[k, ...] + points / inverse_deviation[k, ...]
-        below = xp.expand_dims(z, axis=1) - omega  # (point, class, pattern)
-        below *= inverse_deviation
+        (patterns,) = xp.nonzero(reached[k, ...])
+        means, inverse = xp.take(omega, patterns, axis=1), xp.take(inverse_deviation, patterns, axis=1)
+        below = xp.expand_dims(means[k, ...] + points / inverse[k, ...], axis=1) - means  # (point, class, pattern)
+        below *= inverse
         below = backend.ndtr(below)
         below[:, k, :] = 1.0
-        rows.append(xp.sum(weights * xp.prod(below, axis=1), axis=0))
-    wins = xp.clip(xp.stack(rows), 1e-30, None)
+        wins[k, reached[k, ...]] = xp.clip(xp.sum(weights * xp.prod(below, axis=1), axis=0), 1e-30, None)
     return (xp.log(wins / xp.sum(wins, axis=0, keepdims=True)),)
