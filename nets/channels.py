@@ -317,13 +317,16 @@ def argmax_forward(omega: Array, variance: Array, backend: Backend) -> tuple[Arr
     reached = ~(gap > _OUT_OF_REACH * xp.sqrt(variance + xp.max(variance, axis=0, keepdims=True)))
     inverse_deviation = 1.0 / xp.sqrt(variance)
     points, weights = (xp.reshape(backend.asarray(values), (-1, 1)) for values in (_POINTS, _WEIGHTS))
-    wins = xp.full_like(omega, 1e-30)
+    rows = []
     for k in range(omega.shape[0]):
+        row = xp.full_like(omega[k, ...], 1e-30)
         (patterns,) = xp.nonzero(reached[k, ...])
         means, inverse = xp.take(omega, patterns, axis=1), xp.take(inverse_deviation, patterns, axis=1)
         below = xp.expand_dims(means[k, ...] + points / inverse[k, ...], axis=1) - means  # (point, class, pattern)
         below *= inverse
         below = backend.ndtr(below)
         below[:, k, :] = 1.0
-        wins[k, reached[k, ...]] = xp.clip(xp.sum(weights * xp.prod(below, axis=1), axis=0), 1e-30, None)
+        row[reached[k, ...]] = xp.clip(xp.sum(weights * xp.prod(below, axis=1), axis=0), 1e-30, None)
+        rows.append(row)
+    wins = xp.stack(rows)
     return (xp.log(wins / xp.sum(wins, axis=0, keepdims=True)),)

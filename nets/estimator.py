@@ -352,7 +352,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class of each row, ``(n,)``."""
-        return np.asarray(self.classes_[np.argmax(self.predict_proba(X), axis=1)])
+        probabilities = self.predict_proba(X)
+        return np.asarray(self.classes_[np.argmax(probabilities, axis=1)])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """
@@ -369,8 +370,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _probabilities(self, beliefs: Sequence[np.ndarray], inputs: np.ndarray, bayesian: bool) -> np.ndarray:
         if not hasattr(self, "_predictor"):
             self._predictor = Predictor(self._sizes, self.backend, **self._network_settings())
-        found = self._predictor.probabilities(beliefs, inputs, bayesian)
-        return found / found.sum(axis=1, keepdims=True)
+        return self._predictor.probabilities(beliefs, inputs, bayesian)
 
     def _error(self, beliefs: Sequence[np.ndarray], inputs: np.ndarray, labels: np.ndarray, bayesian: bool) -> float:
         found = np.argmax(self._probabilities(beliefs, inputs, bayesian), axis=1)

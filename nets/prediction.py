@@ -74,4 +74,5 @@ class Predictor:
             # The result is not kept: the state would be copied for it.
             found = inference.run(1, tolerance=0.0).marginals(network.output)
             chunks.append(found.reshape(_CHUNK, -1)[: len(X) - start])
-        return np.concatenate(chunks)
+        probabilities = np.concatenate(chunks)
+        return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
