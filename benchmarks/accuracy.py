@@ -2,12 +2,13 @@
 BinaryNets in PyTorch on the same data and machine as our networks: test errors, and what is left of tasks learnt in turn.
 
     python benchmarks/accuracy.py --torch-python TORCH/bin/python --data FOLDER [--dataset mnist] [--hidden 501 501]
-        [--epochs 10] [--seeds 0 1 2] [--kind published strong] [--rates 10 0.001] [--two-classes] [--continual]
-        [--validate] [--threads 2] [--json FILE]
+        [--epochs 10] [--seeds 0 1 2] [--kind published strong] [--rates 10 0.001] [--two-classes] [--validate]
+        [--continual] [--kind ours ...] [--temperature 1] [--growth 2] [--threads 2] [--json FILE]
 
 TORCH is an environment with PyTorch and NumPy. With ``--validate`` errors are on 10,000 rows held out of the training set: what
 a learning rate is to be chosen by. Our own networks run with ``nets train`` and ``nets reproduce``; with ``--continual`` they
-run here too, beside.
+run here too (``--kind ours``): in the published way (rho 1, psi 0.8, hard labels), or with labels in doubt and with fields that
+grow by ``e^growth`` over all tasks.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import numpy as np
 from nets import BPClassifier
 from nets.datasets import Dataset, hold_out, load_dataset
 from nets.encoding import Standardization, encode
-from nets.experiments.continual import learn_in_turn, orders_of_inputs
+from nets.experiments.continual import TASKS, learn_in_turn, orders_of_inputs
 
+_RATES = {"published": 10.0, "strong": 1e-3}  # of learning
 _LEARN = Path(__file__).parent / "peers" / "binarynet_learn.py"
 
 
@@ -53,8 +55,10 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, nargs="+", default=[501, 501])
     parser.add_argument("--epochs", type=int, default=10, help="with --continual, of each task")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--kind", nargs="+", default=["published", "strong"], choices=["published", "strong"])
-    parser.add_argument("--rates", type=float, nargs="+", help="learning rate of each kind")
+    parser.add_argument("--kind", nargs="+", default=["published", "strong"], choices=["ours", *_RATES])
+    parser.add_argument("--rates", type=float, nargs="+", help="learning rate of each BinaryNet")
+    parser.add_argument("--temperature", type=float, default=0.0, help="of our labels")
+    parser.add_argument("--growth", type=float, default=0.0, help="of our fields")
     parser.add_argument("--two-classes", action="store_true")
     parser.add_argument("--continual", action="store_true")
     parser.add_argument("--validate", action="store_true")
@@ -66,7 +70,8 @@ def main() -> None:
         data = Dataset(data.name, data.X_train, data.y_train % 2, data.X_test, data.y_test % 2)
     if args.validate:
         data = hold_out(data, 10_000)
-    rates = args.rates or [{"published": 10.0, "strong": 1e-3}[kind] for kind in args.kind]
+    kinds = [kind for kind in args.kind if kind != "ours"]
+    rates = args.rates or [_RATES[kind] for kind in kinds]
     results = []
     sizes = [data.X_train.shape[1], *args.hidden, len(np.unique(data.y_train))]
     with tempfile.TemporaryDirectory() as folder:
@@ -76,12 +81,15 @@ def main() -> None:
             if args.continual:
                 orders = str(Path(folder) / "orders.npy")
                 np.save(orders, np.stack(orders_of_inputs(sizes[0], seed)))
-                ours = BPClassifier(args.hidden, prior_strength=1.0, damping=0.8, random_state=seed)
+            if args.continual and "ours" in args.kind:
+                batches = TASKS * args.epochs * (len(data.X_train) // 128)
+                rho = 1.0 + args.growth / batches
+                ours = BPClassifier(args.hidden, prior_strength=rho, temperature=args.temperature, random_state=seed)
                 found = learn_in_turn(ours, data, args.epochs, seed)["metrics"]
                 results.append({"kind": "ours", "seed": seed, "metrics": found})
                 for name in ("all tasks, point-wise", "all tasks, Bayesian"):
                     print(f"ours, seed {seed}: {name} {found[name]:.2f} %", flush=True)
-            for kind, rate in zip(args.kind, rates, strict=True):
+            for kind, rate in zip(kinds, rates, strict=True):
                 settings = {"sizes": sizes, "kind": kind, "rate": rate, "seed": seed}
                 found = binarynet(
                     args.torch_python, (file, orders), {**settings, "epochs": args.epochs, "threads": args.threads}
