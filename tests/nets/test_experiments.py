@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from nets import BPClassifier, load_dataset
 from nets.cli import main
 from nets.datasets import hold_out
 from nets.experiments import EXPERIMENTS, Case, Experiment, reproduce
+from nets.experiments import base as base_module
+from nets.experiments import continual as continual_module
 from nets.experiments import runner as runner_module
 from nets.experiments.base import summary
 from nets.experiments.continual import learn_in_turn
@@ -158,6 +161,31 @@ def test_tasks_are_learnt_in_turn() -> None:
             assert metrics[f"all tasks{kind}"] == pytest.approx(np.mean(last))
             assert metrics[f"task 6{kind}"] == last[-1]
             assert metrics[f"lost{kind}"] > 0.0
+
+
+def test_tasks_in_turn_go_on_where_they_were_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = Experiment("tasks", "nowhere", SMALL.cases[:1], quick_epochs=2, full_epochs=2, protocol=learn_in_turn)
+    monkeypatch.setattr(continual_module, "TASKS", 3)
+    few = load_dataset("digits")
+    few = replace(few, X_train=few.X_train[:300], y_train=few.y_train[:300], X_test=few.X_test[:100], y_test=few.y_test[:100])
+    monkeypatch.setattr(base_module, "load_dataset", lambda *_: few)
+    whole = reproduce("tasks", experiment)
+    epochs: list[int] = []
+    original = BPClassifier.partial_fit
+
+    def interrupted(self: BPClassifier, *arguments: Any) -> BPClassifier:
+        epochs.append(getattr(self, "n_iter_", 0))
+        if len(epochs) == 4:
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    monkeypatch.setattr(BPClassifier, "partial_fit", interrupted)
+    path = str(tmp_path / "tasks.json")
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("tasks", experiment, path=path)
+    resumed = reproduce("tasks", experiment, path=path)
+    assert epochs == [0, 1, 2, 3, 3, 4, 5]
+    assert resumed["runs"] == whole["runs"]
 
 
 def test_metrics_of_trained_networks() -> None:
