@@ -94,7 +94,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_goes_on_after_a_kill(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["train", "digits", "--hidden", "21", "21", "--epochs", "25", "--seed", "1"]
+    command = ["train", "digits", "--hidden", "21", "21", "--epochs", "10", "--seed", "1"]
     assert main([*command, "--save", str(tmp_path / "whole.npz"), "--json", str(tmp_path / "whole.json")]) == 0
     saved = tmp_path / "killed.npz"
     arguments = [*command, "--save", str(saved), "--json", str(tmp_path / "killed.json"), "--resume"]
