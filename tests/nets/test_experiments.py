@@ -150,9 +150,10 @@ def test_tasks_are_learnt_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     data = load_dataset("digits")
     data = replace(data, X_test=data.X_test[:512], y_test=data.y_test[:512])  # one chunk
     for seed in range(2):
-        model = BPClassifier((41, 41), prior_strength=[1.0] * 3, batch_size=32, random_state=seed)
-        found = learn_in_turn(model, data, 3, seed)
+        settings = {"prior_strength": [1.0] * 3, "batch_size": 32, "random_state": seed}
+        found = learn_in_turn(BPClassifier((41, 41), **settings), data, 3, seed)
         history, metrics = found["history"], found["metrics"]
+        doubted = learn_in_turn(BPClassifier((41, 41), temperature=1.0, **settings), data, 3, seed)["metrics"]
         assert len(history) == 4
         for kind in (", point-wise", ", Bayesian"):
             for task in range(1, 5):
@@ -161,7 +162,8 @@ def test_tasks_are_learnt_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
             last = [history[-1][f"task {task}{kind}"] for task in range(1, 5)]
             assert metrics[f"all tasks{kind}"] == pytest.approx(np.mean(last))
             assert metrics[f"task 4{kind}"] == last[-1]
-            assert metrics[f"lost{kind}"] > 0.0
+            assert 0.0 < doubted[f"lost{kind}"] < 0.75 * metrics[f"lost{kind}"]  # labels in doubt overwrite less
+            assert doubted[f"all tasks{kind}"] > metrics[f"all tasks{kind}"] + 5.0
 
 
 def test_tasks_in_turn_go_on_where_they_were_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
