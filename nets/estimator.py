@@ -82,7 +82,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     biases : bool, default False
         Whether units have weights for constant inputs, as many as the square root of their inputs.
     temperature : float, default 0
-        How far labels are in doubt: a wrong one is as likely as ``exp(-1 / temperature)`` to 1. At 1, tasks in turn are kept best.
+        How far labels are in doubt: a wrong one is as likely as ``exp(-1 / temperature)`` to 1; 1 keeps tasks in turn best.
     memory_limit : int, default 2 GiB
         Bytes that the messages of ``bp`` (with several iterations) and of exact cavities may take.
     random_state : int, RandomState or None
