@@ -229,7 +229,13 @@ def argmax_exact_backward(omega: Array, variance: Array, label: Array, backend: 
 def _label_terms(
     omega: Array, variance: Array, label: Array, second: bool, backend: Backend
 ) -> tuple[Array, Array, Array | None]:
-    """Log-probability of the label as in `argmax_exact_backward`, its gradient, and if asked ``P'' / P`` of what it is of."""
+    """
+    The label's probability P, by the quadrature of `argmax_exact_backward`.
+
+    Returns
+    -------
+    log P ``(1, M)``, its gradient ``(K, M)``, and if asked ``(d^2 P / d omega_k^2) / P``, ``(K, M)``
+    """
     xp = backend.xp
     points, log_weights = (xp.reshape(backend.asarray(v), (-1, 1, 1)) for v in (_POINTS, _LOG_WEIGHTS))
     omega_c = xp.sum(label * omega, axis=0)
@@ -285,13 +291,14 @@ def class_derivatives(
     least = xp.min(log_weights, axis=0, keepdims=True)
     excess = xp.exp(log_weights) - xp.exp(least)
     classes = xp.reshape(xp.arange(omega.shape[0], device=backend.device), (-1, 1))
-    logarithms, slopes, bends = [least], [xp.zeros_like(omega)], [xp.zeros_like(omega)]
+    logarithms, slopes, bends = [least], [xp.zeros_like(omega)], [xp.zeros_like(omega)]  # of the constant s_0 first
     while backend.largest(excess) > 0:
         label = xp.astype(classes == xp.argmax(excess, axis=0), omega.dtype)
         log_probability, slope, bend = _label_terms(omega, variance, label, second, backend)
         logarithms.append(xp.log(xp.sum(label * excess, axis=0, keepdims=True)) + log_probability)
         slopes.append(slope)
-        bends.append(slope if bend is None else bend)
+        if bend is not None:
+            bends.append(bend)
         excess = excess * (1.0 - label)
     terms = xp.stack(logarithms)
     shares = xp.exp(terms - backend.log_sum_exp(terms, 0))
