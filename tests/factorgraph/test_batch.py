@@ -26,7 +26,7 @@ def loopy(rng: np.random.Generator) -> tuple[fg.FactorGraph, fg.Variables, fg.Va
 
 
 @pytest.mark.parametrize("mode", ["sum", "max"])
-@pytest.mark.parametrize("schedule", [fg.Flooding(), fg.Sweep(), fg.RandomOrder()], ids=repr)
+@pytest.mark.parametrize("schedule", [fg.Flooding(), fg.Sweep(), fg.RandomOrder(3)], ids=repr)
 @pytest.mark.parametrize("damping", [0.0, 0.4, "auto"])
 def test_each_set_is_as_if_run_alone(
     backend: str, mode: str, schedule: fg.Schedule, damping: object, rng: np.random.Generator
@@ -42,8 +42,8 @@ def test_each_set_is_as_if_run_alone(
     alone = fg.Inference(graph, schedule, mode=mode, damping=damping, backend=backend)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fg.ConvergenceWarning)
-        result = together.run(60, raise_on_contradiction=False)
-        for number in range(batch):
+        result = together.run(40, raise_on_contradiction=False)
+        for number in (0, 2, 4):  # with evidence, with more of it, with none
             alone.set_prior(x, priors[number])
             alone.unobserve(x)
             alone.unobserve(c)
@@ -51,7 +51,7 @@ def test_each_set_is_as_if_run_alone(
                 alone.observe(x[2], observed[number])
             if number == 2:
                 alone.observe(c[0], 1)
-            one = alone.run(60, raise_on_contradiction=False)
+            one = alone.run(40, raise_on_contradiction=False)
             assert result.status[number] == one.status
             assert result.iterations[number] == one.iterations
             assert result.contradictions[number] == one.contradictions
