@@ -3,7 +3,7 @@ BinaryNets in PyTorch on the same data and machine as our networks: test errors,
 
     python benchmarks/accuracy.py --torch-python TORCH/bin/python --data FOLDER [--dataset mnist] [--hidden 501 501]
         [--epochs 10] [--seeds 0 1 2] [--kind published strong] [--rates 10 0.001] [--two-classes] [--validate]
-        [--continual] [--kind ours ...] [--temperature 1] [--growth 2] [--threads 2] [--json FILE]
+        [--continual] [--kind ours ...] [--temperature 1] [--growth 1.6] [--threads 2] [--json FILE]
 
 TORCH is an environment with PyTorch and NumPy. With ``--validate`` errors are on 10,000 rows held out of the training set: what
 a learning rate is to be chosen by. Our own networks run with ``nets train`` and ``nets reproduce``; with ``--continual`` they
@@ -65,6 +65,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json")
     args = parser.parse_args()
+    if "ours" in args.kind and not args.continual:
+        parser.error("--kind ours is for --continual; else use `nets train`")
     data = load_dataset(args.dataset, args.data)
     if args.two_classes:
         data = Dataset(data.name, data.X_train, data.y_train % 2, data.X_test, data.y_test % 2)

@@ -255,7 +255,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._start(X, np.random.default_rng(check_random_state(self.random_state).randint(2**31)))
         elif not hasattr(self, "_trainer"):
             if not hasattr(self, "_snapshot"):
-                raise NotFittedError("a copied model has no state of its run to go on from; save it, and load the file")
+                raise NotFittedError("a copied model cannot go on with its run; save the original, and load the file")
             self._make_trainer(len(X), np.random.default_rng())
             self._trainer.restore(self._snapshot[0], self._snapshot[1]["rng"])
         self._train(X, y, range(1), None, None, None, False)

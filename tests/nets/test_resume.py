@@ -86,7 +86,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
     loaded = BPClassifier.load(tmp_path / "run.npz")
     with pytest.raises(ValueError, match="trained on other data"):
         loaded.fit(DATA.X_train[::-1], DATA.y_train[::-1], resume=True)
-    with pytest.raises(NotFittedError, match="save it, and load the file"):
+    with pytest.raises(NotFittedError, match="save the original, and load the file"):
         copy.deepcopy(model).partial_fit(DATA.X_train, DATA.y_train)
     loaded.set_params(early_stopping=True, random_state=None)
     with pytest.raises(ValueError, match="needs the random_state"):
