@@ -230,7 +230,7 @@ class Trainer:
         if max(fields) > EXPLODED:
             raise CollapsedTrainingError(
                 f"training has collapsed: fields explode (median {max(fields):.1e}), so that no batch can change a weight any "
-                "more. Lower prior_strength: above 1 it multiplies fields at every batch."
+                "more. Raise damping (0.8 trains well), or lower prior_strength: above 1 it multiplies fields at every batch."
             )
 
     def _polarisation(self) -> list[float]:

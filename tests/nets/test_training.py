@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,29 @@ def test_on_epoch_can_stop(digits: Dataset) -> None:
 
 
 def test_collapse_is_named_and_stops_training_with_advice(digits: Dataset) -> None:
-    with pytest.raises(CollapsedTrainingError, match=r"all weights are polarised .* near chance .*Raise damping"):
+    # Which comes first is a matter of rounding.
+    with pytest.raises(CollapsedTrainingError, match=r"(all weights are polarised|fields explode) .*Raise damping"):
         BPClassifier(damping=0.0, epochs=10, random_state=0).fit(digits.X_train, digits.y_train)
+
+
+@pytest.mark.parametrize(
+    ("field", "train_error", "message"),
+    [
+        (50.0, 80.0, r"all weights are polarised .* near chance \(90.0 %\).*Raise damping"),
+        (1e7, 1.0, r"fields explode .*Raise damping.*lower prior_strength"),
+        (50.0, 1.0, None),
+        (0.1, 80.0, None),
+    ],
+)
+def test_each_collapse_is_told_from_the_others(
+    rng: np.random.Generator, field: float, train_error: float, message: str | None
+) -> None:
+    trainer = Trainer((4, 5, 10), 8, "bpi", "first-order", (1.0, 1.0), (0.8, 0.8), 0.0, 1, 1.0, None, "float64", rng)
+    values = {"belief": field, "mean": np.tanh(field)}
+    arrays = {name: np.full_like(array, values[name.partition("/")[0]]) for name, array in trainer.snapshot().items()}
+    trainer.restore(arrays, rng.bit_generator.state)
+    with nullcontext() if message is None else pytest.raises(CollapsedTrainingError, match=message):
+        trainer.check_health(train_error, 90.0)
 
 
 def test_fields_that_are_not_finite_stop_training(digits: Dataset) -> None:
