@@ -9,6 +9,7 @@ then (where several sets of evidence are run together) a batch axis. Arithmetic 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -369,6 +370,19 @@ class Backend:
     def spin_variance(self, mean: Array) -> Array:
         """``1 - mean^2``."""
         return 1.0 - mean * mean
+
+    def spin_centre(self, fields: Array, replicas: int, strength: float) -> Array:
+        """
+        Field that the centre of replicas of a spin, all with these fields, sends to one of them: `Inference.focus`.
+
+        In odds ``A = exp(-2 |field|)``, a coupling of odds u takes A to ``(u + A) / (1 + u A)``, and fields that add up
+        multiply theirs.
+        """
+        xp = self.xp
+        coupling = max(math.exp(-2.0 * strength), 1e-37)  # not below what single precision holds
+        odds = xp.exp(-2.0 * xp.abs(fields))
+        others = ((coupling + odds) / (1.0 + coupling * odds)) ** (replicas - 1)
+        return xp.copysign(-0.5 * xp.log((coupling + others) / (1.0 + coupling * others)), fields)
 
     def update_spins(self, plate: Plate, power: float | None, reinforcement: float, damping: float) -> Plate:
         """

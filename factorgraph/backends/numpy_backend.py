@@ -280,6 +280,14 @@ class NumpyBackend(Backend):
             piece += target
         return mean
 
+    def spin_centre(self, fields: Array, replicas: int, strength: float) -> Array:
+        flat, found = np.ravel(fields), np.empty(fields.size, dtype=fields.dtype)
+        chunk = _CHUNK_BYTES // fields.itemsize
+        for start in range(0, fields.size, chunk):
+            piece = slice(start, start + chunk)
+            found[piece] = super().spin_centre(flat[piece], replicas, strength)
+        return found.reshape(fields.shape)
+
     def update_spins(self, plate: Plate, power: float | None, reinforcement: float, damping: float) -> Plate:
         prior, belief, message, mean, variance = plate
         base = prior if power is None else np.multiply(belief, power, out=prior)

@@ -266,7 +266,7 @@ class Inference:
         Take a whole block's belief as its prior, raised to a power: prior = strength * belief.
 
         The messages that made the belief are forgotten; the belief itself stays as it is until the next message
-        arrives, and damping starts from it.
+        arrives, and damping starts from it. Only what `focus` added leaves it.
         """
         if not variables.is_whole:
             raise ValueError(f"posterior_as_prior takes a whole block, not a part of {variables.name!r}")
@@ -294,7 +294,8 @@ class Inference:
         self.graph.block_of(variables)
         self._own_state().forget_candidates()
         pool = self._state.pool(variables)
-        pool.focus(pool.pool.positions(variables), replicas, strength)
+        alone = variables.is_whole and len(pool.pool.blocks) == 1
+        pool.focus(None if alone else pool.pool.positions(variables), replicas, strength)
 
     def reset(self, *variables: Variables) -> None:
         """Forget the messages into these variables' pools, and what their block factors remember; of all if none are given."""

@@ -67,13 +67,14 @@ class PlateState(PoolState):
         if (
             not ((damped or strength == 0) and plain and (alone or not self._to_reinforce))
             or self.reinforced is not None
-            or self.centre is not None
+            or (self.centre is not None and self._to_reinforce)
         ):
             return False
         shape = self.in_shape(self.total).shape
         mean = self.backend.zeros(shape) if self.mean is None else self.mean
         variance = self.backend.zeros(shape) if self.mean_variance is None else self.mean_variance
         (message,) = self.totals.values()
+        message = message if self.centre is None else message + self.centre
         assert isinstance(self.pool.reinforcement, float)  # as damping
         prior, belief, message = (self.in_shape(array) for array in (self._prior, self.total, message))
         plate = Plate(prior, belief, message, mean, variance)
@@ -108,6 +109,7 @@ class PlateState(PoolState):
         self.prior = self.backend.asarray(belief)
         self.prior_is_finite = bool(np.isfinite(belief).all())
         self.totals.clear()
+        self.centre = None
         self.mean, self.mean_variance = self.backend.asarray(mean), None
         self.version += 1
         self.mean_version, self.stale = self.version, False

@@ -197,25 +197,28 @@ class PoolState:
         self._prior, self._power = prior, None
 
     def take_posterior(self, strength: float, positions: np.ndarray | None) -> None:
-        """Belief, raised to a power, as the prior of some variables or all; messages are forgotten, the belief stays."""
+        """
+        Belief, raised to a power, as the prior of some variables or all; messages are forgotten, the belief stays.
+
+        What a centre of replicas said is no evidence, and leaves the belief.
+        """
         if self.stale:
             self.refresh()
         self.prior_is_finite &= not (self.hard or self.observed.any())
         if positions is None:
-            if self.centre is None:
-                self._power = strength
-            else:  # which is no evidence
-                self.prior, self.centre = strength * (self.belief - self.centre), None
+            if self.centre is not None:
+                self.total, self.centre = self.total - self.centre, None
+            self._power = strength
             self.totals.clear()
             if self.pool.num_edges:
                 self.messages[...] = 0.0
             return
         index, axis = self.backend.index_array(positions), self.pool.axis
-        belief = self.backend.take(self.belief, index, axis)
         if self.centre is not None:
-            belief = belief - self.backend.take(self.centre, index, axis)
-            self.backend.put(self.centre, index, self.backend.xp.zeros_like(belief), axis)
-        self.backend.put(self.prior, index, strength * belief, axis)
+            total = self.backend.take(self.total, index, axis) - self.backend.take(self.centre, index, axis)
+            self.backend.put(self.total, index, total, axis)
+            self.backend.put(self.centre, index, self.backend.xp.zeros_like(total), axis)
+        self.backend.put(self.prior, index, strength * self.backend.take(self.belief, index, axis), axis)
         edges = np.flatnonzero(np.isin(self.pool.edge_place, positions))
         if edges.size:
             zeros = self.backend.zeros((*self.pool.type.param_shape, edges.size, *self.batch))
@@ -236,11 +239,14 @@ class PoolState:
         base = self.prior if self.reinforced is None else self.reinforced
         return base if self.centre is None else base + self.centre
 
-    def focus(self, positions: np.ndarray, replicas: int, strength: float) -> None:
-        """Hear of the other replicas of some variables from the next message on: see `Inference.focus`."""
+    def focus(self, positions: np.ndarray | None, replicas: int, strength: float) -> None:
+        """Hear of the other replicas of some variables, or of all, from the next message on: see `Inference.focus`."""
         if self.stale:
             self.refresh()
         own = self.belief if self.centre is None else self.belief - self.centre
+        if positions is None:
+            self.centre = self.pool.type.from_centre(own, replicas, strength, self.backend)
+            return
         index, axis = self.backend.index_array(positions), self.pool.axis
         said = self.pool.type.from_centre(self.backend.take(own, index, axis), replicas, strength, self.backend)
         if self.centre is None:

@@ -141,7 +141,7 @@ class State:
         """
         Take over the prior and belief of a whole block from the state of another graph that has the same block.
 
-        Messages are not taken over: the belief stands until the next one arrives.
+        Messages are not taken over: the belief, but for what a centre of replicas said, stands until the next one arrives.
 
         Raises
         ------
@@ -157,7 +157,8 @@ class State:
         if not (isinstance(mine, PlateState) and isinstance(theirs, PlateState)):
             raise ValueError(f"variables {name!r} are not a plate of block factors in both states")
         host = theirs.backend.to_host
-        mine.resume(host(theirs.belief), host(theirs.means()))
+        evidence = theirs.belief if theirs.centre is None else theirs.belief - theirs.centre
+        mine.resume(host(evidence), host(theirs.means()))
         mine.prior = mine.backend.asarray(host(theirs.prior))
         mine.prior_is_finite = theirs.prior_is_finite
 

@@ -55,5 +55,8 @@ class Spin(DiscreteType):
     def from_quadratic(self, field: Array, curvature: Array | None, backend: Backend) -> Array:
         return field
 
+    def from_centre(self, params: Array, replicas: int, strength: float, backend: Backend) -> Array:
+        return backend.spin_centre(params, replicas, strength)
+
     def update(self, plate: Plate, power: float | None, reinforcement: float, damping: float, backend: Backend) -> Plate:
         return backend.update_spins(plate, power, reinforcement, damping)

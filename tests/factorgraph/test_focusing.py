@@ -79,6 +79,41 @@ def test_a_posterior_holds_no_message_of_the_centre(tmp_path: Path) -> None:
     np.testing.assert_allclose(focused.state.belief(x), plain.state.belief(x), atol=1e-12)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "array-api-strict", "compiled"])
+@pytest.mark.parametrize("part", [False, True])
+def test_the_centre_hears_the_posterior_without_itself(backend: str, part: bool) -> None:
+    """Posterior as prior and focusing in turn: each time the centre hears the evidence alone, not what it said before."""
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), (3,))
+    if part:
+        graph.add_variables("y", fg.Spin(), (2,))  # shares the pool
+    graph.add_factors("silent", fg.Ising(0.0), x[:-1], x[1:])
+    inference = fg.Inference(graph, fg.Flooding(), backend=backend, dtype="float64")
+    evidence = np.array([2.0, 0.3, -0.7])
+    inference.set_prior(x, evidence)
+    inside = np.tanh(0.8) * np.tanh(2 * np.arctanh(np.tanh(0.8) * np.tanh(evidence)))
+    for _ in range(4):
+        inference.posterior_as_prior(x)
+        np.testing.assert_allclose(inference.state.belief(x), evidence, rtol=1e-12)
+        inference.focus(x, 3, 0.8)
+        inference.step()
+        np.testing.assert_allclose(inference.state.belief(x), evidence + np.arctanh(inside), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("strength", [1e-6, 1.0, 40.0])
+def test_what_the_centre_of_spins_says_is_exact_and_finite(dtype: str, strength: float) -> None:
+    """Against the general form, by states; a strong coupling says at most its own strength."""
+    backend = fg.get_backend("numpy", dtype)
+    fields = np.array([0.0, 1e-6, -0.5, 3.0, -30.0, 500.0], dtype=dtype)
+    for replicas in (1, 2, 3, 8):
+        said = fg.Spin().from_centre(fields, replicas, strength, backend)
+        double = fields.astype(np.float64)
+        general = fg.DiscreteType.from_centre(fg.Spin(), double, replicas, strength, fg.get_backend("numpy", "float64"))
+        assert said.dtype == fields.dtype
+        np.testing.assert_allclose(said, general, rtol=1e-5 if dtype == "float32" else 1e-9, atol=1e-7)
+
+
 def test_what_cannot_be_focused() -> None:
     graph = fg.FactorGraph()
     x, y = graph.add_variables("x", fg.Gaussian(), (3,)), graph.add_variables("y", fg.Spin())
