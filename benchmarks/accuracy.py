@@ -3,7 +3,7 @@ BinaryNets in PyTorch on the same data and machine as our networks: test errors,
 
     python benchmarks/accuracy.py --torch-python TORCH/bin/python --data FOLDER [--dataset mnist] [--hidden 501 501]
         [--epochs 10] [--seeds 0 1 2] [--kind published strong] [--rates 10 0.001] [--two-classes] [--validate]
-        [--continual] [--kind ours ...] [--temperature 1] [--growth 1.6] [--threads 2] [--json FILE]
+        [--continual] [--kind ours ...] [--temperature 1] [--growth 1.6] [--replicas 1] [--threads 2] [--json FILE]
 
 TORCH is an environment with PyTorch and NumPy. With ``--validate`` errors are on 10,000 rows held out of the training set: what
 a learning rate is to be chosen by. Our own networks run with ``nets train`` and ``nets reproduce``; with ``--continual`` they
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", help="learning rate of each BinaryNet")
     parser.add_argument("--temperature", type=float, default=0.0, help="of our labels")
     parser.add_argument("--growth", type=float, default=0.0, help="of our fields")
+    parser.add_argument("--replicas", type=int, default=1, help="of our hidden weights")
     parser.add_argument("--two-classes", action="store_true")
     parser.add_argument("--continual", action="store_true")
     parser.add_argument("--validate", action="store_true")
@@ -86,7 +87,8 @@ def main() -> None:
             if args.continual and "ours" in args.kind:
                 batches = TASKS * args.epochs * (len(data.X_train) // 128)
                 rho = 1.0 + args.growth / batches
-                ours = BPClassifier(args.hidden, prior_strength=rho, temperature=args.temperature, random_state=seed)
+                settings = {"method": "bpi", "temperature": args.temperature, "replicas": args.replicas, "random_state": seed}
+                ours = BPClassifier(args.hidden, prior_strength=rho, **settings)
                 found = learn_in_turn(ours, data, args.epochs, seed)["metrics"]
                 results.append({"kind": "ours", "seed": seed, "metrics": found})
                 for name in ("all tasks, point-wise", "all tasks, Bayesian"):

@@ -18,6 +18,7 @@ from nets.datasets import NAMES, DatasetError, download_dataset, hold_out, load_
 from nets.estimator import BPClassifier
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
+from nets.fitting import default_learning
 from nets.model_file import check_same_settings
 from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 from nets.training import CollapsedTrainingError
@@ -54,9 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("dataset", nargs="?", default="digits", metavar="DATASET", help=data_help)
     train.add_argument("--data", metavar="FOLDER", help=folder_help)
     train.add_argument("--hidden", type=int, nargs="*", default=[101, 101], metavar="N", help="units of each hidden layer")
-    train.add_argument(
-        "--method", choices=METHODS, nargs="+", default=["bpi"], help="approximation of the layers, one or one a layer"
-    )
+    train.add_argument("--method", choices=METHODS, nargs="+", help="approximation of the layers, one or one a layer")
     train.add_argument("--cavity", choices=CAVITIES, default="first-order", help="how bpi takes an input out of a sum")
     train.add_argument("--memory-limit", type=int, default=2048, metavar="MIB", help="for messages of bp and exact cavities")
     train.add_argument("--epochs", type=int, default=20, help="passes through the training data")
@@ -85,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--biases", action="store_true", help="weights for constant inputs too")
     train.add_argument("--temperature", type=float, default=0.0, help="how far labels are in doubt")
+    train.add_argument("--replicas", type=int, help="that hidden weights are drawn to the centre of; 1 for none")
+    train.add_argument("--coupling", type=float, default=1.0, help="of replicas to their centre")
     train.add_argument(
         "--prediction",
         choices=("bayesian", "point"),
@@ -196,6 +197,8 @@ def _train(options: argparse.Namespace) -> int:
         averaging=options.averaging,
         prediction=options.prediction,
         temperature=options.temperature,
+        replicas=options.replicas,
+        coupling=options.coupling,
         memory_limit=options.memory_limit << 20,
         random_state=options.seed,
         verbose=True,
@@ -206,9 +209,10 @@ def _train(options: argparse.Namespace) -> int:
         _keep(model, options)  # the results may have been left an epoch behind
     classes = len(np.unique(data.y_train))
     sizes = [data.X_train.shape[1], *options.hidden, 1 if classes == 2 else classes]
+    method = options.method or default_learning(len(data.X_train))[0]
     print(
         f"{data.name}: {len(data.X_train):,} training and {len(data.X_test):,} test rows; "
-        f"network {'-'.join(str(n) for n in sizes)}, {options.method}, {options.backend}"
+        f"network {'-'.join(str(n) for n in sizes)}, {method}, {options.backend}"
     )
     print(f"{'epoch':>5} {'train %':>8} {'test %':>8} {'Bayes %':>8} {'seconds':>8}", flush=True)
 

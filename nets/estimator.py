@@ -16,13 +16,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from factorgraph import get_backend
 from nets.datasets import split
 from nets.encoding import Standardization, ThermometerCode, encode
-from nets.fitting import Run, default_prior_strength
+from nets.fitting import Run, default_learning, default_prior_strength
 from nets.metrics import scores
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
 from nets.settings import check_settings, choose_masks, one_for_each_layer, weight_type
 from nets.training import MEMORY_LIMIT, Trainer
 
+_OF_TRAINER = "reinforcement iterations init_scale dtype memory_limit temperature coupling argmax".split()
 _UNPICKLED = ("_predictor", "_trainer", "_snapshot")  # compiled anew where needed, or only for `save`
 
 
@@ -33,8 +34,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     hidden_layer_sizes : tuple of int, default (101, 101)
-    method : {"bpi", "bp", "amp", "mf"}, or a sequence of such, one for each layer, default "bpi"
-        Approximation of the layers: see `nets.Perceptron`.
+    method : {"bpi", "bp", "amp", "mf"}, or a sequence of such, one for each layer, optional
+        Approximation of the layers: see `nets.Perceptron`. Default "mf" from 10,000 rows on, "bpi" below.
     cavity : {"first-order", "exact"}, default "first-order"
         How bpi takes one input out of a sum; exact is slow.
     epochs : int, default 20
@@ -83,6 +84,9 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Whether units have weights for constant inputs, as many as the square root of their inputs.
     temperature : float, default 0
         How far labels are in doubt: a wrong one is as likely as ``exp(-1 / temperature)`` to 1; 1 keeps tasks in turn best.
+    replicas, coupling : int, optional, and float, default 1
+        Focusing: hidden weights learn as those of one of so many replicas, coupled to a common centre; 1 for none. Default 7
+        from 10,000 rows on, 1 below; real weights have none.
     memory_limit : int, default 2 GiB
         Bytes that the messages of ``bp`` (with several iterations) and of exact cavities may take.
     random_state : int, RandomState or None
@@ -119,7 +123,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self,
         hidden_layer_sizes: Sequence[int] = (101, 101),
         *,
-        method: str | Sequence[str] = "bpi",
+        method: str | Sequence[str] | None = None,
         cavity: str | Sequence[str] = "first-order",
         epochs: int = 20,
         batch_size: int = 128,
@@ -143,6 +147,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         activation: str | Sequence[str] = "sign",
         biases: bool = False,
         temperature: float = 0.0,
+        replicas: int | None = None,
+        coupling: float = 1.0,
         memory_limit: int = MEMORY_LIMIT,
         random_state: Any = None,
         verbose: bool = False,
@@ -172,6 +178,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.activation = activation
         self.biases = biases
         self.temperature = temperature
+        self.replicas = replicas
+        self.coupling = coupling
         self.memory_limit = memory_limit
         self.random_state = random_state
         self.verbose = verbose
@@ -281,33 +289,24 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.__dict__.pop(name, None)
 
     def _make_trainer(self, rows: int, rng: np.random.Generator) -> None:
-        layers = len(self._sizes) - 1
+        layers, (method, replicas) = len(self._sizes) - 1, default_learning(rows)
         self._trainer = Trainer(
             self._sizes,
             min(int(self.batch_size), rows),
-            self.method,
+            method if self.method is None else self.method,
             self.cavity,
             one_for_each_layer(self.prior_strength, [1.0] * layers, layers, "prior_strength"),
             one_for_each_layer(self.damping, [0.8] * layers, layers, "damping"),
-            self.reinforcement,
-            self.iterations,
-            self.init_scale,
-            get_backend(self.backend, self.dtype, self.products),
-            self.dtype,
-            rng,
-            self.memory_limit,
-            self.temperature,
-            argmax=self.argmax,
+            backend=get_backend(self.backend, self.dtype, self.products),
+            rng=rng,
+            replicas=replicas if self.replicas is None else self.replicas,
+            **{name: getattr(self, name) for name in _OF_TRAINER},
             **self._network_settings(),
         )
 
     def _network_settings(self) -> dict[str, Any]:
-        return {
-            "masks": self.masks_,
-            "weight_type": weight_type(self.weights),
-            "activation": self.activation,
-            "biases": self.biases,
-        }
+        shared = {"masks": self.masks_, "weight_type": weight_type(self.weights)}
+        return {**shared, "activation": self.activation, "biases": self.biases}
 
     @property
     def weight_means_(self) -> list[np.ndarray]:

@@ -11,6 +11,8 @@ from factorgraph import Gaussian, Levels, Spin, VariableType
 from nets.network import constants_of
 from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 
+_LEFT_OPEN = ("method", "replicas")  # may be None
+
 
 def check_settings(model: Any) -> None:
     """Refuse settings that make no sense, with a ValueError that names the setting."""
@@ -23,10 +25,14 @@ def check_settings(model: Any) -> None:
         ("prediction", ("bayesian", "point")),
     ):
         value = getattr(model, name)
+        if value is None and name in _LEFT_OPEN:
+            continue
         if any(one not in allowed for one in ([value] if isinstance(value, str) or not np.ndim(value) else value)):
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
-    for name in ("epochs", "batch_size", "iterations", "n_epochs_no_change"):
+    for name in ("epochs", "batch_size", "iterations", "n_epochs_no_change", "replicas"):
         value = getattr(model, name)
+        if value is None and name in _LEFT_OPEN:
+            continue
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
     sizes = model.hidden_layer_sizes
@@ -34,8 +40,9 @@ def check_settings(model: Any) -> None:
         raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
     if not model.init_scale > 0:
         raise ValueError(f"init_scale must be above 0 to tell hidden units apart, not {model.init_scale!r}")
-    if not model.temperature >= 0:
-        raise ValueError(f"temperature must be at least 0, not {model.temperature!r}")
+    for name in ("temperature", "coupling"):
+        if not getattr(model, name) >= 0:
+            raise ValueError(f"{name} must be at least 0, not {getattr(model, name)!r}")
     weight_type(model.weights)
 
 

@@ -53,6 +53,9 @@ class Trainer:
     temperature : float
         Of the labels: 0 makes them certain; else a wrong label is as likely as ``exp(-1 / temperature)`` to 1, for two classes
         ``exp(-2 / temperature)``.
+    replicas, coupling : int, float
+        Weights of hidden layers, where they have finitely many values, are trained as those of one of so many replicas, which
+        their centre draws together: `factorgraph.Inference.focus`, anew at each batch.
     **settings : of `Network`: masks, argmax, and what weights and activations are
 
     Raises
@@ -77,6 +80,8 @@ class Trainer:
         rng: np.random.Generator,
         memory_limit: int = MEMORY_LIMIT,
         temperature: float = 0.0,
+        replicas: int = 1,
+        coupling: float = 1.0,
         **settings: Any,
     ) -> None:
         layers = len(sizes) - 1
@@ -86,6 +91,7 @@ class Trainer:
             methods = ["bpi" if m == "bp" else m for m in methods]
         self.masks = settings["masks"] = settings.get("masks") or [None] * layers
         self._temperature = temperature
+        self._focus = (replicas, coupling) if replicas > 1 and coupling > 0 else None
         self._settings = (tuple(sizes), methods, cavities, backend, dtype, memory_limit, settings)
         self._damping = tuple(damping)
         self.prior_strength = tuple(prior_strength)  # may be set anew between epochs
@@ -160,6 +166,8 @@ class Trainer:
         network, inference = self.network, self.inference
         for weights, strength in zip(network.weights, self.prior_strength, strict=True):
             inference.posterior_as_prior(weights, strength)
+            if self._focus and weights is not network.weights[-1] and isinstance(weights.type, fg.DiscreteType):
+                inference.focus(weights, *self._focus)
         inference.reset(*network.activations, network.output)
         inference.observe(network.input, inputs)
         if self._temperature:
@@ -173,6 +181,7 @@ class Trainer:
         """Beliefs and damped means of the weights of each layer, from which training goes on as if it had not stopped."""
         arrays: dict[str, np.ndarray] = {}
         for layer, weights in enumerate(self.network.weights):
+            self.inference.posterior_as_prior(weights)  # without what replicas said
             plate, to_host = self.inference.state.plate(weights), self.inference.backend.to_host
             arrays |= {f"belief/{layer}": to_host(plate.belief), f"mean/{layer}": to_host(plate.means())}
         return arrays

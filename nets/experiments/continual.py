@@ -66,6 +66,7 @@ def continual() -> Experiment:
                 "hidden_layer_sizes": hidden,
                 "method": method,
                 "temperature": temperature,
+                "replicas": 1,
                 "prior_strength": [1.0] * 3,
                 "damping": 0.8,
             }

@@ -19,6 +19,7 @@ def _settings(hidden: tuple[int, ...], method: str, rho: tuple[float, ...], psi:
         "prior_strength": list(rho),
         "damping": psi,
         "averaging": False,
+        "replicas": 1,
         **others,
     }
 
