@@ -18,9 +18,9 @@ from nets.datasets import NAMES, DatasetError, download_dataset, hold_out, load_
 from nets.estimator import BPClassifier
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
-from nets.fitting import default_learning
 from nets.model_file import check_same_settings
 from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
+from nets.settings import choose_learning
 from nets.training import CollapsedTrainingError
 
 _COLUMNS = ("epoch", "train_error", "test_error", "test_error_bayes", "seconds")
@@ -209,10 +209,9 @@ def _train(options: argparse.Namespace) -> int:
         _keep(model, options)  # the results may have been left an epoch behind
     classes = len(np.unique(data.y_train))
     sizes = [data.X_train.shape[1], *options.hidden, 1 if classes == 2 else classes]
-    method = options.method or default_learning(len(data.X_train))[0]
     print(
         f"{data.name}: {len(data.X_train):,} training and {len(data.X_test):,} test rows; "
-        f"network {'-'.join(str(n) for n in sizes)}, {method}, {options.backend}"
+        f"network {'-'.join(str(n) for n in sizes)}, {choose_learning(model, len(data.X_train))[0]}, {options.backend}"
     )
     print(f"{'epoch':>5} {'train %':>8} {'test %':>8} {'Bayes %':>8} {'seconds':>8}", flush=True)
 

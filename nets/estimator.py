@@ -16,11 +16,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from factorgraph import get_backend
 from nets.datasets import split
 from nets.encoding import Standardization, ThermometerCode, encode
-from nets.fitting import Run, default_learning, default_prior_strength
+from nets.fitting import Run, default_prior_strength
 from nets.metrics import scores
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
-from nets.settings import check_settings, choose_masks, one_for_each_layer, weight_type
+from nets.settings import check_settings, choose_learning, choose_masks, one_for_each_layer, weight_type
 from nets.training import MEMORY_LIMIT, Trainer
 
 _OF_TRAINER = "reinforcement iterations init_scale dtype memory_limit temperature coupling argmax".split()
@@ -35,7 +35,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     hidden_layer_sizes : tuple of int, default (101, 101)
     method : {"bpi", "bp", "amp", "mf"}, or a sequence of such, one for each layer, optional
-        Approximation of the layers: see `nets.Perceptron`. Default "mf" from 10,000 rows on, "bpi" below.
+        Approximation of the layers: see `nets.Perceptron`. Default "mf" for 10,000 rows or more, else "bpi".
     cavity : {"first-order", "exact"}, default "first-order"
         How bpi takes one input out of a sum; exact is slow.
     epochs : int, default 20
@@ -86,7 +86,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         How far labels are in doubt: a wrong one is as likely as ``exp(-1 / temperature)`` to 1; 1 keeps tasks in turn best.
     replicas, coupling : int, optional, and float, default 1
         Focusing: hidden weights learn as those of one of so many replicas, coupled to a common centre; 1 for none. Default 7
-        from 10,000 rows on, 1 below; real weights have none.
+        for 10,000 rows or more, else 1; for real weights (which can have no more) and other activations 1, and ``"bpi"``.
     memory_limit : int, default 2 GiB
         Bytes that the messages of ``bp`` (with several iterations) and of exact cavities may take.
     random_state : int, RandomState or None
@@ -289,17 +289,17 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.__dict__.pop(name, None)
 
     def _make_trainer(self, rows: int, rng: np.random.Generator) -> None:
-        layers, (method, replicas) = len(self._sizes) - 1, default_learning(rows)
+        layers, (method, replicas) = len(self._sizes) - 1, choose_learning(self, rows)
         self._trainer = Trainer(
             self._sizes,
             min(int(self.batch_size), rows),
-            method if self.method is None else self.method,
+            method,
             self.cavity,
             one_for_each_layer(self.prior_strength, [1.0] * layers, layers, "prior_strength"),
             one_for_each_layer(self.damping, [0.8] * layers, layers, "damping"),
             backend=get_backend(self.backend, self.dtype, self.products),
             rng=rng,
-            replicas=replicas if self.replicas is None else self.replicas,
+            replicas=replicas,
             **{name: getattr(self, name) for name in _OF_TRAINER},
             **self._network_settings(),
         )

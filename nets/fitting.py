@@ -11,7 +11,6 @@ import numpy as np
 
 from nets.training import Trainer
 
-MANY_ROWS = 10_000
 EVALUATED_ROWS = 10_000  # of the training set, for its error
 
 
@@ -151,14 +150,3 @@ def default_prior_strength(epoch: int, epochs: int, batches: int, layers: int, p
     late = prediction == "point" and 2 * epoch >= epochs > 1
     hidden = 1.0 + min(1e-3, 2.0 / (batches * (epochs - epochs // 2))) if late else 1.0
     return [hidden] * (layers - 1) + [0.9 if prediction == "point" or layers == 1 else 0.98]
-
-
-def default_learning(rows: int) -> tuple[str, int]:
-    """
-    Default method and number of replicas, by the number of training rows.
-
-    Replicas make weights learn in fewer epochs, but turn less easily in the first few hundred batches, which are all that a
-    small set has. ``mf``, which does not take a weight's own contribution out, polarises less as rows come again and again.
-    Chosen on held-out rows: see ``docs/experiments.md``.
-    """
-    return ("mf", 7) if rows >= MANY_ROWS else ("bpi", 1)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph import Gaussian, Levels, Spin, VariableType
+from factorgraph import DiscreteType, Gaussian, Levels, Spin, VariableType
 from nets.network import constants_of
 from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 
+MANY_ROWS = 10_000
 _LEFT_OPEN = ("method", "replicas")  # may be None
 
 
@@ -64,6 +65,20 @@ def weight_type(weights: Any) -> VariableType:
     if len(kind.values) < 2:
         raise ValueError(f"weights must have at least two values to choose from, not {weights!r}")
     return kind
+
+
+def choose_learning(model: Any, rows: int) -> tuple[str | Sequence[str], int]:
+    """
+    Method and number of replicas: those set, else ``mf`` and 7 from 10,000 training rows on, ``bpi`` and 1 below.
+
+    Replicas make weights learn in fewer epochs, but turn less easily in the first few hundred batches, which are all that a
+    small set has. ``mf``, which does not take a weight's own contribution out, polarises less as rows come again and again.
+    Real weights have no replicas, and activations other than signs lose by them. Chosen on held-out rows: see
+    ``docs/experiments.md``.
+    """
+    signs = isinstance(weight_type(model.weights), DiscreteType) and set(np.ravel(model.activation)) == {"sign"}
+    method, replicas = ("mf", 7) if signs and rows >= MANY_ROWS else ("bpi", 1)
+    return method if model.method is None else model.method, replicas if model.replicas is None else model.replicas
 
 
 def one_for_each_layer(value: Any, default: Sequence[float], layers: int, name: str) -> list[float]:

@@ -13,8 +13,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import factorgraph as fg
 from nets import BPClassifier, CollapsedTrainingError, load_dataset
 from nets.datasets import Dataset
-from nets.fitting import default_learning, default_prior_strength
-from nets.settings import weight_type
+from nets.fitting import default_prior_strength
+from nets.settings import choose_learning, weight_type
 from nets.training import Trainer
 
 
@@ -223,9 +223,20 @@ def test_focusing_makes_more_of_little_training(digits: Dataset) -> None:
     assert loss(3) < 0.9 * loss(1)
 
 
-def test_large_sets_are_learnt_with_replicas() -> None:
-    assert default_learning(9_999) == ("bpi", 1)
-    assert default_learning(10_000) == ("mf", 7)
+@pytest.mark.parametrize(
+    ("rows", "settings", "learning"),
+    [
+        (9_999, {}, ("bpi", 1)),
+        (10_000, {}, ("mf", 7)),
+        (10_000, {"weights": "ternary", "activation": ["sign", "sign"]}, ("mf", 7)),
+        (10_000, {"weights": "real"}, ("bpi", 1)),
+        (10_000, {"activation": ["sign", "relu"]}, ("bpi", 1)),
+        (10_000, {"method": ["mf", "bpi", "bp"], "replicas": 1}, (["mf", "bpi", "bp"], 1)),
+        (100, {"replicas": 3}, ("bpi", 3)),
+    ],
+)
+def test_large_sets_are_learnt_with_replicas(rows: int, settings: dict[str, Any], learning: tuple[Any, int]) -> None:
+    assert choose_learning(BPClassifier(**settings), rows) == learning
 
 
 def test_a_batch_of_another_size_keeps_the_weights(rng: np.random.Generator) -> None:
