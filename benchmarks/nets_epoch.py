@@ -1,8 +1,8 @@
 """
 Seconds per training epoch of a 784-501-501-10 network, against the bare matrix products that it needs and against a BinaryNet.
 
-    python benchmarks/nets_epoch.py [--methods bpi amp mf] [--batch-sizes 128 1024] [--backend numpy] [--products full]
-                                    [--torch-python PYTHON]
+    python benchmarks/nets_epoch.py [--methods bpi amp mf] [--replicas 1] [--batch-sizes 128 1024] [--backend numpy]
+                                    [--products full] [--torch-python PYTHON]
 
 The bare products of a layer and batch: forward mean and forward variance, (K, N) x (N, M) each; backward to the weights,
 (K, M) x (M, N); backward to the activations, (N, K) x (K, M), but for the first layer. The first-order cavity of bpi (at one
@@ -61,13 +61,15 @@ class BareProducts:
                     multiply(mean.T, gradient, out=outputs[3])
 
 
-def compare(method: str, batch_size: int, backend: fg.Backend, batches: int, rounds: int, binarynet: dict[str, float]) -> None:
+def compare(
+    method: str, replicas: int, batch_size: int, backend: fg.Backend, batches: int, rounds: int, binarynet: dict[str, float]
+) -> None:
     """One row: seconds per epoch, and its ratios."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(batch_size * batches, SIZES[0])).astype("f4")
     y = rng.integers(SIZES[-1], size=len(X))
     settings = (method, "first-order", (1.0, 1.0, 0.9), (0.8,) * 3, 0.0, 1, 1.0)
-    trainer = Trainer(SIZES, batch_size, *settings, backend, "float32", rng)
+    trainer = Trainer(SIZES, batch_size, *settings, backend, "float32", rng, replicas=replicas)
     products = BareProducts(batch_size, rng, backend)
     trainer.epoch(X, y)
     products(True)
@@ -96,6 +98,7 @@ def compare(method: str, batch_size: int, backend: fg.Backend, batches: int, rou
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=["bpi", "amp", "mf"])
+    parser.add_argument("--replicas", type=int, default=1, help="of hidden weights; BPClassifier takes 7 for many rows")
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[128, 1024])
     parser.add_argument("--batches", type=int, help="for each timing; default: about 8,000 rows")
     parser.add_argument("--rounds", type=int, default=7)
@@ -117,7 +120,7 @@ def main() -> None:
             binarynet = run_json([*command, str(size), str(batches), device])
             print(f"PyTorch {binarynet['version']}, {binarynet.get('not compiled', 'eager and compiled')}")
         for method in options.methods:
-            compare(method, size, backend, batches, options.rounds, binarynet)
+            compare(method, options.replicas, size, backend, batches, options.rounds, binarynet)
 
 
 if __name__ == "__main__":
