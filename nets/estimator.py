@@ -279,7 +279,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _start(self, X: np.ndarray, rng: np.random.Generator) -> None:
         thermometer = self.encoding == "thermometer" or (self.encoding == "auto" and X.shape[1] < 16)
         self._encoder = ThermometerCode.of(X) if thermometer else Standardization.of(X)
-        outputs = 1 if len(self.classes_) == 2 else len(self.classes_)
+        self._rows, outputs = len(X), 1 if len(self.classes_) == 2 else len(self.classes_)
         self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), outputs)
         self.masks_ = choose_masks(self.density, self._sizes, rng, self.biases)
         self._make_trainer(len(X), rng)
@@ -289,7 +289,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.__dict__.pop(name, None)
 
     def _make_trainer(self, rows: int, rng: np.random.Generator) -> None:
-        layers, (method, replicas) = len(self._sizes) - 1, choose_learning(self, rows)
+        layers, (method, replicas) = len(self._sizes) - 1, choose_learning(self, self._rows)
         self._trainer = Trainer(
             self._sizes,
             min(int(self.batch_size), rows),

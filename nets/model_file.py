@@ -12,7 +12,7 @@ import numpy as np
 from factorgraph.files import write_npz
 from nets.encoding import Standardization, ThermometerCode
 
-_FORMAT, _VERSION = "nets.BPClassifier", 2
+_FORMAT, _VERSION = "nets.BPClassifier", 3
 _ENCODERS = {"Standardization": Standardization, "ThermometerCode": ThermometerCode}
 
 
@@ -35,6 +35,7 @@ def save_model(model: Any, path: str | Path) -> None:
         "history": model.history_,
         "n_iter": model.n_iter_,
         "sizes": model._sizes,
+        "rows": model._rows,
     }
     kept, meta["run"] = getattr(model, "_snapshot", ({}, None))
     arrays = {f"weights/{layer}": belief for layer, belief in enumerate(model.weight_beliefs_)}
@@ -68,7 +69,7 @@ def load_model(model: Any, path: str | Path) -> None:
         settings = {name.split("/")[1]: array for name, array in arrays.items() if name.startswith("encoder/")}
         model._encoder = _ENCODERS[meta["encoder"]](**settings)
         model.classes_, model.weight_beliefs_ = arrays["classes"], beliefs
-        model._sizes = tuple(int(size) for size in meta["sizes"])
+        model._sizes, model._rows = tuple(int(size) for size in meta["sizes"]), int(meta["rows"])
         model.masks_ = [arrays.get(f"mask/{layer}") for layer in range(layers)]
         model.history_, model.n_iter_ = meta["history"], meta["n_iter"]
         if meta.get("run") is not None:

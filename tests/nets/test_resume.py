@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 
 from nets import BPClassifier, load_dataset
 from nets import fitting as fitting_module
+from nets import settings as settings_module
 from nets.cli import main
 
 DATA = load_dataset("digits")
@@ -36,9 +37,9 @@ def fit(model: BPClassifier, stop: int | None = None, resume: bool = False, path
     "settings",
     [
         {},
-        {"method": "amp", "iterations": 2, "reinforcement": 0.05},
+        {"method": "amp", "iterations": 2, "reinforcement": 0.05, "replicas": 3},
         {"early_stopping": True, "n_epochs_no_change": 2},
-        {"backend": "array-api-strict", "dtype": "float64"},
+        {"backend": "array-api-strict", "dtype": "float64", "method": "mf", "replicas": 4},
     ],
     ids=["default", "sweeps", "early stopping", "strict"],
 )
@@ -67,7 +68,8 @@ def test_a_model_saved_after_its_run_can_go_on_for_more_epochs(tmp_path: Path) -
     assert [row["epoch"] for row in longer.history_] == [1, 2, 3, 4]
 
 
-def test_a_loaded_model_learns_more_rows_as_the_saved_one_does(tmp_path: Path) -> None:
+def test_a_loaded_model_learns_more_rows_as_the_saved_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_module, "MANY_ROWS", 450)  # the first part decides how all are learnt
     model, loaded = BPClassifier((21,), random_state=0), BPClassifier((21,), random_state=0)
     for part in (slice(0, 500), slice(500, 900), slice(900, 1000)):  # of other sizes
         model.partial_fit(DATA.X_train[part], DATA.y_train[part])
