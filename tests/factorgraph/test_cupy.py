@@ -87,7 +87,7 @@ def test_networks_train_as_on_numpy(device: Any, products: str, method: str, rng
     for name in ("numpy", "cupy"):
         backend = fg.get_backend(name, "float32", products)
         settings = (method, "first-order", (1.0,) * 3, (0.8,) * 3, 0.1, 2, 1.0)
-        trainer = Trainer((7, 6, 5, 3), 20, *settings, backend, "float32", np.random.default_rng(0))
+        trainer = Trainer((7, 6, 5, 3), 20, *settings, backend, "float32", np.random.default_rng(0), replicas=3)
         for _ in range(2):
             trainer.epoch(X, y)
         means.append(trainer.beliefs())

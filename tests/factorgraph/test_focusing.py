@@ -26,7 +26,6 @@ def replicated(kind: fg.DiscreteType, table: np.ndarray, priors: np.ndarray, rep
 
 @pytest.mark.parametrize(("replicas", "strength"), [(2, 0.3), (3, 0.5), (7, 0.2), (3, 0.0), (1, 1.0)])
 @pytest.mark.parametrize("kind", [fg.Spin(), fg.Categorical(3), fg.Levels((-1, 0, 1))], ids=repr)
-@pytest.mark.parametrize("backend", ["numpy", "array-api-strict", "compiled"])
 def test_one_replica_feels_what_the_others_would_say(
     kind: fg.DiscreteType, replicas: int, strength: float, backend: str
 ) -> None:
@@ -79,7 +78,6 @@ def test_a_posterior_holds_no_message_of_the_centre(tmp_path: Path) -> None:
     np.testing.assert_allclose(focused.state.belief(x), plain.state.belief(x), atol=1e-12)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "array-api-strict", "compiled"])
 @pytest.mark.parametrize("part", [False, True])
 def test_the_centre_hears_the_posterior_without_itself(backend: str, part: bool) -> None:
     """Posterior as prior and focusing in turn: each time the centre hears the evidence alone, not what it said before."""
