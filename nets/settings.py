@@ -44,7 +44,10 @@ def check_settings(model: Any) -> None:
     for name in ("temperature", "coupling"):
         if not getattr(model, name) >= 0:
             raise ValueError(f"{name} must be at least 0, not {getattr(model, name)!r}")
-    weight_type(model.weights)
+    if not isinstance(weight_type(model.weights), DiscreteType) and (model.replicas or 1) > 1:
+        raise ValueError(
+            f"replicas must be 1 or None for real weights, not {model.replicas!r}: focusing needs a finite set of values"
+        )
 
 
 def weight_type(weights: Any) -> VariableType:
