@@ -74,10 +74,9 @@ def choose_learning(model: Any, rows: int) -> tuple[str | Sequence[str], int]:
     """
     Method and number of replicas: those set, else ``mf`` and 7 from 10,000 training rows on, ``bpi`` and 1 below.
 
-    Replicas make weights learn in fewer epochs, but turn less easily in the first few hundred batches, which are all that a
-    small set has. ``mf``, which does not take a weight's own contribution out, polarises less as rows come again and again.
-    Real weights have no replicas, and activations other than signs lose by them. Chosen on held-out rows: see
-    ``docs/experiments.md``.
+    With replicas weights learn in fewer epochs, but worse in the first few hundred batches, which are all that a small set
+    has; with them ``mf`` errs less than ``bpi``. Real weights have none, and activations other than signs lose by them.
+    Chosen on held-out rows: see ``docs/experiments.md``.
     """
     signs = isinstance(weight_type(model.weights), DiscreteType) and set(np.ravel(model.activation)) == {"sign"}
     method, replicas = ("mf", 7) if signs and rows >= MANY_ROWS else ("bpi", 1)
