@@ -290,7 +290,7 @@ def class_derivatives(
     log_weights = log_weights - xp.max(log_weights, axis=0, keepdims=True)
     least = xp.min(log_weights, axis=0, keepdims=True)
     excess = xp.exp(log_weights) - xp.exp(least)
-    classes = xp.reshape(xp.arange(omega.shape[0], device=backend.device), (-1, 1))
+    classes = xp.reshape(backend.index_array(range(omega.shape[0])), (-1, 1))
     logarithms, slopes, bends = [least], [xp.zeros_like(omega)], [xp.zeros_like(omega)]  # of the constant s_0 first
     while backend.largest(excess) > 0:
         label = xp.astype(classes == xp.argmax(excess, axis=0), omega.dtype)

@@ -162,6 +162,12 @@ class Perceptron(BlockFactor):
                 totals[port] = self._types[port].from_quadratic(field, curvatures.get(port), backend)
         return [totals[port] for port in asked]
 
+    def carried(self, observed: Sequence[bool]) -> Sequence[str] | None:
+        curved = any(kind.squares_matter for kind in self._types[:2])
+        if self._argmax and (not observed[2] or (self.argmax == "exact" and curved)):
+            return None  # how many classes stand out is read back
+        return None if self.method == "bp" and not self._argmax else ("reaction",)
+
     def log_partition(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Array:
         """
         Terms of Bethe's free energy between spins, to second order in the messages, at a fixed point.

@@ -107,6 +107,7 @@ class Trainer:
 
     def _compile(self, batch_size: int) -> None:
         self._data: dict[str, tuple[np.ndarray, fg.Observations]] = {}
+        self._recorded: tuple[tuple[Any, ...], Callable[[Callable[[], Any]], Any]] | None = None
         sizes, methods, cavities, backend, dtype, memory_limit, settings = self._settings
         kept = memory_of_bp(sizes, batch_size, methods, dtype)
         if kept > memory_limit:
@@ -125,6 +126,7 @@ class Trainer:
             damping=self.network.damping(self._damping),
             reinforcement={weights.name: self._reinforcement for weights in self.network.weights},
         )
+        self._rows = self.inference.backend.index_array(np.zeros(batch_size))
 
     def resize(self, batch_size: int) -> None:
         """Go on with batches of another size."""
@@ -146,11 +148,13 @@ class Trainer:
         """
         network = self.network
         size = network.batch_size
+        backend = self.inference.backend
         inputs, labels = self._on_device(network.input, X), self._on_device(network.output, y)
-        order = self.rng.permutation(len(X))
+        order = backend.index_array(self.rng.permutation(len(X)))
+        run = self._runner(inputs, labels)
         for start in range(0, len(X) - size + 1, size):
-            rows = order[start : start + size]
-            self._batch(inputs[rows], labels[rows])
+            self._rows = backend.settle(self._rows, backend.take(order, slice(start, start + size), 0))
+            run(lambda: self._batch(inputs[self._rows], labels[self._rows]))
             if on_batch is not None:
                 on_batch()
 
@@ -161,6 +165,13 @@ class Trainer:
             observations = self.inference.observations(variables, values.reshape(-1, *variables.shape[:-1]))
             self._data[variables.name] = values, observations
         return observations
+
+    def _runner(self, inputs: fg.Observations, labels: fg.Observations) -> Callable[[Callable[[], Any]], Any]:
+        """What runs a batch: recorded, where the backend can, with the data and settings of now."""
+        settings = (id(inputs), id(labels), self.prior_strength)
+        if self._recorded is None or self._recorded[0] != settings:
+            self._recorded = settings, self.inference.recording()
+        return self._recorded[1]
 
     def _batch(self, inputs: fg.Rows, labels: fg.Rows) -> None:
         network, inference = self.network, self.inference

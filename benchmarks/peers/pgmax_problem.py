@@ -6,14 +6,22 @@ import json
 import resource
 import sys
 import time
+import types
 
+import jax
+import jax.extend.backend
 import numpy as np
 
-# PGMax 0.6.1 looks for the backend's name in a module that newer JAX does not load by itself.
-importlib.import_module("jax.lib.xla_bridge")
+# PGMax 0.6.1 asks a module for the backend's name that newer JAX does not load by itself, or no longer has.
+try:
+    importlib.import_module("jax.lib.xla_bridge")
+except ModuleNotFoundError:
+    old_place = getattr(jax, "lib", None) or types.ModuleType("jax.lib")
+    old_place.xla_bridge = types.SimpleNamespace(get_backend=jax.extend.backend.get_backend)
+    sys.modules.setdefault("jax.lib", old_place)
+    jax.lib = old_place
 
-import jax  # noqa: E402
-from pgmax import fgraph, fgroup, infer, vgroup  # noqa: E402
+from pgmax import fgraph, fgroup, infer, vgroup
 
 
 def build(data, states, count):

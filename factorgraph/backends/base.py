@@ -91,7 +91,7 @@ class Backend:
         """Host array to device, as the backend's floating-point type; without ``copy`` both may share memory."""
         return self.xp.asarray(np.asarray(values, dtype=self.dtype_name), device=self.device, copy=True)
 
-    def index_array(self, indices: np.ndarray) -> Array:
+    def index_array(self, indices: Any) -> Array:
         """Host integers to device, in the integer type that the library gathers by fastest."""
         return self.xp.asarray(np.asarray(indices, dtype=np.int64), device=self.device)
 

@@ -33,7 +33,7 @@ class CompiledBackend(KernelBackend):
     def asarray(self, values: Any, copy: bool = True) -> Array:
         return np.array(values, dtype=self.dtype, order="C")
 
-    def index_array(self, indices: np.ndarray) -> Array:
+    def index_array(self, indices: Any) -> Array:
         return np.ascontiguousarray(indices, dtype=np.int32)
 
     def mask_array(self, mask: np.ndarray) -> Array:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from factorgraph.backends.base import Array, BackendUnavailableError
+from factorgraph.backends.cublas import Products
 from factorgraph.backends.kernel_backend import KernelBackend, Launch
 
 _REMEDY = "use backend='numpy', or install the extra that fits the driver: factorgraph-nets[cuda12] or [cuda13]"
 _THREADS = 256  # of a block
 _BLOCKS = 1 << 20  # threads go on in strides where there are more
-_COMPUTE_TYPES = {"tf32": 77, "bfloat16": 75}  # CUBLAS_COMPUTE_32F_FAST_TF32 and _FAST_16BF: float32 in and out
 
 
 class CupyBackend(KernelBackend):
@@ -25,7 +26,7 @@ class CupyBackend(KernelBackend):
     Attributes
     ----------
     graphs : bool
-        Whether launches that are run again and again are captured as a CUDA graph.
+        Whether launches that are run again and again are captured as a CUDA graph and replayed.
     """
 
     name = "cupy"
@@ -49,25 +50,32 @@ class CupyBackend(KernelBackend):
         self.xp: Any = cupy
         self._special: Any = special
         self._functions: dict[tuple[str, str], Any] = {}
+        self._recording = False
         super().__init__(dtype, products)
+        self._multiply = Products(cupy, dtype, products)
 
     def asarray(self, values: Any, copy: bool = True) -> Array:
+        self._refuse_while_recording("what the host sends")
         return self.xp.asarray(np.array(values, dtype=self.dtype_name, order="C"))
 
-    def index_array(self, indices: np.ndarray) -> Array:
+    def index_array(self, indices: Any) -> Array:
+        self._refuse_while_recording("what the host sends")
         return self.xp.asarray(np.array(indices, dtype=np.int32, order="C"))
 
     def mask_array(self, mask: np.ndarray) -> Array:
+        self._refuse_while_recording("what the host sends")
         return self.xp.asarray(np.array(mask, dtype=np.bool_, order="C"))
 
     def to_host(self, array: Array) -> np.ndarray:
+        self._refuse_while_recording("what the host reads")
         return np.array(self.xp.asnumpy(array))
 
     def zeros(self, shape: tuple[int, ...]) -> Array:
         return self.xp.zeros(shape, dtype=self.dtype)
 
-    def add_at(self, array: Array, index: Array, values: Array, axis: int) -> None:
-        self.xp.add.at(array, (slice(None),) * axis + (index,), values)
+    def largest(self, array: Array) -> float:
+        self._refuse_while_recording("what the host reads")
+        return super().largest(array)
 
     # Kernels.
 
@@ -90,59 +98,44 @@ class CupyBackend(KernelBackend):
             return np.int32(argument)
         return np.dtype(self.dtype_name).type(argument)
 
-    def record(self, launches: Sequence[Launch]) -> Launch:
-        eager = super().record(launches)  # keeps the launches' arrays alive, for the graph too
-        runs, graph = 0, None
+    @property
+    def can_record(self) -> bool:
+        return self.graphs and not self._recording
 
-        def run() -> None:
-            nonlocal runs, graph
-            runs += 1
-            if not self.graphs or runs == 1:
-                eager()  # the first time: kernels are loaded, which a capture refuses
-                return
-            if graph is None:
-                with self.xp.cuda.Stream(non_blocking=True) as stream:
-                    stream.begin_capture()
-                    eager()
-                    graph = stream.end_capture()
+    def capture(self, procedure: Callable[[], Any]) -> tuple[Launch, Any]:
+        # Memory that the launches use is theirs as long as the graph may run: nothing else is ever allocated from this pool.
+        pool = self.xp.cuda.MemoryPool()
+        self._recording = True
+        try:
+            with self.xp.cuda.using_allocator(pool.malloc), self.xp.cuda.Stream(non_blocking=True) as stream:
+                stream.begin_capture()
+                try:
+                    found = procedure()
+                except BaseException:
+                    with suppress(Exception):  # of a capture that is void already
+                        stream.end_capture()
+                    raise
+                graph = stream.end_capture()
+        finally:
+            self._recording = False
+
+        def launch(_pool: Any = pool) -> None:
             graph.launch()
 
-        return run
+        return launch, found
+
+    def address(self, array: Array) -> int:
+        return int(array.data.ptr)
+
+    def _refuse_while_recording(self, what: str) -> None:
+        if self._recording:
+            raise RuntimeError(f"{what} cannot be recorded: bring it to the device beforehand, or read it afterwards")
 
     # Dense layers.
 
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
-        if self.products == "full":
-            return self.xp.matmul(a, b, out=out)
-        cublas = self.xp.cuda.cublas
-        rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
-        out = self.xp.empty((rows, columns), dtype=self.dtype) if out is None else out
-        assert out.flags.c_contiguous
-        # cuBLAS counts by columns, so that it is asked for the transposed product of the transposed operands.
-        (left, transpose_left, width_left), (right, transpose_right, width_right) = _operand(a), _operand(b)
-        one, zero = np.ones(1, dtype=np.float32), np.zeros(1, dtype=np.float32)
-        real = self.xp.cuda.runtime.CUDA_R_32F
-        cublas.gemmEx(
-            self.xp.cuda.device.get_cublas_handle(),
-            transpose_right,
-            transpose_left,
-            columns,
-            rows,
-            inner,
-            one.ctypes.data,
-            right.data.ptr,
-            real,
-            width_right,
-            left.data.ptr,
-            real,
-            width_left,
-            zero.ctypes.data,
-            out.data.ptr,
-            real,
-            columns,
-            _COMPUTE_TYPES[self.products],
-            cublas.CUBLAS_GEMM_DEFAULT,
-        )
+        out = self.xp.empty((a.shape[0], b.shape[1]), dtype=self.dtype) if out is None else out
+        self._multiply(a, b, out)
         return out
 
     def erf(self, x: Array) -> Array:
@@ -153,11 +146,3 @@ class CupyBackend(KernelBackend):
 
     def ndtr(self, x: Array) -> Array:
         return self._special.ndtr(x)
-
-
-def _operand(matrix: Array) -> tuple[Array, int, int]:
-    """A contiguous matrix, whether cuBLAS is to transpose it, and the length of its rows in memory."""
-    if matrix.flags.f_contiguous and not matrix.flags.c_contiguous:
-        return matrix, 1, matrix.shape[0]
-    matrix = matrix if matrix.flags.c_contiguous else matrix.copy()
-    return matrix, 0, matrix.shape[1]

@@ -75,10 +75,42 @@ class KernelBackend(Backend):
         a callable that launches it
         """
 
+    @property
+    def can_record(self) -> bool:
+        """Whether `capture` can be called now."""
+        return False
+
+    def capture(self, procedure: Callable[[], Any]) -> tuple[Launch, Any]:
+        """
+        Keep what a procedure launches, without running it.
+
+        Parameters
+        ----------
+        procedure : launches on arrays that stay where they are; it allocates what it likes, sends nothing to the device and
+            reads nothing back
+
+        Returns
+        -------
+        a callable that runs all launches again, and what the procedure returned
+        """
+        raise NotImplementedError
+
+    def address(self, array: Array) -> int:
+        """Where an array begins in memory."""
+        return int(array.ctypes.data)
+
     def record(self, launches: Sequence[Launch]) -> Launch:
         """One callable that runs launches in order, again and again, on the same arrays."""
+        runs, replay = 0, None
 
         def run() -> None:
+            nonlocal runs, replay
+            if replay is None and runs and self.can_record:  # the first time kernels are loaded
+                replay, _ = self.capture(in_order)
+            runs += 1
+            (in_order if replay is None or not self.can_record else replay)()
+
+        def in_order() -> None:  # keeps the launches' arrays alive, for a replay too
             for launch in launches:
                 launch()
 
@@ -173,6 +205,9 @@ class KernelBackend(Backend):
     def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
         return self._one("relax_spin_mean", mean, fields, float(damping))
 
+    def spin_centre(self, fields: Array, replicas: int, strength: float) -> Array:
+        return self._one("spin_centre", fields, float(replicas), float(strength))
+
     def spin_variance(self, mean: Array) -> Array:
         return self._one("spin_variance", mean)
 
@@ -193,6 +228,16 @@ class KernelBackend(Backend):
         rest = (messages.shape[axis], *index_or_first(edges), number, inner, cavities)
         self.launch(text("reductions.cu"), "gather_subtract", outer * number * inner, *arguments, *rest)
         return cavities
+
+    def add_at(self, array: Array, index: Array, values: Array, axis: int) -> None:
+        xp, number = self.xp, index.shape[0]
+        # In the order of entries, and of values for one entry: two runs give the same bits.
+        keys = xp.astype(index, xp.int64) * number + xp.arange(number)
+        order = xp.astype(xp.argsort(keys), xp.int32)
+        outer, length, inner = _around(array.shape, axis)
+        assert array.flags.c_contiguous
+        arguments = (array, length, inner, self._contiguous(index), order, number, self._contiguous(values))
+        self.launch(text("reductions.cu"), "add_at", outer * number * inner, *arguments)
 
     def log_sum_exp(self, array: Array, axis: int) -> Array:
         outer, length, inner = _around(array.shape, axis)

@@ -24,7 +24,7 @@ class NumpyBackend(Backend):
     def asarray(self, values: Any, copy: bool = True) -> Array:
         return np.array(values, dtype=self.dtype, order="C", copy=copy or None)
 
-    def index_array(self, indices: np.ndarray) -> Array:
+    def index_array(self, indices: Any) -> Array:
         return np.ascontiguousarray(indices, dtype=np.intp)
 
     def mask_array(self, mask: np.ndarray) -> Array:

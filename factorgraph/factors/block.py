@@ -92,6 +92,21 @@ class BlockFactor(ABC):
         list of natural parameters ``(*param_shape, *plate shape)``, one for each asked port
         """
 
+    def carried(self, observed: Sequence[bool]) -> Sequence[str] | None:
+        """
+        What must be kept of the memory, so that steps may be recorded and replayed without calling `update`; optional.
+
+        Parameters
+        ----------
+        observed : for each port whether its plate is
+
+        Returns
+        -------
+        Names of the entries of the memory, arrays or tuples of arrays, that one step reads from the step before; all others
+        are caches. None, the default: steps cannot be recorded, as they read values back to the host, or send some.
+        """
+        return None
+
     def log_partition(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Array:
         """
         The block's terms of Bethe's free energy, ``()``; optional.

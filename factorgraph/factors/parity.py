@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from factorgraph.backends import Array
+from factorgraph.backends.kernels import unroll
 from factorgraph.factors.base import Factor, Parameters
 from factorgraph.factors.combining import Combination
 from factorgraph.factors.ising import check_coupling
@@ -146,9 +147,9 @@ def _device_products(width: int, given: str, outside: str, product: str) -> str:
     return f"""
     T left[{width}], right = {outside}, joined;
     left[0] = {given}[0];
-    #pragma unroll
+    {unroll(width)}
     for (int i = 1; i < {width}; ++i) {{ {product.format("left[i - 1]", f"{given}[i]", "left[i]")} }}
-    #pragma unroll
+    {unroll(width)}
     for (int i = {width} - 1; i > 0; --i) {{
         {product.format("left[i - 1]", "right", "out[i]")}
         {product.format("right", f"{given}[i]", "joined")}

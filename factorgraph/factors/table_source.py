@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 _MAX_ENTRIES, _MAX_STATES = 1 << 12, 64  # beyond, a factor no longer fits the registers of a thread
+_MAX_WRITTEN_OUT = 512  # entries of a table, or of a part of it, that a kernel names one by one
 
 
 def table_source(sizes: Sequence[int], fields: Sequence[bool], mode: str) -> str | None:
@@ -91,10 +93,17 @@ def _reset(sizes: Sequence[int]) -> list[str]:
 
 
 def _loops(sizes: Sequence[int], body: list[str], unroll: bool) -> list[str]:
-    """The body for each joint state: counters i0, i1, ..., and their number ``joint`` in C order."""
+    """
+    The body for each joint state: counters i0, i1, ..., and their number ``joint`` in C order.
+
+    ``unroll``: write the inner loops out, as many as together are not too long.
+    """
     lines = []
     for axis, size in enumerate(sizes):
-        lines += ["#pragma unroll"] if unroll else []
+        if math.prod(sizes[axis:]) > _MAX_WRITTEN_OUT:
+            lines += ["#pragma unroll 1"]
+        elif unroll:
+            lines += ["#pragma unroll"]
         lines += [f"for (int i{axis} = 0; i{axis} < {size}; ++i{axis})"]
     joint = "i0"
     for axis in range(1, len(sizes)):

@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Array, Index, KernelBackend, Launch
+from factorgraph.backends.kernels import unroll
 from factorgraph.factors.kernel import FactorKernel
 from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.program import EdgeCall, Read, Refresh, Stage
 from factorgraph.inference.state import State
 
 _MANY_EDGES = 64  # of a variable, from which they are added up in shares
+_MOST_STATES = 32  # that a loop is written out for
 _FEW_THREADS = 1 << 13  # with fewer, a long sum leaves most of the device idle
 
 
@@ -195,10 +197,10 @@ def edge_source(kernel: FactorKernel, body: str, ports: Sequence[int], parameter
         takes += [f"int message_step{port}", f"const int *places{port}", f"int first_place{port}"]
         takes += [f"const int *edges{port}", f"int first_edge{port}"]
         edge = f"const long long e = (long long)(edges{port} ? edges{port}[i] : first_edge{port} + i) * sets + b;"
-        slot = f"#pragma unroll\nfor (int j = 0; j < {width}; ++j) {{\nconst int i = j * factors + f;\n{edge}"
+        slot = f"{unroll(width)}\nfor (int j = 0; j < {width}; ++j) {{\nconst int i = j * factors + f;\n{edge}"
         place = f"const long long v = (long long)(places{port} ? places{port}[i] : first_place{port} + i) * sets + b;"
         gathers += [
-            f"{slot}\n{place}\n#pragma unroll\nfor (int s = 0; s < {size}; ++s) {{\n"
+            f"{slot}\n{place}\n{unroll(size, _MOST_STATES)}\nfor (int s = 0; s < {size}; ++s) {{\n"
             f"const int k = {starts[port]} + j * {size} + s;\nwas[k] = message{port}[(long long)s * message_step{port} + e];\n"
             f"in[k] = total{port}[(long long)s * total_step{port} + v] - was[k];\n}}\n}}"
         ]
@@ -208,7 +210,7 @@ def edge_source(kernel: FactorKernel, body: str, ports: Sequence[int], parameter
             writes += [
                 f"{slot}\nT *value = out + {starts[port]} + j * {size};\n{{ {kind.device_normalize()} }}\n"
                 f"const T step = steps{port} ? steps{port}[by_edge{port} * (e / sets) + by_set{port} * b] : step{port};\n"
-                f"T farthest = 0;\n#pragma unroll\nfor (int s = 0; s < {size}; ++s) {{\n"
+                f"T farthest = 0;\n{unroll(size, _MOST_STATES)}\nfor (int s = 0; s < {size}; ++s) {{\n"
                 f"if (hold{port}) hold(value[s], value[s]);\n"
                 f"const T old = was[{starts[port]} + j * {size} + s], gone = value[s] - old, size = fabs(gone);\n"
                 f"message{port}[(long long)s * message_step{port} + e] = step == 1 ? value[s] : old + step * gone;\n"

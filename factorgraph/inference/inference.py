@@ -12,8 +12,7 @@ import numpy as np
 
 from factorgraph.backends import Backend, get_backend
 from factorgraph.blocks import Factors, Variables
-from factorgraph.factors import BlockFactor, Factor
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors import Factor
 from factorgraph.graph import FactorGraph
 from factorgraph.inference.bethe import ruled_out
 from factorgraph.inference.controls import PerBlock, damping_of, reinforcement_of
@@ -24,12 +23,12 @@ from factorgraph.inference.layout import compile_layout
 from factorgraph.inference.memory import naming_the_memory_needed
 from factorgraph.inference.observations import Observations
 from factorgraph.inference.plate_state import PlateState
-from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.priority import Priorities
 from factorgraph.inference.program import compile_plan
+from factorgraph.inference.recording import Recording
 from factorgraph.inference.result import ContradictionError, ConvergenceWarning, Result
 from factorgraph.inference.running import AutoDamping, Limits, largest, run_until
-from factorgraph.inference.state import Potentials, State
+from factorgraph.inference.state import State
 from factorgraph.schedules import Flooding, Schedule, Tree
 from factorgraph.semiring import MODES, Semiring
 
@@ -99,11 +98,9 @@ class Inference:
         reinforced = any(np.any(strength) for strength in strengths.values())
         if schedule is None:
             schedule = Tree() if graph.is_forest and not reinforced else Flooding()
-        self.graph = graph
-        self.schedule = schedule
+        self.graph, self.schedule = graph, schedule
         self.backend = get_backend(backend, dtype)
-        self.mode = mode
-        self.batch = batch
+        self.mode, self.batch = mode, batch
         self.auto_damping = isinstance(damping, str)
         self.semiring = Semiring(self.backend, mode)
         with naming_the_memory_needed(graph, self.backend, batch):
@@ -117,27 +114,14 @@ class Inference:
             raise ValueError("reinforcement needs an iterative schedule such as Flooding(), not an exact one")
         self.layout = compile_layout(graph, damping_of(damping, graph), strengths)
         self._result: weakref.ref[Result] | None = None  # the result that may still look at the state
-        self._state = self._fresh_state()
+        self._state = State.of(graph, self.layout, self.backend, self.batch)
+        put_graph_evidence(self._state)
         self._priorities = None if plan.share is None else Priorities(graph, self._state, plan.share)
         self._program = compile_plan(plan, graph, self.layout, self.backend) if plan.share is None else []
+        self._iterations = {check: Recording(self._program) for check in (False, True)}
 
     def __repr__(self) -> str:
         return f"<Inference: {self.schedule!r}, mode {self.mode!r}, {self.backend!r}>\n{self.graph!r}"
-
-    def _fresh_state(self) -> State:
-        blocks = self.graph.factor_blocks.values()
-        batched = self.batch is not None
-        state = State(
-            self.layout,
-            [(PlateState if pool.is_plate else PoolState)(pool, self.backend, self.batch) for pool in self.layout.pools],
-            {block.name: Potentials.of(block.kernel, self.backend, batched) for block in blocks if block.kernel is not None},
-            {block.name: block.factor for block in blocks if isinstance(block.factor, BlockFactor)},
-            {block.name: {} for block in blocks if block.kernel is None},
-            self.backend,
-            self.batch,
-        )
-        put_graph_evidence(state)
-        return state
 
     @property
     def state(self) -> State:
@@ -151,12 +135,17 @@ class Inference:
         self._state, self._result = state, None
 
     def _own_state(self) -> State:
-        """The state to change; a result that still looks at it gets a copy, so that the arrays stay those of the inference."""
+        """The state to change."""
+        self._leave_results_alone()
+        self._state.changes += 1
+        return self._state
+
+    def _leave_results_alone(self) -> None:
+        """A result that still looks at the state gets a copy, so that the arrays stay those of the inference."""
         result = None if self._result is None else self._result()
         if result is not None:
             result.keep_own_state()
         self._result = None
-        return self._state
 
     # Evidence, priors, potentials.
 
@@ -249,17 +238,7 @@ class Inference:
         factor : Factor
             Of the same type as the block's own, e.g. ``Table(new_log_potentials)``.
         """
-        block = self.graph.factors(factors)
-        if block.kernel is None or type(factor) is not type(block.factor):
-            raise TypeError(f"factors {block.name!r} need a new {type(block.factor).__name__}, not {factor!r}")
-        try:
-            kernel = FactorKernel(factor, block.kernel.types, block.kernel.widths, block.count)
-            potentials = Potentials.of(kernel, self.backend, self.batch is not None)
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"factors {block.name!r}: {error}") from error
-        state = self._own_state()
-        state.potentials[block.name] = potentials
-        state.forget_candidates()
+        self._own_state().put_potentials(self.graph.factors(factors), factor)
 
     def posterior_as_prior(self, variables: Variables, strength: float = 1.0) -> None:
         """
@@ -300,8 +279,7 @@ class Inference:
     def reset(self, *variables: Variables) -> None:
         """Forget the messages into these variables' pools, and what their block factors remember; of all if none are given."""
         state = self._own_state()
-        pools = [state.pool(block) for block in variables] if variables else state.pools
-        for pool in pools:
+        for pool in [state.pool(block) for block in variables] or state.pools:
             pool.reset()
         names = {block.name for block in variables} or set(self.graph.variable_blocks)
         for name, memory in state.memories.items():
@@ -316,6 +294,27 @@ class Inference:
         with naming_the_memory_needed(self.graph, self.backend, self.batch):
             self._prepare(state)
             self._iterate(state, check=False)
+
+    def recording(self) -> Callable[[Callable[[], Any]], Any]:
+        """
+        A runner of one procedure that is repeated very often, such as a step of training.
+
+        A GPU gets it as one CUDA graph, after two runs, where all factors are block factors that can be recorded; elsewhere it
+        is called as it is. It calls methods of this inference, and takes rows of `observations` by an index on the device.
+
+        Returns
+        -------
+        callable
+            ``runner(procedure)`` runs it, and returns what it returned. It must do the same at each call, with the same
+            settings; where these change, take a new runner.
+        """
+        recording = Recording(self._program)
+
+        def run(procedure: Callable[[], Any]) -> Any:
+            self._leave_results_alone()
+            return recording.run(self._state, procedure)
+
+        return run
 
     def run(
         self,
@@ -415,5 +414,6 @@ class Inference:
             if self._priorities is not None:
                 residuals, check = self._priorities.run_once(state, self.semiring, tolerance), True
             else:
-                residuals = run_once(self._program, state, self.semiring, self.exact, check)
+                iteration = partial(run_once, self._program, state, self.semiring, self.exact, check)
+                residuals = self._iterations[check].run(state, iteration)
         return largest(residuals, self.backend, state.batch or 1) if check else None

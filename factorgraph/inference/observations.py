@@ -14,7 +14,8 @@ class Observations:
     """
     Values for a block of variables whose last axis counts patterns: see `Inference.observations`.
 
-    ``observations[rows]`` are the patterns of some rows, in the block's shape, for `Inference.observe`.
+    ``observations[rows]`` are the patterns of some rows, in the block's shape, for `Inference.observe`. Rows are named as NumPy
+    does, or by an integer array on the device, which `Backend.index_array` gives.
     """
 
     def __init__(self, variables: Variables, values: Any, backend: Backend) -> None:
@@ -39,7 +40,9 @@ class Observations:
         return len(self.host)
 
     def __getitem__(self, rows: Any) -> Rows:
-        index = np.arange(len(self.host))[rows]
+        index = rows
+        if type(rows) is np.ndarray or not hasattr(rows, "shape"):
+            index = self._backend.index_array(np.arange(len(self.host))[rows])
         if index.shape != (self.patterns,):
             raise ValueError(f"{self.name!r} takes {self.patterns} rows at a time, not {index.shape}")
         return Rows(self, index)
@@ -49,18 +52,30 @@ class Observations:
         arrays = (self._mean, self._certain)
         return tuple(None if array is None else self._rows(array, index) for array in arrays)  # type: ignore[return-value]
 
+    def copy_of(self, index: Array) -> Array:
+        """A copy of numbers of rows."""
+        return self._backend.xp.asarray(index, copy=True)
+
+    def to_host(self, index: Array) -> np.ndarray:
+        """Numbers of rows on the host."""
+        return self._backend.to_host(index)
+
     def _rows(self, array: Array, index: Array) -> Array:
         return self._backend.xp.moveaxis(self._backend.take(array, index, self._axis), self._axis, -1)
 
 
 class Rows:
-    """Some rows of `Observations`."""
+    """Some rows of `Observations`, by their numbers on the device."""
 
-    def __init__(self, observations: Observations, index: np.ndarray) -> None:
+    def __init__(self, observations: Observations, index: Array) -> None:
         self.observations = observations
         self.index = index
+
+    def kept(self) -> Rows:
+        """The same rows, whatever becomes of the array that numbers them."""
+        return Rows(self.observations, self.observations.copy_of(self.index))
 
     @property
     def values(self) -> np.ndarray:
         """The values in one row of a plate's positions, on the host."""
-        return np.moveaxis(self.observations.host[self.index], 0, -1).reshape(-1)
+        return np.moveaxis(self.observations.host[self.observations.to_host(self.index)], 0, -1).reshape(-1)

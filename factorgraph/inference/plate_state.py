@@ -16,7 +16,7 @@ class PlateState(PoolState):
 
     def observe_rows(self, rows: Rows) -> None:
         """Observe the whole plate at rows of `Observations`, which are on the device."""
-        mean, certain = rows.observations.gather(self.backend.index_array(rows.index))
+        mean, certain = rows.observations.gather(rows.index)
         self.values, self.mean, self.mean_variance = rows, mean, None
         if certain is not None:
             if self.mask is None or not self.all_observed:
@@ -102,6 +102,10 @@ class PlateState(PoolState):
         if self._expected is None or self._expected[0] is not mean:
             self._expected = mean, self.pool.type.expectation(mean, self.backend)
         return self._expected[1]
+
+    def forget_expectations(self) -> None:
+        """Expected values that are kept for speed alone."""
+        self._expected = None
 
     def resume(self, belief: np.ndarray, mean: np.ndarray) -> None:
         """Stand where another run stood: host arrays of its belief and its damped means; the belief is the prior as well."""

@@ -124,8 +124,7 @@ class PoolState:
                 setattr(twin, name, self.backend.xp.asarray(array, copy=True))
         twin.totals = {key: self.backend.xp.asarray(array, copy=True) for key, array in self.totals.items()}
         twin.observed = self.observed.copy()
-        if not isinstance(self._values, Rows):
-            twin.values = self.values.copy()
+        twin.values = self._values.kept() if isinstance(self._values, Rows) else self._values.copy()
         return twin
 
     # Evidence.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Array, Backend
-from factorgraph.blocks import Variables
-from factorgraph.factors import BlockFactor
+from factorgraph.blocks import Factors, Variables
+from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.kernel import FactorKernel, to_device
 from factorgraph.files import write_npz
+from factorgraph.graph import FactorGraph
 from factorgraph.inference.layout import Layout
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.pool_state import PoolState
@@ -68,6 +70,46 @@ class State:
     residuals: list[float] = field(default_factory=list)
     residual_iterations: list[int] = field(default_factory=list)
     fused: dict[bool, Any] = field(default_factory=dict, init=False)  # see `fused`: a program bound to these arrays
+    changes: int = field(default=0, init=False)  # made from outside, by the inference's methods
+    is_recorded: bool = field(default=False, init=False)  # see `recording`: what runs now is part of a recording
+
+    @classmethod
+    def of(cls, graph: FactorGraph, layout: Layout, backend: Backend, batch: int | None) -> State:
+        """The state of a graph before any message and any evidence."""
+        blocks, batched = graph.factor_blocks.values(), batch is not None
+        return cls(
+            layout,
+            [(PlateState if pool.is_plate else PoolState)(pool, backend, batch) for pool in layout.pools],
+            {block.name: Potentials.of(block.kernel, backend, batched) for block in blocks if block.kernel is not None},
+            {block.name: block.factor for block in blocks if isinstance(block.factor, BlockFactor)},
+            {block.name: {} for block in blocks if block.kernel is None},
+            backend,
+            batch,
+        )
+
+    def put_potentials(self, block: Factors, factor: Factor) -> None:
+        """Replace a block's potentials: see `Inference.set_potentials`."""
+        if block.kernel is None or type(factor) is not type(block.factor):
+            raise TypeError(f"factors {block.name!r} need a new {type(block.factor).__name__}, not {factor!r}")
+        try:
+            kernel = FactorKernel(factor, block.kernel.types, block.kernel.widths, block.count)
+            self.potentials[block.name] = Potentials.of(kernel, self.backend, self.batch is not None)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"factors {block.name!r}: {error}") from error
+        self.forget_candidates()
+
+    def mark(self) -> tuple[Any, ...]:
+        """What changes when anything but a replay changes the state."""
+        return id(self), self.changes, *(pool.version for pool in self.pools)
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """For what runs as part of a recording."""
+        self.is_recorded = True
+        try:
+            yield
+        finally:
+            self.is_recorded = False
 
     def copy(self) -> State:
         """An independent copy."""

@@ -36,7 +36,7 @@ def test_sparse_programs_are_captured_and_replayed(device: Any, name: str) -> No
     for mine, theirs in zip(found[1], found[0], strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-9)
     if device is not None:
-        assert device.captures >= 1
+        assert device.graphs
         assert device.replays >= 2
 
 
@@ -54,7 +54,7 @@ def test_one_capture_serves_all_runs_with_new_evidence(device: Any) -> None:
     assert results[1][0].mean(spins[5]) == 1.0
     assert results[1][1].mean(spins[5]) == -1.0
     if device is not None:
-        assert (device.captures, device.replays) == (1, 4)
+        assert (len(device.graphs), device.replays) == (1, 4)
 
 
 def test_graphs_can_be_switched_off(device: Any) -> None:
@@ -62,7 +62,7 @@ def test_graphs_can_be_switched_off(device: Any) -> None:
     backend.graphs = False  # type: ignore[attr-defined]
     graph, _, schedule = problem("pairs", np.random.default_rng(3))
     fg.Inference(graph, schedule, backend=backend).run(20, tolerance=0)
-    assert device is None or device.captures == 0
+    assert device is None or not device.graphs
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -99,17 +99,21 @@ def test_networks_train_as_on_numpy(device: Any, products: str, method: str, rng
 @pytest.mark.parametrize("products", ["full", "tf32", "bfloat16"])
 def test_products_round_their_inputs(device: Any, products: str, rng: np.random.Generator) -> None:
     a, b = (rng.normal(size=shape).astype(np.float32) for shape in ((5, 9), (9, 4)))
-    exact = a.astype(np.float64) @ b
+    exact, sizes = a.astype(np.float64) @ b, np.abs(a).astype(np.float64) @ np.abs(b)
+    epsilon = {"full": 2.0**-23, "tf32": 2.0**-10, "bfloat16": 2.0**-7}[products]  # of one input, cut off or rounded
+    bound = 2 * epsilon * sizes + 1e-6
     modelled = fg.get_backend("numpy", "float32", products).matmul(a, b)
     backend = fg.get_backend("cupy", "float32", products)
     operands = [backend.asarray(x) for x in (a, b, a.T, b.T)]
     for left in (operands[0], operands[2].T):
         for right in (operands[1], operands[3].T):
-            found = backend.to_host(backend.matmul(left, right))
-            np.testing.assert_allclose(found, modelled, rtol=1e-4, atol=1e-4)
-    error = np.abs(modelled - exact).max()
+            out = backend.asarray(np.full((5, 4), np.nan))
+            for found in (backend.matmul(left, right), backend.matmul(left, right, out=out), out):
+                assert (np.abs(backend.to_host(found) - exact) <= bound).all()
+    error = np.abs(modelled - exact)
     low, high = {"full": (0.0, 3e-6), "tf32": (1e-5, 1e-2), "bfloat16": (1e-3, 1e-1)}[products]
-    assert low <= error < high
+    assert (error <= bound).all()
+    assert low <= error.max() < high
 
 
 def test_products_need_float32() -> None:

@@ -13,6 +13,17 @@ from factorgraph.backends.base import LARGEST_PARAMETER
 from factorgraph.backends.kernels.erfcx import ERFCX
 
 _FOLDER = Path(__file__).parent
+_MOST_ROUNDS = 16  # of a loop over a factor's edges that are written out
+
+
+def unroll(rounds: int, most: int = _MOST_ROUNDS) -> str:
+    """
+    What stands before a loop of so many rounds, so that few are written out and many are not.
+
+    Written out, a thread's arrays are registers; but the compiler takes minutes over hundreds of rounds, and no thread has as
+    many registers.
+    """
+    return "#pragma unroll" if rounds <= most else "#pragma unroll 1"
 
 
 @cache

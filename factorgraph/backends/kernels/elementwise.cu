@@ -45,4 +45,12 @@ DEVICE void relax_spin_mean(T mean, T fields, T damping, T &relaxed) {
     relaxed = damping * mean + ((T)1 - damping) * tanh(fields);
 }
 
+// What the centre of replicas, all with these fields, sends to one of them.
+DEVICE void spin_centre(T fields, T replicas, T strength, T &said) {
+    const T coupling = larger(exp((T)-2 * strength), (T)1e-37), odds = exp((T)-2 * fabs(fields));
+    const T others = pow((coupling + odds) / ((T)1 + coupling * odds), replicas - (T)1);
+    const T size = (T)-0.5 * log((coupling + others) / ((T)1 + coupling * others));
+    said = fields < 0 ? -size : size;
+}
+
 DEVICE void spin_variance(T mean, T &variance) { variance = (T)1 - mean * mean; }

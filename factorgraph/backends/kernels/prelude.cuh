@@ -5,7 +5,7 @@
 #define MEMBER __device__ __forceinline__
 #define KERNEL extern "C" __global__ void
 #define EACH_THREAD(t, count) \
-    for (int t = blockIdx.x * blockDim.x + threadIdx.x; t < (count); t += gridDim.x * blockDim.x)
+    for (unsigned t = blockIdx.x * blockDim.x + threadIdx.x; t < (unsigned)(count); t += gridDim.x * blockDim.x)
 #define INF ((T)__longlong_as_double(0x7ff0000000000000LL))
 #else
 #include <cmath>
@@ -13,7 +13,7 @@ using namespace std;
 #define DEVICE static inline
 #define MEMBER inline
 #define KERNEL extern "C" void
-#define EACH_THREAD(t, count) for (int t = 0; t < (count); ++t)
+#define EACH_THREAD(t, count) for (unsigned t = 0; t < (unsigned)(count); ++t)
 #define INF ((T)HUGE_VAL)
 #endif
 

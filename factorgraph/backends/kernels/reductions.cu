@@ -21,6 +21,18 @@ KERNEL gather_subtract(int count, const T *totals, int variables, const int *pla
     }
 }
 
+// Adds values to the entries that an index names, those of one entry in the order in which they come: ``order`` sorts by entry.
+KERNEL add_at(int count, T *array, int length, int inner, const int *index, const int *order, int number, const T *values) {
+    EACH_THREAD(t, count) {
+        const int i = t % inner, p = t / inner % number, o = t / inner / number, entry = index[order[p]];
+        if (p > 0 && index[order[p - 1]] == entry) continue;
+        T sum = 0;
+        for (int q = p; q < number && index[order[q]] == entry; ++q)
+            sum += values[((long long)o * number + order[q]) * inner + i];
+        array[((long long)o * length + entry) * inner + i] += sum;
+    }
+}
+
 KERNEL log_sum_exp(int count, const T *array, int length, int inner, T *result) {
     EACH_THREAD(t, count) {
         const T *row = array + (long long)(t / inner) * length * inner + t % inner;
