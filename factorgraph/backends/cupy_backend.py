@@ -10,7 +10,7 @@ import numpy as np
 
 from factorgraph.backends.base import Array, BackendUnavailableError
 from factorgraph.backends.cublas import Products
-from factorgraph.backends.kernel_backend import KernelBackend, Launch
+from factorgraph.backends.kernel_backend import KernelBackend, Launch, copying_kernel
 
 _REMEDY = "use backend='numpy', or install the extra that fits the driver: factorgraph-nets[cuda12] or [cuda13]"
 _THREADS = 256  # of a block
@@ -80,13 +80,16 @@ class CupyBackend(KernelBackend):
     # Kernels.
 
     def launcher(self, source: str, name: str, count: int, arguments: Sequence[Any]) -> Launch:
-        function = self._functions.get((source, name))
-        if function is None:
-            module = self.xp.RawModule(code=self.prelude + source, options=("--std=c++17",))
-            function = self._functions[source, name] = module.get_function(name)
+        function = self._function(source, name)
         passed = tuple(self._argument(argument) for argument in (count, *arguments))
         grid = (min(-(-count // _THREADS), _BLOCKS),)
         return lambda: function(grid, (_THREADS,), passed)
+
+    def _function(self, source: str, name: str) -> Any:
+        if (source, name) not in self._functions:
+            module = self.xp.RawModule(code=self.prelude + source, options=("--std=c++17",))
+            self._functions[source, name] = module.get_function(name)
+        return self._functions[source, name]
 
     def _argument(self, argument: Any) -> Any:
         if argument is None:
@@ -105,6 +108,7 @@ class CupyBackend(KernelBackend):
     def capture(self, procedure: Callable[[], Any]) -> tuple[Launch, Any]:
         # Memory that the launches use is theirs as long as the graph may run: nothing else is ever allocated from this pool.
         pool = self.xp.cuda.MemoryPool()
+        self._function(copying_kernel(), "copy_all")  # nothing is loaded while a graph is captured
         self._recording = True
         try:
             with self.xp.cuda.using_allocator(pool.malloc), self.xp.cuda.Stream(non_blocking=True) as stream:

@@ -20,6 +20,7 @@ from factorgraph.backends.base import Array, Backend, Index, Plate
 from factorgraph.backends.kernels import prelude, text
 
 Launch = Callable[[], object]
+COPIES = 16  # that are one launch
 
 
 def device_function(source: str) -> Callable[[Callable], Callable]:
@@ -98,6 +99,19 @@ class KernelBackend(Backend):
     def address(self, array: Array) -> int:
         """Where an array begins in memory."""
         return int(array.ctypes.data)
+
+    def copy_all(self, pairs: Sequence[tuple[Array, Array]]) -> None:
+        """Copy arrays, each target's source given second, in one launch where they are contiguous."""
+        plain = [all(a.dtype == self.dtype and a.flags.c_contiguous for a in pair) for pair in pairs]
+        joined = [pair for pair, is_plain in zip(pairs, plain, strict=True) if is_plain]
+        for start in range(0, len(joined), COPIES):
+            given: list[Any] = [(target.size, target, source) for target, source in joined[start : start + COPIES]]
+            given += [(0, None, None)] * (COPIES - len(given))
+            arguments = [part for triple in given for part in triple]
+            self.launch(copying_kernel(), "copy_all", max(arguments[::3]), *arguments)
+        for (target, source), is_plain in zip(pairs, plain, strict=True):
+            if not is_plain:
+                target[...] = source
 
     def record(self, launches: Sequence[Launch]) -> Launch:
         """One callable that runs launches in order, again and again, on the same arrays."""
@@ -289,6 +303,14 @@ def index_or_first(index: Index) -> tuple[Array | None, int]:
 
 def _around(shape: Sequence[int], axis: int) -> tuple[int, int, int]:
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+
+
+@cache
+def copying_kernel() -> str:
+    """A kernel that copies several arrays."""
+    takes = ", ".join(f"int size{i}, T *target{i}, const T *source{i}" for i in range(COPIES))
+    body = "\n".join(f"if (t < (unsigned)size{i}) target{i}[t] = source{i}[t];" for i in range(COPIES))
+    return f"KERNEL copy_all(int count, {takes}) {{\nEACH_THREAD(t, count) {{\n{body}\n}}\n}}\n"
 
 
 @cache

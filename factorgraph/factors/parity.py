@@ -125,9 +125,9 @@ class Parity(Factor):
         for (int i = 0; i < {widths[0]}; ++i) weak = weak && fabs(in[i]) <= (T){limit};
         if (weak) {{
             T given[{widths[0]}];
-            for (int i = 0; i < {widths[0]}; ++i) given[i] = exp((T)-2 * in[i]);
-            {_device_products(widths[0], "given", "odds[0]", "{2} = ({0} + {1}) / ((T)1 + {0} * {1});")}
-            for (int i = 0; i < {widths[0]}; ++i) out[i] = (T)-0.5 * log(out[i]);
+            for (int i = 0; i < {widths[0]}; ++i) given[i] = quick_exp((T)-2 * in[i]);
+            {_device_products(widths[0], "given", "odds[0]", "{2} = quick_ratio({0} + {1}, (T)1 + {0} * {1});")}
+            for (int i = 0; i < {widths[0]}; ++i) out[i] = (T)-0.5 * quick_log(out[i]);
         }} else {{
             {fields}
         }}

@@ -58,13 +58,13 @@ def table_source(sizes: Sequence[int], fields: Sequence[bool], mode: str) -> str
         for a, n in enumerate(sizes):
             lines += [f"T weight{a}[{n}];", "{ T most = -INF;"]
             lines += [f"for (int i = 0; i < {n}; ++i) most = larger(most, log{a}[i]);"]
-            lines += [f"for (int i = 0; i < {n}; ++i) {{ weight{a}[i] = exp(log{a}[i] - most); found{a}[i] = 0; }} }}"]
+            lines += [f"for (int i = 0; i < {n}; ++i) {{ weight{a}[i] = quick_exp(log{a}[i] - most); found{a}[i] = 0; }} }}"]
         terms = [f"found{a}[i{a}] += {_others(sizes, a, 'weight', ' * ')};" for a in axes]
         lines += _loops(sizes, ["const T entry = potentials[joint];", *terms], unroll=True)
         lines += ["T least = INF;"]
         lines += [f"for (int i = 0; i < {n}; ++i) least = smaller(least, found{a}[i]);" for a, n in enumerate(sizes)]
         lines += ["if (least > (T)(sizeof(T) == 4 ? 2.8e-28 : 6.7e-285)) {"]  # smallest normal number / eps^1.5
-        lines += [f"for (int i = 0; i < {n}; ++i) found{a}[i] = log(found{a}[i]);" for a, n in enumerate(sizes)]
+        lines += [f"for (int i = 0; i < {n}; ++i) found{a}[i] = quick_log(found{a}[i]);" for a, n in enumerate(sizes)]
         lines += ["} else {", *_reset(sizes), *by_logarithms, "}"]
     else:
         lines += [*_reset(sizes), *by_logarithms]

@@ -26,15 +26,18 @@ KERNEL partial_sums(int count, const T *messages, int message_step, const int *s
 }
 
 // Belief = base + the sum over a variable's edges (or over shares of them), or what it is observed to be.
-KERNEL refresh(int count, const T *base, T *total, int total_step, const T *messages, int message_step,
-               const int *slots, int slot_step, int degree, const int *places, int first, int positions, int states,
-               int sets, const bool *mask, const T *certain) {
+KERNEL refresh(int count, const T *RESTRICT base, T *RESTRICT total, int total_step, const T *RESTRICT messages,
+               int message_step, const int *RESTRICT slots, int slot_step, int degree, const int *places, int first,
+               int positions, int states, int sets, const bool *mask, const T *certain) {
     EACH_THREAD(t, count) {
+        /* known */
         const int b = t % sets, i = t / sets;
         const long long place = (long long)(places ? places[i] : first + i) * sets + b;
         const bool observed = mask && mask[place];
+#pragma unroll 4
         for (int s = 0; s < states; ++s) {
             T sum = base[(long long)s * total_step + place];
+#pragma unroll
             for (int d = 0; d < degree; ++d) {
                 const long long from = slots ? slots[(long long)d * positions + i] * (long long)sets
                                              : (long long)d * slot_step + i * (long long)sets;

@@ -26,6 +26,7 @@ from factorgraph.inference.state import State
 
 _MANY_EDGES = 64  # of a variable, from which they are added up in shares
 _MOST_STATES = 32  # that a loop is written out for
+_MANY_THREADS = 1 << 14  # from which a kernel is compiled for the sizes and the missing arrays of its call
 _FEW_THREADS = 1 << 13  # with fewer, a long sum leaves most of the device idle
 
 
@@ -105,9 +106,24 @@ class FusedProgram:
                 launches.append(self._launch("partial_sums", math.prod(partial.shape), *arguments))
                 summed = (base, pool.total, steps[0], partial, positions * sets, None, states * positions * sets, shares)
             where = (None, places.start) if isinstance(places, slice) else (places, 0)
-            rest = (*where, positions, states, sets, pool.mask, pool.certain)
-            launches.append(self._launch("refresh", positions * sets, *summed, *rest))
+            arguments = (*summed, *where, positions, states, sets, pool.mask, pool.certain)
+            names = parameter_names(_beliefs(), "refresh")
+            known = self._known(positions * sets, names, arguments, {"states", "sets", "degree"})
+            source = specialised(_beliefs(), known)
+            launches.append(self._backend.launcher(source, "refresh", positions * sets, arguments))
         return launches
+
+    def _known(
+        self, count: int, names: Sequence[str], arguments: Sequence[Any], sizes: set[str]
+    ) -> tuple[tuple[str, Any], ...]:
+        """Arguments of a call that its kernel is compiled for: small sizes, and arrays that are not there."""
+        if count < _MANY_THREADS:
+            return ()
+        return tuple(
+            (name, value)
+            for name, value in zip(names, arguments, strict=True)
+            if value is None or (name in sizes and value <= _MOST_STATES) or (type(value) is float and value == 1.0)
+        )
 
     def _call(self, call: EdgeCall) -> Launch:
         potentials = self._state.potentials[call.factors]
@@ -115,7 +131,6 @@ class FusedProgram:
         body = kernel.device_messages(self._mode)
         assert body is not None
         used = [name for name in potentials.parameters if re.search(rf"\b{name}\b", body)]
-        source = edge_source(kernel, body, call.ports, tuple(used))
         reads = {port: (read, part) for read in call.reads for port, part, _ in read.parts}
         factors = call.counts[0] // kernel.widths[call.ports[0]]
         arguments: list[Any] = [factors, self._sets, call.index]
@@ -126,7 +141,9 @@ class FusedProgram:
             lead = array.shape[:-1] if self._state.batch is None else array.shape[:-2]
             length = array.shape[len(lead)]
             arguments += [array, length, int(length > 1)]
-        return self._backend.launcher(source, "edge_update", factors * self._sets, arguments)
+        source = edge_source(kernel, body, call.ports, tuple(used))
+        known = self._known(factors * self._sets, parameter_names(source, "edge_update"), arguments, {"sets"})
+        return self._backend.launcher(specialised(source, known), "edge_update", factors * self._sets, arguments)
 
     def _port(self, read: Read, part: slice, written: bool) -> list[Any]:
         pool = self._state.pools[read.pool]
@@ -170,6 +187,22 @@ def bound_to(state: State, undamped: bool) -> list[Any]:
         key += [pool.prior, pool.reinforced, pool.total, pool.messages, pool.mask, pool.certain, pool.step, pool.may_grow]
         key += [pool.hard]
     return key + [potentials for potentials in state.potentials.values()]
+
+
+@cache
+def parameter_names(source: str, kernel: str) -> tuple[str, ...]:
+    """Names of a kernel's parameters after the number of threads."""
+    found = re.search(rf"KERNEL {kernel}\(([^)]*)\)", source)
+    assert found is not None
+    return tuple(re.sub(r".*\W", "", part.strip()) for part in found[1].split(","))[1:]
+
+
+@cache
+def specialised(source: str, known: tuple[tuple[str, Any], ...]) -> str:
+    """A text whose kernels know some of their arguments beforehand: within each thread's body these hide the parameters."""
+    values = ((name, "nullptr" if value is None else repr(value)) for name, value in known)
+    hidden = " ".join(f"constexpr decltype({name}) {name} = {value}; (void){name};" for name, value in values)
+    return source.replace("/* known */", hidden)
 
 
 @cache
@@ -224,7 +257,7 @@ def edge_source(kernel: FactorKernel, body: str, ports: Sequence[int], parameter
     number = starts[-1]
     return (
         f"DEVICE void messages({entries}) {{\n{body}\n}}\n\n"
-        f"KERNEL edge_update({', '.join(takes)}) {{\nEACH_THREAD(t, count) {{\n"
+        f"KERNEL edge_update({', '.join(takes)}) {{\nEACH_THREAD(t, count) {{\n/* known */\n"
         f"const int b = t % sets, f = t / sets, g = which ? which[f] : f;\n(void)g;\n"
         f"T in[{number}], out[{number}], was[{number}];\n"
         + "\n".join(gathers)

@@ -146,9 +146,7 @@ class PoolState:
     @property
     def values(self) -> np.ndarray:
         """Observed values, on the host, ``(V,)``; of no meaning where nothing is observed."""
-        if isinstance(self._values, Rows):
-            self._values = self._values.values
-        return self._values
+        return self._values.values if isinstance(self._values, Rows) else self._values
 
     @values.setter
     def values(self, values: np.ndarray | Rows) -> None:
@@ -277,7 +275,8 @@ class PoolState:
 
     def reset(self) -> None:
         """Forget all messages."""
-        self.messages[...] = 0.0
+        if self.pool.num_edges:
+            self.messages[...] = 0.0
         self.totals.clear()
         self.candidates = self.centre = None
         self.hard, self.stale = False, True

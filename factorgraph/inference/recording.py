@@ -15,7 +15,7 @@ from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.program import BlockCall, Stage
 from factorgraph.inference.state import State
 
-_WARM_UPS = 2  # runs that load kernels and bring the state to where it stays
+_MOST_ATTEMPTS = 8  # to record a procedure that leaves the state otherwise than it finds it
 _COUNTERS = ("version", "mean_version")
 
 
@@ -29,55 +29,82 @@ class Recording:
     """
 
     def __init__(self, program: Sequence[Stage]) -> None:
-        self._program, self._steady = program, True
-        self._forget()
-
-    def _forget(self) -> None:
-        self._replay: Callable[[], Any] | None = None
-        self._returned: Any = None
-        self._left: Any = None  # how the last run left the state
-        self._runs = self._iterations = 0
+        self._program = program
+        self._attempts = 0
+        self._begun: Any = None  # how the state was when the procedure was last run: then its kernels are loaded
+        self._recorded: _Recorded | None = None
+        self._left: Any = None  # the state's mark after the last run
 
     def run(self, state: State, procedure: Callable[[], Any]) -> Any:
         """Run the procedure, the same at each call, or replay it; what it returned."""
         backend = state.backend
-        if state.is_recorded or not self._steady or not (isinstance(backend, KernelBackend) and backend.can_record):
+        if (
+            state.is_recorded
+            or self._attempts >= _MOST_ATTEMPTS
+            or not (isinstance(backend, KernelBackend) and backend.can_record)
+        ):
             return procedure()
-        if self._left != state.mark():
-            self._forget()
-        if self._replay is None and self._runs >= _WARM_UPS and can_be_recorded(self._program, state):
-            self._record(state, procedure, backend)
-        if self._replay is None:
-            self._runs += 1
-            with state.recorded():
-                self._returned = procedure()
+        if self._recorded is not None and self._left != state.mark():
+            _forget_what_is_not_carried(self._program, state)
+            self._recorded = self._recorded if self._recorded.fits(state) else None
+        if self._recorded is None and can_be_recorded(self._program, state):
+            _forget_what_is_not_carried(self._program, state)
+            begun, self._begun = self._begun, _kind_of(state)
+            if begun == self._begun:
+                self._recorded = self._record(state, procedure, backend)
+        if self._recorded is not None:
+            returned = self._recorded.replay(state)
         else:
-            self._replay()
-            state.iteration += self._iterations
+            with state.recorded():
+                returned = procedure()
         self._left = state.mark()
-        return self._returned
+        return returned
 
-    def _record(self, state: State, procedure: Callable[[], Any], backend: KernelBackend) -> None:
+    def _record(self, state: State, procedure: Callable[[], Any], backend: KernelBackend) -> _Recorded | None:
         restore, iteration = _keep(state), state.iteration
-        _forget_what_is_not_carried(self._program, state)
-        before, settings = dict(_arrays(state)), _settings(state)
+        before, kind = dict(_arrays(state)), _kind_of(state)
 
         def whole() -> Any:
             returned = procedure()
             _forget_what_is_not_carried(self._program, state)
-            if _settings(state) != settings or not _put_back(state, before, backend):
+            if _kind_of(state) != kind or not _put_back(state, before, backend):
                 raise _Unsteady
             return returned
 
         try:
             with state.recorded():
-                self._replay, self._returned = backend.capture(whole)
+                launch, returned = backend.capture(whole)
         except BaseException as error:
             restore()
+            state.iteration = iteration
             if not isinstance(error, _Unsteady):
                 raise
-            self._steady = False
-        self._iterations, state.iteration = state.iteration - iteration, iteration
+            self._attempts += 1
+            return None
+        iterations, state.iteration = state.iteration - iteration, iteration
+        return _Recorded(launch, returned, iterations, before, kind, _keep(state))
+
+
+class _Recorded(NamedTuple):
+    """A recording, the state that it begins with, and a callable that makes the state the one that it ends with."""
+
+    launch: Callable[[], Any]
+    returned: Any
+    iterations: int
+    before: dict[Any, _Place]
+    kind: tuple[Any, ...]
+    end: Callable[[], None]
+
+    def fits(self, state: State) -> bool:
+        """Whether a state is what the recording begins with, its numbers apart."""
+        same = _kind_of(state) == self.kind
+        return same and all(place.array is self.before[path].array for path, place in _arrays(state))
+
+    def replay(self, state: State) -> Any:
+        self.launch()
+        self.end()  # among others what was worked out meanwhile, and is no longer right
+        state.iteration += self.iterations
+        return self.returned
 
 
 class _Unsteady(Exception):
@@ -100,7 +127,7 @@ def _forget_what_is_not_carried(program: Sequence[Stage], state: State) -> None:
         for call in stage.calls:
             if isinstance(call, BlockCall):
                 memory, carried = state.memories[call.factors], _carried(call, state) or ()
-                for name in [name for name in memory if name not in carried]:
+                for name in set(memory).difference(carried):
                     del memory[name]
     for pool in state.pools:
         if isinstance(pool, PlateState):
@@ -130,27 +157,22 @@ def _arrays(state: State) -> Iterator[tuple[tuple[Any, ...], _Place]]:
                 yield (block, name, position), _Place(memory, name, value, array)
 
 
-def _settings(state: State) -> list[Any]:
-    """What is no array, of all pools, but for counters."""
-    found: list[Any] = []
+def _kind_of(state: State) -> tuple[Any, ...]:
+    """All that decides what a procedure does, but for numbers: which arrays there are, and settings that are no arrays."""
+    found: list[Any] = [(path, place.array.shape, place.array.dtype) for path, place in _arrays(state)]
     for pool in state.pools:
         values = {name: value for name, value in vars(pool).items() if isinstance(value, (bool, int, float, str, type(None)))}
         found.append({name: value for name, value in values.items() if name not in _COUNTERS})
         found.append(None if pool.all_observed else pool.observed.tobytes())
         found.append(isinstance(pool, PlateState) and pool.mean_is_current)
-    return found
+    return tuple(found)
 
 
 def _put_back(state: State, before: dict[Any, _Place], backend: KernelBackend) -> bool:
-    """Copy each array to where it lay; whether there are the same arrays as before, each in its own place."""
-    after = dict(_arrays(state))
-    if after.keys() != before.keys():
-        return False
+    """Copy each array to where it lay; whether each lay in a place of its own."""
     moved = []
-    for path, place in after.items():
+    for path, place in _arrays(state):
         old, new = before[path], place.array
-        if new.shape != old.array.shape or new.dtype != old.array.dtype:
-            return False
         if backend.address(new) != backend.address(old.array) or new.strides != old.array.strides:
             moved.append((place, old))
     if len({backend.address(old.array) for _, old in moved}) < len(moved):
@@ -158,8 +180,8 @@ def _put_back(state: State, before: dict[Any, _Place], backend: KernelBackend) -
     taken = {backend.address(old.array) for old in before.values()}
     # What lies where another array goes is copied aside first.
     sources = [place.array.copy() if backend.address(place.array) in taken else place.array for place, _ in moved]
-    for (place, old), source in zip(moved, sources, strict=True):
-        old.array[...] = source
+    backend.copy_all([(old.array, source) for (_, old), source in zip(moved, sources, strict=True)])
+    for place, old in moved:
         place.holder[place.name] = old.held
     return True
 

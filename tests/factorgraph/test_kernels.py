@@ -23,6 +23,7 @@ from factorgraph.backends import Backend, KernelBackend, Plate
 from factorgraph.backends.kernel_backend import parameters_of
 from factorgraph.backends.kernels import text
 from factorgraph.backends.numpy_backend import NumpyBackend
+from factorgraph.factors.kernel import FactorKernel
 from factorgraph.inference import fused
 from nets import channels
 
@@ -98,7 +99,7 @@ def test_operations_equal_numpy_in_float64(kernels: str, dtype: str, label: str,
         "spin_centre": lambda k, to: [
             k.spin_centre(to(a), 7, 1.0),
             k.spin_centre(to(a), 2, 0.1),
-            k.spin_centre(to(a), 3, 50.0),
+            k.spin_centre(to(a), 3, 30.0),
         ],
         "spin_variance": lambda k, to: [k.spin_variance(to(np.tanh(a)))],
         "sum_slots": lambda k, to: [
@@ -216,6 +217,15 @@ def problem(name: str, rng: np.random.Generator) -> tuple[fg.FactorGraph, list[f
     return graph, [spins, states], schedule
 
 
+@pytest.fixture(params=["as they come", "specialised"])
+def specialised(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether kernels are compiled for the sizes of each call, as those of large problems are."""
+    if request.param == "specialised":
+        monkeypatch.setattr(fused, "_MANY_THREADS", 0)
+    return bool(request.param == "specialised")
+
+
+@pytest.mark.usefixtures("specialised")
 @pytest.mark.parametrize("name", ["pairs", "sweep", "tables", "parity", "counts", "hub", "tree"])
 @pytest.mark.parametrize("mode", ["sum", "max"])
 @pytest.mark.parametrize(
@@ -254,6 +264,48 @@ def test_fused_programs_equal_numpy(
     np.testing.assert_allclose(mine[1], theirs[1], rtol=1e-6, atol=1e-9)
     for a, b in zip(mine[2], theirs[2], strict=True):
         np.testing.assert_allclose(a[:-1], b[:-1], rtol=1e-6, atol=1e-9)
+
+
+def written_out(source: str) -> int:
+    """The largest number of rounds of nested loops that a text asks to be written out."""
+    largest, active, pending, rounds = 1, [1], 1, None
+    for token in re.findall(r"#pragma unroll(?: 1\b)?|for \([^;]*;[^;]*<\s*\d+;|for \([^)]*\)|[{};]", source):
+        if token.startswith("#pragma"):
+            rounds = 1 if token.endswith("1") else 0
+        elif token.startswith("for"):
+            bound = re.search(r"<\s*(\d+)\s*;", token)
+            pending *= int(bound[1]) if rounds == 0 and bound else 1
+            rounds = None
+        elif token == "{":
+            active.append(active[-1] * pending)
+            largest, pending = max(largest, active[-1]), 1
+        elif token == "}":
+            active.pop()
+        else:
+            largest, pending = max(largest, active[-1] * pending), 1
+    return largest
+
+
+@pytest.mark.parametrize(
+    ("factor", "types", "widths"),
+    [
+        (fg.Parity(), [fg.Spin()], [200]),
+        (fg.Table(np.zeros((32, 32))), [fg.Categorical(32)] * 2, [1, 1]),
+        (fg.Table(np.zeros((16, 16, 16))), [fg.Categorical(16)] * 3, [1, 1, 1]),
+        (fg.Equality(), [fg.Categorical(40)] * 40, [1] * 40),
+    ],
+    ids=["parity", "square", "cube", "equality"],
+)
+@pytest.mark.parametrize("mode", ["sum", "max"])
+def test_no_text_is_too_long_to_compile(factor: fg.Factor, types: list[Any], widths: list[int], mode: str) -> None:
+    """Compilers for GPUs take minutes over loops of some thousand rounds written out."""
+    factor.check(types, widths, 1)
+    kernel = FactorKernel(factor, types, widths, 1)
+    body = kernel.device_messages(mode)
+    assert body is not None
+    source = fused.edge_source(kernel, body, range(len(types)), ("potentials", "table", "coupling", "odds"))
+    assert written_out(source) <= 1000
+    assert written_out("#pragma unroll\nfor (int i = 0; i < 40; ++i)\n#pragma unroll\nfor (int j = 0; j < 50; ++j) {}") == 2000
 
 
 def test_a_fused_program_is_bound_once_and_again_where_an_array_is_replaced(kernels: str) -> None:

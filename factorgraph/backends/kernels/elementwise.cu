@@ -22,8 +22,8 @@ DEVICE void hold(T array, T &held) {
 DEVICE void spin_products(T fields, T coupling, T coupling_odds, T &message) {
     if (coupling_odds >= 0) {
         const T limit = (T)FIELD_LIMIT;
-        const T odds = exp((T)-2 * larger(smaller(fields, limit), -limit));
-        message = (T)0.5 * log(((T)1 + coupling_odds * odds) / (coupling_odds + odds));
+        const T odds = quick_exp((T)-2 * larger(smaller(fields, limit), -limit));
+        message = (T)0.5 * quick_log(quick_ratio((T)1 + coupling_odds * odds, coupling_odds + odds));
         return;
     }
     const T least = smaller(fabs(fields), fabs(coupling)), most = larger(fabs(fields), fabs(coupling));
