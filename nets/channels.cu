@@ -28,20 +28,27 @@ DEVICE void inverse_mills(T x, T &ratio) {
     ratio = (x >= 0 ? gauss / (unlikely - gauss) : (T)1) * unlikely * (T)INVERSE_SQRT_2_PI;
 }
 
-DEVICE void argmax_backward(int length, Entries omega, Entries variance, Entries label, Results g) {
-    T omega_c = 0, variance_c = 0, total = 0;
+// Functions of one entry of a column, the row-th of ``length``.
+
+// What one class other than the label adds to the gradient by its own pre-activation.
+DEVICE T pair_term(int k, Entries omega, Entries variance, Entries label, T omega_c, T variance_c) {
+    const T inverse_deviation = (T)1 / sqrt(variance[k] + variance_c);
+    T ratio;
+    inverse_mills((omega_c - omega[k]) * inverse_deviation, ratio);
+    return (label[k] - (T)1) * ratio * inverse_deviation;
+}
+
+DEVICE void argmax_backward(int row, int length, Entries omega, Entries variance, Entries label, T &g) {
+    T omega_c = 0, variance_c = 0;
     for (int k = 0; k < length; ++k) {
         omega_c += label[k] * omega[k];
         variance_c += label[k] * variance[k];
     }
-    for (int k = 0; k < length; ++k) {
-        const T inverse_deviation = (T)1 / sqrt(variance[k] + variance_c);
-        T ratio;
-        inverse_mills((omega_c - omega[k]) * inverse_deviation, ratio);
-        g[k] = (label[k] - (T)1) * ratio * inverse_deviation;
-        total += g[k];
-    }
-    for (int k = 0; k < length; ++k) g[k] -= label[k] * total;
+    g = pair_term(row, omega, variance, label, omega_c, variance_c);
+    if (label[row] == 0) return;
+    T total = 0;
+    for (int k = 0; k < length; ++k) total += pair_term(k, omega, variance, label, omega_c, variance_c);
+    g -= label[row] * total;
 }
 
 // log Phi(x)
@@ -50,7 +57,7 @@ DEVICE T log_normal(T x) {
     return x < 0 ? log((T)0.5 * erfcx_of(a)) - a * a : log1p((T)-0.5 * erfcx_of(a) * exp(-a * a));
 }
 
-DEVICE void argmax_exact_backward(int length, Entries omega, Entries variance, Entries label, Results g) {
+DEVICE void argmax_exact_backward(int row, int length, Entries omega, Entries variance, Entries label, T &g) {
     const T points[] = {POINTS}, weights[] = {WEIGHTS};
     const int number = (int)(sizeof(points) / sizeof(T));
     T share[sizeof(points) / sizeof(T)], omega_c = 0, variance_c = 0, most = -INF, sum = 0, total = 0;
@@ -69,33 +76,34 @@ DEVICE void argmax_exact_backward(int length, Entries omega, Entries variance, E
         share[i] = exp(share[i] - most);
         sum += share[i];
     }
-    for (int k = 0; k < length; ++k) {
+    // The label's is the others' with the sign turned.
+    for (int k = label[row] == 0 ? row : 0; k < (label[row] == 0 ? row + 1 : length); ++k) {
         T mean = 0, ratio;
         const T inverse_deviation = (T)1 / sqrt(variance[k]);
         for (int i = 0; i < number; ++i) {
             inverse_mills((omega_c + points[i] * sqrt(variance_c) - omega[k]) * inverse_deviation, ratio);
             mean += share[i] * ratio;
         }
-        g[k] = (label[k] - (T)1) * mean * inverse_deviation / sum;
-        total += g[k];
+        total += (label[k] - (T)1) * mean * inverse_deviation / sum;
     }
-    for (int k = 0; k < length; ++k) g[k] -= label[k] * total;
+    g = label[row] == 0 ? total : -total;
 }
 
-DEVICE void argmax_forward(int length, Entries omega, Entries variance, Results log_probability) {
+DEVICE void class_wins(int row, int length, Entries omega, Entries variance, T &wins) {
     const T points[] = {POINTS}, weights[] = {WEIGHTS};
-    T total = 0;
-    for (int k = 0; k < length; ++k) {
-        T won = 0;
-        for (int i = 0; i < (int)(sizeof(points) / sizeof(T)); ++i) {
-            const T z = omega[k] + points[i] * sqrt(variance[k]);
-            T below = weights[i];
-            for (int j = 0; j < length; ++j)
-                if (j != k) below *= (T)0.5 * erfc((omega[j] - z) / sqrt((T)2 * variance[j]));
-            won += below;
-        }
-        log_probability[k] = larger(won, (T)1e-30);
-        total += log_probability[k];
+    T won = 0;
+    for (int i = 0; i < (int)(sizeof(points) / sizeof(T)); ++i) {
+        const T z = omega[row] + points[i] * sqrt(variance[row]);
+        T below = weights[i];
+        for (int j = 0; j < length; ++j)
+            if (j != row) below *= (T)0.5 * erfc((omega[j] - z) / sqrt((T)2 * variance[j]));
+        won += below;
     }
-    for (int k = 0; k < length; ++k) log_probability[k] = log(log_probability[k] / total);
+    wins = larger(won, (T)1e-30);
+}
+
+DEVICE void log_shares(int row, int length, Entries wins, T &log_probability) {
+    T total = 0;
+    for (int k = 0; k < length; ++k) total += wins[k];
+    log_probability = log(wins[row] / total);
 }

@@ -306,10 +306,21 @@ def class_derivatives(
     return g, g * g - xp.sum(shares * xp.stack(bends), axis=0) if second else None
 
 
-@_in_one_kernel
 def argmax_forward(omega: Array, variance: Array, backend: Backend) -> tuple[Array]:
     """
     Log-probability of each class to have the largest pre-activation, ``(K, M)``.
+
+    Parameters
+    ----------
+    omega, variance : (K, M) moments of the pre-activations of the K classes
+    """
+    return backend.elementwise(log_shares, *backend.elementwise(class_wins, omega, variance))
+
+
+@_in_one_kernel
+def class_wins(omega: Array, variance: Array, backend: Backend) -> tuple[Array]:
+    """
+    Probability of each class to have the largest pre-activation, by quadrature, ``(K, M)``.
 
     ``P(k wins) = E_z prod_{j != k} Phi((z - omega_j) / sqrt V_j)`` with z Gaussian of class k's moments, by Gauss-Hermite
     quadrature on 24 points; probabilities below 1e-30 are given as that.
@@ -335,5 +346,10 @@ def argmax_forward(omega: Array, variance: Array, backend: Backend) -> tuple[Arr
         below[:, k, :] = 1.0
         row[reached[k, ...]] = xp.clip(xp.sum(weights * xp.prod(below, axis=1), axis=0), 1e-30, None)
         rows.append(row)
-    wins = xp.stack(rows)
-    return (xp.log(wins / xp.sum(wins, axis=0, keepdims=True)),)
+    return (xp.stack(rows),)
+
+
+@_in_one_kernel
+def log_shares(wins: Array, backend: Backend) -> tuple[Array]:
+    """Logarithms of the shares of each column's sum."""
+    return (backend.xp.log(wins / backend.xp.sum(wins, axis=0, keepdims=True)),)

@@ -191,7 +191,7 @@ class Perceptron(BlockFactor):
         elif not self._argmax:
             total = 0.5 * xp.sum(backend.log_ndtr(u) + backend.log_ndtr(-u))
         else:
-            (wins,) = backend.elementwise(argmax_forward, moments.omega, moments.variance)
+            (wins,) = argmax_forward(moments.omega, moments.variance, backend)
             total = xp.sum(output.mean * wins) if output.observed else xp.sum(xp.zeros_like(u))
         asked = [port for port in (0, 1) if not ports[port].observed]
         g, gamma = self._derivatives(moments, output, memory, False, backend)
@@ -312,7 +312,7 @@ class Perceptron(BlockFactor):
 
     def _to_output(self, moments: Moments, output: Port, memory: dict[str, Any], backend: Backend) -> Array:
         if self._argmax:
-            return backend.elementwise(argmax_forward, moments.omega, moments.variance)[0]
+            return argmax_forward(moments.omega, moments.variance, backend)[0]
         if self.activation == "sign":
             return _tail(moments, memory, backend).message
         # The message that gives the belief the channel's moments: a normal density for what need not be one.

@@ -30,8 +30,9 @@ def device_function(source: str) -> Callable[[Callable], Callable]:
     Parameters
     ----------
     source : text with ``DEVICE void NAME(...)``, NAME being the function's own. Parameters are those of the function, less its
-        last (the backend): ``T x`` is one number of an array; ``Entries x`` all numbers of a column, along the first
-        axis, of which the leading ``int length`` there are; after them the results in order, ``T &y`` or ``Results y``.
+        last (the backend): ``T x`` is one number of an array; after them the results in order, ``T &y``. A function of
+        columns begins with ``int row, int length``: ``Entries x`` are all numbers of a column, along the first axis, and its
+        results are those of one row.
     """
 
     def mark(function: Callable) -> Callable:
@@ -48,7 +49,7 @@ def parameters_of(source: str, name: str) -> list[tuple[str, str]]:
     found = re.search(rf"DEVICE void {name}\(([^)]*)\)", source)
     if found is None:
         raise ValueError(f"the source has no 'DEVICE void {name}(...)'")
-    parts = (re.fullmatch(r"(T|int|Entries|Results)\s+(&?)(\w+)", part.strip()) for part in found[1].split(","))
+    parts = (re.fullmatch(r"(T|int|Entries)\s+(&?)(\w+)", part.strip()) for part in found[1].split(","))
     return [(part[1] + part[2], part[3]) for part in parts if part]
 
 
@@ -177,11 +178,12 @@ class KernelBackend(Backend):
         return tuple(results)
 
     def _map_columns(self, source: str, name: str, arrays: Sequence[Array]) -> tuple[Array, ...]:
-        length, columns = arrays[0].shape[0], math.prod(arrays[0].shape[1:])
+        shape = arrays[0].shape
         given = [self._contiguous(array) for array in arrays]
-        number = len(parameters_of(source, name)) - 1 - len(given)
-        results = [self.xp.empty(arrays[0].shape, dtype=self.dtype) for _ in range(number)]
-        self.launch(columnwise_kernel(source, name), f"{name}_map", columns, length, *given, *results)
+        number = len(parameters_of(source, name)) - 2 - len(given)
+        results = [self.xp.empty(shape, dtype=self.dtype) for _ in range(number)]
+        sizes = (shape[0], math.prod(shape[1:]))
+        self.launch(columnwise_kernel(source, name), f"{name}_map", math.prod(shape), *sizes, *given, *results)
         return tuple(results)
 
     def _contiguous(self, array: Array) -> Array:
@@ -326,10 +328,11 @@ def elementwise_kernel(source: str, name: str, numbers: tuple[bool, ...]) -> str
 
 @cache
 def columnwise_kernel(source: str, name: str) -> str:
-    """A kernel that runs a device function on each column of arrays."""
-    parameters = parameters_of(source, name)[1:]
-    takes = ["int length", *(f"{'const T' if kind == 'Entries' else 'T'} *{n}" for kind, n in parameters)]
-    uses = ["length", *(f"{kind}{{{n} + t, count}}" for kind, n in parameters)]
+    """A kernel that runs a device function of columns on each entry of arrays."""
+    parameters = parameters_of(source, name)[2:]
+    takes = ["int length", "int columns", *(f"{'const T' if kind == 'Entries' else 'T'} *{n}" for kind, n in parameters)]
+    uses = ["t / columns", "length"]
+    uses += [f"Entries{{{n} + t % columns, columns}}" if kind == "Entries" else f"{n}[t]" for kind, n in parameters]
     return _with_wrapper(source, name, takes, uses)
 
 

@@ -169,7 +169,8 @@ def test_channels_equal_numpy_in_float64(kernels: str, dtype: str, rng: np.rando
         ("inverse_mills", (omega,)),
         ("argmax_backward", (omega, variance, label)),
         ("argmax_exact_backward", (omega, variance, label)),
-        ("argmax_forward", (omega, variance)),
+        ("class_wins", (omega, variance)),
+        ("log_shares", (variance,)),
     ):
         function = getattr(channels, name)
         for mine, theirs in zip(run(device, function, *arrays), run(plain, function, *arrays), strict=True):
@@ -403,7 +404,7 @@ def all_sources() -> list[tuple[str, str]]:
                 backend.elementwise(channels.sign_backward, *tail, ones)
                 backend.elementwise(channels.argmax_backward, ones, ones, ones)
                 backend.elementwise(channels.argmax_exact_backward, ones, ones, ones)
-                backend.elementwise(channels.argmax_forward, ones, ones)
+                channels.argmax_forward(ones, ones, backend)
             backend.log_sum_exp(ones, 0)
         found += [(dtype, source) for source in sorted(sources)]
     return found

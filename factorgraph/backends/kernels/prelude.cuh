@@ -37,12 +37,6 @@ struct Entries {
     MEMBER T operator[](int i) const { return at[i * step]; }
 };
 
-struct Results {
-    T *at;
-    long long step;
-    MEMBER T &operator[](int i) const { return at[i * step]; }
-};
-
 DEVICE T larger(T a, T b) { return a > b ? a : b; }
 DEVICE T smaller(T a, T b) { return a < b ? a : b; }
 DEVICE T sign_of(T a) { return (T)((a > 0) - (a < 0)); }
