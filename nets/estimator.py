@@ -329,7 +329,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if validation is not None:
             validation = encode(self._encoder, validation[0], self.dtype), np.searchsorted(self.classes_, validation[1])
         inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
-        run = Run(self._trainer, inputs, labels, len(self.classes_), validation, self._error, averaging)
+        run = Run(self._trainer, self._make_predictor(), inputs, labels, len(self.classes_), validation, averaging)
         run.begin(snapshot)
         layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
         for epoch in epochs:
@@ -367,13 +367,13 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._probabilities(self.weight_beliefs_, inputs, self.prediction == "bayesian")
 
     def _probabilities(self, beliefs: Sequence[np.ndarray], inputs: np.ndarray, bayesian: bool) -> np.ndarray:
+        predictor = self._make_predictor()
+        return predictor.probabilities(beliefs, predictor.rows(inputs), bayesian)
+
+    def _make_predictor(self) -> Predictor:
         if not hasattr(self, "_predictor"):
             self._predictor = Predictor(self._sizes, self.backend, **self._network_settings())
-        return self._predictor.probabilities(beliefs, inputs, bayesian)
-
-    def _error(self, beliefs: Sequence[np.ndarray], inputs: np.ndarray, labels: np.ndarray, bayesian: bool) -> float:
-        found = np.argmax(self._probabilities(beliefs, inputs, bayesian), axis=1)
-        return 100.0 * float(np.mean(found != labels))
+        return self._predictor
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """

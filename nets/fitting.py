@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+import factorgraph as fg
+from nets.prediction import Predictor
 from nets.training import Trainer
 
 EVALUATED_ROWS = 10_000  # of the training set, for its error
@@ -21,25 +22,26 @@ class Run:
     Parameters
     ----------
     trainer : Trainer
-    inputs, labels, targets : encoded training rows, class numbers, and labels as the trainer takes them
-    validation : encoded rows and class numbers, or None
-    error : ``error(beliefs, inputs, labels, bayesian)`` in percent
+    predictor : Predictor
+    inputs, labels : encoded training rows and class numbers
     classes : int
+    validation : encoded rows and class numbers, or None
     averaging : whether beliefs are averaged over epochs
     """
 
     def __init__(
         self,
         trainer: Trainer,
+        predictor: Predictor,
         inputs: np.ndarray,
         labels: np.ndarray,
         classes: int,
         validation: tuple[np.ndarray, np.ndarray] | None,
-        error: Callable[..., float],
         averaging: bool,
     ) -> None:
-        self.trainer, self._error, self._averaging = trainer, error, averaging
-        self._average: list[np.ndarray] = []
+        self.trainer, self._predictor, self._averaging = trainer, predictor, averaging
+        self._average: list[Any] = []  # on the device
+        self._evaluated: dict[str, tuple[fg.Observations, np.ndarray]] = {}  # rows on the device, and their labels
         self._inputs, self._labels, self._validation = inputs, labels, validation
         self._targets = 2 * labels - 1 if classes == 2 else labels
         self._chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
@@ -71,20 +73,31 @@ class Run:
 
             with tqdm(total=self.batches, desc=title, leave=False, disable=None) as bar:
                 self.trainer.epoch(self._inputs, self._targets, bar.update)
+        means = self.trainer.means()
         seconds = time.perf_counter() - start
-        beliefs = self.trainer.beliefs()
         if self._averaging:
-            beliefs = self._average = self._averaged(beliefs, number)
-        rows = slice(None) if self._sample is None else self._sample
-        row = {"train_error": self._error(beliefs, self._inputs[rows], self._labels[rows], bayesian=False)}
+            means = self._average = self._averaged(means, number)
+        row = {"train_error": self._error(means, "train", bayesian=False)}
         self.trainer.check_health(row["train_error"], self._chance)
         if self._validation is not None:
-            row["test_error"] = self._error(beliefs, *self._validation, bayesian=False)
-            row["test_error_bayes"] = self._error(beliefs, *self._validation, bayesian=True)
+            row["test_error"] = self._error(means, "validation", bayesian=False)
+            row["test_error_bayes"] = self._error(means, "validation", bayesian=True)
         row["seconds"] = seconds
-        return row, beliefs
+        return row, [self.trainer.inference.backend.to_host(mean) for mean in means]
 
-    def _averaged(self, beliefs: list[np.ndarray], number: int) -> list[np.ndarray]:
+    def _error(self, means: list[Any], which: str, bayesian: bool) -> float:
+        """Errors in percent on rows of the training set, or on the validation rows, brought to the device once."""
+        if which not in self._evaluated:
+            inputs, labels = self._validation or (self._inputs, self._labels)
+            if which == "train":
+                rows = slice(None) if self._sample is None else self._sample
+                inputs, labels = self._inputs[rows], self._labels[rows]
+            self._evaluated[which] = self._predictor.rows(inputs), labels
+        observations, labels = self._evaluated[which]
+        found = np.argmax(self._predictor.probabilities(means, observations, bayesian), axis=1)
+        return 100.0 * float(np.mean(found != labels))
+
+    def _averaged(self, beliefs: list[Any], number: int) -> list[Any]:
         """
         Weighted mean of the beliefs of all epochs, of one more than before.
 
@@ -107,7 +120,8 @@ class Run:
         arrays = self.trainer.snapshot()
         if self._sample is not None:
             arrays["sample"] = self._sample
-        arrays |= {f"average/{layer}": belief for layer, belief in enumerate(self._average)}
+        to_host = self.trainer.inference.backend.to_host
+        arrays |= {f"average/{layer}": to_host(mean) for layer, mean in enumerate(self._average)}
         if self.best is not None:
             arrays |= {f"best/{layer}": belief for layer, belief in enumerate(self.best[1])}
         meta = {
@@ -132,7 +146,8 @@ class Run:
         self.trainer.restore(arrays, meta["rng"])
         self._sample = arrays.get("sample")
         layers = self.trainer.network.num_layers
-        self._average = [arrays[f"average/{layer}"] for layer in range(layers) if f"average/{layer}" in arrays]
+        names = [name for name in (f"average/{layer}" for layer in range(layers)) if name in arrays]
+        self._average = [self.trainer.inference.backend.asarray(arrays[name]) for name in names]
         if meta["best"] is not None:
             self.best = meta["best"], [arrays[f"best/{layer}"] for layer in range(layers)]
         self.waited = meta["waited"]

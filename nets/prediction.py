@@ -10,7 +10,6 @@ import numpy as np
 import factorgraph as fg
 from nets.network import Network
 
-_CHUNK = 512
 _HOST = fg.get_backend("numpy", "float64")
 
 
@@ -36,18 +35,24 @@ class Predictor:
         backend: str | None,
         **settings: Any,
     ) -> None:
-        self._network = Network(sizes, _CHUNK, **settings)
-        schedule = self._network.prediction_schedule()
-        self._inference = fg.Inference(self._network.graph, schedule, backend=backend, dtype="float64")
+        device = fg.get_backend(backend, "float64")
+        self._chunk = device.chunk
+        self._network = Network(sizes, self._chunk, **settings)
+        self._inference = fg.Inference(self._network.graph, self._network.prediction_schedule(), backend=device)
 
-    def probabilities(self, beliefs: Sequence[np.ndarray], X: np.ndarray, bayesian: bool) -> np.ndarray:
+    def rows(self, X: np.ndarray) -> fg.Observations:
+        """Inputs ``(n, N)`` on the device, for `probabilities`."""
+        return self._inference.observations(self._network.input, X)
+
+    def probabilities(self, beliefs: Sequence[Any], rows: fg.Observations, bayesian: bool) -> np.ndarray:
         """
         Class probabilities.
 
         Parameters
         ----------
-        beliefs : mean parameters of the weights, ``(*param_shape, K, N)`` for each layer; of spins, their means
-        X : (n, N) inputs
+        beliefs : mean parameters of the weights, ``(*param_shape, K, N)`` for each layer, on the host or the device; of spins,
+            their means
+        rows : inputs, from `rows`
         bayesian : bool
             True: weights are random with these beliefs. False: each has its most probable value.
 
@@ -57,22 +62,19 @@ class Predictor:
         """
         network, inference = self._network, self._inference
         for weights, belief in zip(network.weights, beliefs, strict=True):
-            kind = weights.type
-            with np.errstate(divide="ignore"):
-                params = kind.from_mean(belief.astype(np.float64), _HOST)
-            if bayesian:
-                inference.unobserve(weights)
-                inference.set_prior(weights, kind.variables_first(params))
-            else:
-                inference.set_prior(weights, 0.0)
-                inference.observe(weights, kind.mode(params, _HOST))
-        inputs = inference.observations(network.input, X)
+            inference.unobserve(weights)
+            plate = inference.state.plate(weights)
+            plate.resume(None, belief)
+            if not bayesian:
+                plate.observe_mode()
         chunks = []
-        for start in range(0, len(X), _CHUNK):
-            rows = np.minimum(np.arange(start, start + _CHUNK), len(X) - 1)
-            inference.observe(network.input, inputs[rows])
-            # The result is not kept: the state would be copied for it.
-            found = inference.run(1, tolerance=0.0).marginals(network.output)
-            chunks.append(found.reshape(_CHUNK, -1)[: len(X) - start])
-        probabilities = np.concatenate(chunks)
+        for start in range(0, len(rows), self._chunk):
+            numbers = np.minimum(np.arange(start, start + self._chunk), len(rows) - 1)
+            inference.observe(network.input, rows[numbers])
+            inference.step()
+            found = inference.state.belief(network.output)
+            chunks.append(found.reshape(self._chunk, -1)[: len(rows) - start])
+        kind = network.output.type
+        beliefs_of_output = np.moveaxis(np.concatenate(chunks), 0, -1).reshape(*kind.param_shape, len(rows))
+        probabilities = np.moveaxis(kind.marginals(beliefs_of_output, _HOST), 0, -1)
         return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))

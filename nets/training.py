@@ -210,15 +210,22 @@ class Trainer:
             return labels.reshape(1, -1) / self._temperature
         return (labels[:, None] == np.arange(classes)) / self._temperature
 
-    def beliefs(self) -> list[np.ndarray]:
+    def means(self) -> list[Any]:
         """
-        Mean parameters of the weights of each layer, host arrays ``(*param_shape, K, N)``, damped.
+        Mean parameters of the weights of each layer, new arrays on the device ``(*param_shape, K, N)``, damped.
 
         Of spins their means, 0 where there are none.
         """
-        state = self.inference.state
-        found = [state.backend.to_host(state.plate(weights).means()) for weights in self.network.weights]
-        return [b if mask is None or b.ndim > 2 else b * mask for b, mask in zip(found, self.masks, strict=True)]
+        state, backend = self.inference.state, self.inference.backend
+        found = [backend.xp.asarray(state.plate(weights).means(), copy=True) for weights in self.network.weights]
+        masks = [
+            None if mask is None or b.ndim > 2 else backend.asarray(mask) for b, mask in zip(found, self.masks, strict=True)
+        ]
+        return [b if mask is None else b * mask for b, mask in zip(found, masks, strict=True)]
+
+    def beliefs(self) -> list[np.ndarray]:
+        """`means` on the host."""
+        return [self.inference.backend.to_host(mean) for mean in self.means()]
 
     def check_health(self, train_error: float, chance: float) -> None:
         """
@@ -233,13 +240,14 @@ class Trainer:
         ------
         CollapsedTrainingError
         """
-        if not all(np.isfinite(belief).all() for belief in self.beliefs()):
+        beliefs = self.beliefs()
+        if not all(np.isfinite(belief).all() for belief in beliefs):
             raise CollapsedTrainingError(
                 "training has collapsed: a weight's field is not finite. Lower prior_strength towards 1, or raise damping."
             )
         if not isinstance(self.network.weights[0].type, fg.DiscreteType):
             return
-        polarisation = self._polarisation()
+        polarisation = self._polarisation(beliefs)
         if min(polarisation) > POLARISED and train_error > 0.8 * chance:
             raise CollapsedTrainingError(
                 f"training has collapsed: all weights are polarised (mean squared magnetisation {min(polarisation):.5f}) "
@@ -253,10 +261,10 @@ class Trainer:
                 "more. Raise damping (0.8 trains well), or lower prior_strength: above 1 it multiplies fields at every batch."
             )
 
-    def _polarisation(self) -> list[float]:
+    def _polarisation(self, beliefs: Sequence[np.ndarray]) -> list[float]:
         """Of each layer but the output (if it is not the only one), how certain weights are: 1 where all are."""
         found = []
-        for belief, mask in zip(self.beliefs(), self.masks, strict=True):
+        for belief, mask in zip(beliefs, self.masks, strict=True):
             square = np.square(belief) if belief.ndim == 2 else np.sum(np.square(belief), axis=0)
             found.append(float(np.mean(square) if mask is None else np.sum(square * mask) / np.sum(mask)))
         return found[: max(1, len(found) - 1)]

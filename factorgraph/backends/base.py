@@ -63,11 +63,13 @@ class Backend:
     xp : the array namespace
     dtype : the namespace's floating-point type
     device : where new arrays are made; None is the library's default
+    chunk : patterns that are best worked through at once, where there are many
     """
 
     name: str
     xp: Any
     device: Any = None
+    chunk = 512
 
     def __init__(self, dtype: str = "float64", products: str = "full") -> None:
         if products not in PRODUCTS:
@@ -88,7 +90,13 @@ class Backend:
     # Between host and device: only at the edges of a run, never inside one.
 
     def asarray(self, values: Any, copy: bool = True) -> Array:
-        """Host array to device, as the backend's floating-point type; without ``copy`` both may share memory."""
+        """
+        Host array to device, as the backend's floating-point type; without ``copy`` both may share memory.
+
+        What is on the device already, of any floating-point type, stays there.
+        """
+        if isinstance(values, type(self.xp.zeros((0,), device=self.device))):
+            return self.xp.astype(values, self.dtype)
         return self.xp.asarray(np.asarray(values, dtype=self.dtype_name), device=self.device, copy=True)
 
     def index_array(self, indices: Any) -> Array:

@@ -31,6 +31,7 @@ class CupyBackend(KernelBackend):
 
     name = "cupy"
     graphs = True
+    chunk = 4096
 
     def __init__(self, dtype: str = "float64", products: str = "full") -> None:
         try:
@@ -55,6 +56,8 @@ class CupyBackend(KernelBackend):
         self._multiply = Products(cupy, dtype, products)
 
     def asarray(self, values: Any, copy: bool = True) -> Array:
+        if isinstance(values, self.xp.ndarray):
+            return self.xp.ascontiguousarray(self.xp.astype(values, self.dtype))
         self._refuse_while_recording("what the host sends")
         return self.xp.asarray(np.array(values, dtype=self.dtype_name, order="C"))
 

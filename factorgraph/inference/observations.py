@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 
 from factorgraph.backends import Array, Backend
 from factorgraph.blocks import Variables
+from factorgraph.variables import VariableType
 
 
 class Observations:
@@ -64,7 +66,20 @@ class Observations:
         return self._backend.xp.moveaxis(self._backend.take(array, index, self._axis), self._axis, -1)
 
 
-class Rows:
+class OnDevice(ABC):
+    """Observed values that are on the device."""
+
+    @property
+    @abstractmethod
+    def values(self) -> np.ndarray:
+        """The values in one row of a plate's positions, on the host."""
+
+    def kept(self) -> OnDevice:
+        """The same values, whatever becomes of the arrays that they were taken from."""
+        return self
+
+
+class Rows(OnDevice):
     """Some rows of `Observations`, by their numbers on the device."""
 
     def __init__(self, observations: Observations, index: Array) -> None:
@@ -72,10 +87,19 @@ class Rows:
         self.index = index
 
     def kept(self) -> Rows:
-        """The same rows, whatever becomes of the array that numbers them."""
         return Rows(self.observations, self.observations.copy_of(self.index))
 
     @property
     def values(self) -> np.ndarray:
-        """The values in one row of a plate's positions, on the host."""
         return np.moveaxis(self.observations.host[self.observations.to_host(self.index)], 0, -1).reshape(-1)
+
+
+class Values(OnDevice):
+    """Values that natural parameters of certainty stand for."""
+
+    def __init__(self, kind: VariableType, certain: Array, backend: Backend) -> None:
+        self._kind, self._certain, self._backend = kind, certain, backend
+
+    @property
+    def values(self) -> np.ndarray:
+        return self._backend.to_host(self._kind.mode(self._certain, self._backend)).reshape(-1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from factorgraph.backends import Array, Plate
-from factorgraph.inference.observations import Rows
+from factorgraph.inference.observations import Rows, Values
 from factorgraph.inference.pool_state import PoolState
 
 
@@ -17,7 +17,12 @@ class PlateState(PoolState):
     def observe_rows(self, rows: Rows) -> None:
         """Observe the whole plate at rows of `Observations`, which are on the device."""
         mean, certain = rows.observations.gather(rows.index)
-        self.values, self.mean, self.mean_variance = rows, mean, None
+        self.values = rows
+        self._observe(mean, certain)
+
+    def _observe(self, mean: Array, certain: Array | None) -> None:
+        """Everything is observed: mean parameters in the plate's shape, and natural ones, but for data."""
+        self.mean, self.mean_variance = mean, None
         if certain is not None:
             if self.mask is None or not self.all_observed:
                 self.mask = self.backend.mask_array(np.ones(self.pool.size, dtype=np.bool_))
@@ -107,16 +112,31 @@ class PlateState(PoolState):
         """Expected values that are kept for speed alone."""
         self._expected = None
 
-    def resume(self, belief: np.ndarray, mean: np.ndarray) -> None:
-        """Stand where another run stood: host arrays of its belief and its damped means; the belief is the prior as well."""
-        self.total = self.backend.asarray(belief)
-        self.prior = self.backend.asarray(belief)
-        self.prior_is_finite = bool(np.isfinite(belief).all())
+    def resume(self, belief: Array | None, mean: Array) -> None:
+        """
+        Stand where another run stood: its belief, which is the prior as well, and its damped mean parameters.
+
+        Arrays of the host or the device, in the plate's shape. Without a belief, that of the means.
+        """
+        xp = self.backend.xp
+        self.mean, self.mean_variance = self.backend.settle(self.mean, self.backend.asarray(mean)), None
+        with np.errstate(divide="ignore"):
+            given = self.pool.type.from_mean(self.mean, self.backend) if belief is None else self.backend.asarray(belief)
+        self.total = self.backend.settle(self.total, xp.reshape(given, self.total.shape))
+        self.prior = xp.asarray(self.total, copy=True)
+        self.prior_is_finite = bool(self.backend.to_host(xp.all(xp.isfinite(self.total))))
         self.totals.clear()
         self.centre = None
-        self.mean, self.mean_variance = self.backend.asarray(mean), None
         self.version += 1
         self.mean_version, self.stale = self.version, False
+
+    def observe_mode(self) -> None:
+        """Observe the whole plate at the most probable values of its belief."""
+        kind, backend = self.pool.type, self.backend
+        certain = kind.certain_mode(self.belief, backend)
+        self.values = Values(kind, certain, backend)
+        self._observe(self.in_shape(kind.mean(certain, backend)), certain)
+        self.stale = True
 
     def cavity_means(self, messages: Array, old: Array | None, rows: slice, axis: int) -> Array:
         """Means of the belief without some messages, damped as the plate's own: see `Port.cavity_mean`."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from factorgraph.backends import Array, Backend
 from factorgraph.inference.layout import Pool
-from factorgraph.inference.observations import Rows
+from factorgraph.inference.observations import OnDevice
 from factorgraph.inference.program import Read, Refresh
 
 _ARRAYS = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced", "centre", "candidates", "residual")
@@ -59,7 +59,7 @@ class PoolState:
         self.candidates: Array | None = None
         self.residual: Array | None = None
         self.observed = np.zeros((pool.size, *self.batch), dtype=np.bool_)
-        self._values: np.ndarray | Rows = np.zeros((pool.size, *self.batch), dtype=np.int64)
+        self._values: np.ndarray | OnDevice = np.zeros((pool.size, *self.batch), dtype=np.int64)
         self.mask: Array | None = None  # on the device; None where nothing is observed
         self.certain: Array | None = None  # natural parameters of the observed values
         self.stale = True
@@ -124,7 +124,7 @@ class PoolState:
                 setattr(twin, name, self.backend.xp.asarray(array, copy=True))
         twin.totals = {key: self.backend.xp.asarray(array, copy=True) for key, array in self.totals.items()}
         twin.observed = self.observed.copy()
-        twin.values = self._values.kept() if isinstance(self._values, Rows) else self._values.copy()
+        twin.values = self._values.kept() if isinstance(self._values, OnDevice) else self._values.copy()
         return twin
 
     # Evidence.
@@ -146,10 +146,10 @@ class PoolState:
     @property
     def values(self) -> np.ndarray:
         """Observed values, on the host, ``(V,)``; of no meaning where nothing is observed."""
-        return self._values.values if isinstance(self._values, Rows) else self._values
+        return self._values.values if isinstance(self._values, OnDevice) else self._values
 
     @values.setter
-    def values(self, values: np.ndarray | Rows) -> None:
+    def values(self, values: np.ndarray | OnDevice) -> None:
         self._values = values
 
     @property

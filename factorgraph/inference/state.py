@@ -198,10 +198,9 @@ class State:
             raise ValueError(f"variables {name!r} differ in type or shape between the two states")
         if not (isinstance(mine, PlateState) and isinstance(theirs, PlateState)):
             raise ValueError(f"variables {name!r} are not a plate of block factors in both states")
-        host = theirs.backend.to_host
         evidence = theirs.belief if theirs.centre is None else theirs.belief - theirs.centre
-        mine.resume(host(evidence), host(theirs.means()))
-        mine.prior = mine.backend.asarray(host(theirs.prior))
+        mine.resume(evidence, theirs.means())
+        mine.prior = mine.backend.asarray(theirs.prior)
         mine.prior_is_finite = theirs.prior_is_finite
 
     def save(self, path: str | Path) -> None:

@@ -80,6 +80,10 @@ class VariableType(ABC):
             A value is not one that the variable can take; the message names it.
         """
 
+    def certain_mode(self, params: Array, backend: Backend) -> Array:
+        """Natural parameters of certainty of the most probable values, as ``params``."""
+        return backend.asarray(self.observe(backend.to_host(self.mode(params, backend))))
+
     @abstractmethod
     def log_density(self, params: Array, values: np.ndarray, backend: Backend) -> Array:
         """Unnormalised log-density ``(n,)`` at host values ``(n,)``: natural parameters times sufficient statistics."""
@@ -236,6 +240,12 @@ class DiscreteType(VariableType):
         whole = np.issubdtype(self.states.dtype, np.integer)
         states = backend.index_array(self.states) if whole else backend.asarray(self.states)
         return backend.xp.reshape(backend.xp.take(states, backend.xp.reshape(best, (-1,)), axis=0), best.shape)
+
+    def certain_mode(self, params: Array, backend: Backend) -> Array:
+        xp, weights = backend.xp, self.log_weights(params, backend)
+        rows = backend.index_array(np.arange(len(self.states)).reshape(-1, *(1,) * (weights.ndim - 1)))
+        impossible = xp.full_like(weights, -xp.inf)
+        return self.from_log_weights(xp.where(rows == xp.argmax(weights, axis=0), xp.zeros_like(weights), impossible), backend)
 
     def from_centre(self, params: Array, replicas: int, strength: float, backend: Backend) -> Array:
         xp = backend.xp

@@ -80,6 +80,10 @@ class Gaussian(VariableType):
     def mode(self, params: Array, backend: Backend) -> Array:
         return self.mean(params, backend)[0, ...]
 
+    def certain_mode(self, params: Array, backend: Backend) -> Array:
+        mean = self.mode(params, backend)
+        return backend.xp.stack([mean, backend.xp.full_like(mean, backend.xp.inf)])
+
     # Mean parameters are kept as mean and variance, which lose no digits where the one is far larger than the other.
 
     def mean(self, params: Array, backend: Backend) -> Array:
