@@ -1,7 +1,8 @@
 """
 The fused programs on a GPU: share of the memory bandwidth, latency of a small plan, and PGMax on the same GPU.
 
-    python benchmarks/gpu.py [--backend cupy] [--scale 1] [--peer-python PYTHON]
+    python benchmarks/gpu.py [bandwidths latency peer] [--backend cupy] [--scale 1] [--repeats 20] [--only TEXT]
+                             [--peer-python PYTHON]
 
 Bandwidth is a ratio to a copy between two arrays of the same device in the same run. Bytes of an iteration are counted, not
 measured: every belief, message, parameter and index that a launch reads or writes, once. Without a GPU, ``--backend
@@ -55,8 +56,8 @@ def bytes_of_an_iteration(inference: fg.Inference) -> int:
     return total
 
 
-def bandwidths(backend: fg.Backend, scale: float) -> None:
-    """Rates of large problems, and what share of the copy's bandwidth their counted bytes are."""
+def bandwidths(backend: fg.Backend, scale: float, repeats: int, only: str) -> None:
+    """Rates of large problems whose names have a text, and what share of the copy's bandwidth their counted bytes are."""
     copy = copy_bandwidth(backend, scale)
     print(f"copy: {copy / 1e9:.0f} GB/s")
     side = math.sqrt(scale)
@@ -67,9 +68,11 @@ def bandwidths(backend: fg.Backend, scale: float) -> None:
         "parity checks, 4,000,000 bits": (lambda: parity_checks(2 * int(2e6 * scale), 0.12), "sum", 0.0),
     }
     for name, (make, mode, damping) in cases.items():
+        if only not in name:
+            continue
         graph, _ = build(make())
         inference = fg.Inference(graph, fg.Flooding(), backend=backend, mode=mode, damping=damping)
-        seconds = seconds_of(inference.step, backend, 20)
+        seconds = seconds_of(inference.step, backend, repeats)
         moved = bytes_of_an_iteration(inference)
         print(
             f"{name:<32}{graph.num_edges / seconds / 1e9:8.2f} G messages/s, {moved / graph.num_edges:6.1f} bytes a message, "
@@ -132,6 +135,12 @@ def against_pgmax(backend: fg.Backend, scale: float, python: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "parts", nargs="*", default=["bandwidths", "latency", "peer"], help="bandwidths, latency, peer; default: all"
+    )
+    parser.add_argument("--repeats", type=int, default=20, help="of each large problem")
+    parser.add_argument("--only", default="", help="large problems whose names have this text")
+    parser.add_argument("--no-graphs", action="store_true", help="launch by launch, for profilers")
     parser.add_argument("--backend", default="cupy", choices=["cupy", "compiled"])
     parser.add_argument("--dtype", default="float32", choices=["float32", "float64"])
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full sizes")
@@ -141,9 +150,14 @@ def main() -> None:
     if options.backend == "cupy":
         properties = backend.xp.cuda.runtime.getDeviceProperties(0)
         print(f"{properties['name'].decode()}, CuPy {backend.xp.__version__}, {options.dtype}")
-    bandwidths(backend, options.scale)
-    latency(backend)
-    against_pgmax(backend, options.scale, options.peer_python)
+    if options.no_graphs:
+        backend.graphs = False
+    if "bandwidths" in options.parts:
+        bandwidths(backend, options.scale, options.repeats, options.only)
+    if "latency" in options.parts:
+        latency(backend)
+    if "peer" in options.parts:
+        against_pgmax(backend, options.scale, options.peer_python)
 
 
 if __name__ == "__main__":

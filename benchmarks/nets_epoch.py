@@ -8,22 +8,30 @@ The bare products of a layer and batch: forward mean and forward variance, (K, N
 (K, M) x (M, N); backward to the activations, (N, K) x (K, M), but for the first layer. The first-order cavity of bpi (at one
 sweep a batch the same as AMP) needs two more, (K, M) x (M, N) and (N, K) x (K, M): its second ratio, "own", counts them.
 Products and training are timed in turn, in one process, on random data of the size of MNIST. The BinaryNet runs in the
-Python given, which needs PyTorch, on the same device; eager, and compiled where that works.
+Python given, which needs PyTorch, on the same device; eager, and compiled where that works. On a GPU a batch of ours and the
+bare products are CUDA graphs, whose launches are counted, and "host" is the time in which a batch is handed over. The last line
+is the evaluation after each epoch of training: point-wise on 10,000 rows, and both predictions on as many others.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from engine import run_json
-from timing import wait
+from timing import seconds_of, wait
 
 import factorgraph as fg
+from nets.prediction import Predictor
 from nets.training import Trainer
 
 SIZES = (784, 501, 501, 10)
@@ -38,6 +46,7 @@ class BareProducts:
             return backend.asarray(rng.normal(size=shape))
 
         self.backend = backend
+        self._run = {curvature: self._recorded(curvature) for curvature in (False, True)}
         self.layers = []
         for size, neurons in pairwise(SIZES):
             weights = normal(neurons, size), normal(neurons, size)
@@ -50,7 +59,14 @@ class BareProducts:
             )
             self.layers.append((weights, (inputs, inputs * inputs), normal(neurons, batch_size), outputs))
 
+    def _recorded(self, curvature: bool) -> Callable[[], object]:
+        action = partial(self._multiply, curvature)
+        return self.backend.record([action]) if isinstance(self.backend, fg.backends.KernelBackend) else action
+
     def __call__(self, curvature: bool) -> None:
+        self._run[curvature]()
+
+    def _multiply(self, curvature: bool) -> None:
         multiply = self.backend.matmul
         for number, ((mean, variance), (x, x_square), gradient, outputs) in enumerate(self.layers):
             multiply(mean, x, out=outputs[0])
@@ -63,16 +79,22 @@ class BareProducts:
 
 def compare(
     method: str, replicas: int, batch_size: int, backend: fg.Backend, batches: int, rounds: int, binarynet: dict[str, float]
-) -> None:
-    """One row: seconds per epoch, and its ratios."""
+) -> float:
+    """One row: seconds per epoch, and its ratios; returns the seconds."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(batch_size * batches, SIZES[0])).astype("f4")
     y = rng.integers(SIZES[-1], size=len(X))
     settings = (method, "first-order", (1.0, 1.0, 0.9), (0.8,) * 3, 0.0, 1, 1.0)
     trainer = Trainer(SIZES, batch_size, *settings, backend, "float32", rng, replicas=replicas)
     products = BareProducts(batch_size, rng, backend)
+    with counted_launches(backend) as launches:
+        trainer.epoch(X, y)
+    for curvature in (False, True, False, True):
+        products(curvature)
+    wait(backend)
+    start = time.perf_counter()
     trainer.epoch(X, y)
-    products(True)
+    host = (time.perf_counter() - start) / batches
     ours, bare, own = [], [], []
     for _ in range(rounds):
         for found, action in (
@@ -92,7 +114,59 @@ def compare(
     for name in ("eager", "compiled"):
         if name in binarynet:
             line += f"{binarynet[name] * per_epoch:9.2f}{np.median(ours) / binarynet[name]:8.2f}"
+    if backend.name == "cupy":
+        line += (
+            f"   {launches[-1] if launches else 0} launches, {1e6 * np.median(ours):.0f} us a batch, host {1e6 * host:.0f} us"
+        )
     print(line, flush=True)
+    return float(np.median(ours)) * per_epoch
+
+
+@contextmanager
+def counted_launches(backend: fg.Backend) -> Iterator[list[int]]:
+    """How many launches each CUDA graph has that is captured meanwhile."""
+    found: list[int] = []
+    if backend.name != "cupy":
+        yield found
+        return
+    driver, stream = ctypes.CDLL("libcuda.so.1"), backend.xp.cuda.Stream
+    end = stream.end_capture
+
+    def count(self: Any) -> Any:
+        status, identity, graph, none, number = (
+            ctypes.c_int(),
+            ctypes.c_uint64(),
+            ctypes.c_void_p(),
+            ctypes.c_void_p(),
+            ctypes.c_size_t(),
+        )
+        given = [ctypes.byref(x) for x in (status, identity, graph, none, number)]
+        if driver.cuStreamGetCaptureInfo_v2(ctypes.c_void_p(self.ptr), *given) == 0:
+            driver.cuGraphGetNodes(graph, None, ctypes.byref(number))
+            found.append(number.value)
+        return end(self)
+
+    stream.end_capture = count
+    try:
+        yield found
+    finally:
+        stream.end_capture = end
+
+
+def evaluation(backend: fg.Backend, epoch: float, rows: int) -> None:
+    """Time of the evaluation after an epoch."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(rows, SIZES[0])).astype("f4")
+    predictor = Predictor(SIZES, backend.name)
+    observed = predictor.rows(X), predictor.rows(X.copy())
+    beliefs = [backend.asarray(np.tanh(rng.normal(size=(k, n)))) for n, k in pairwise(SIZES)]
+
+    def evaluate() -> None:
+        for which, bayesian in ((0, False), (1, False), (1, True)):
+            predictor.probabilities(beliefs, observed[which], bayesian)
+
+    seconds = seconds_of(evaluate, backend, 3)
+    print(f"evaluating {rows} rows three times: {seconds:.3f} s, {seconds / epoch:.2f} of the last epoch", flush=True)
 
 
 def main() -> None:
@@ -102,7 +176,7 @@ def main() -> None:
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[128, 1024])
     parser.add_argument("--batches", type=int, help="for each timing; default: about 8,000 rows")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--backend", default="numpy", choices=["numpy", "cupy"])
+    parser.add_argument("--backend", default="numpy", choices=["numpy", "cupy", "compiled"])
     parser.add_argument("--products", default="full", choices=["full", "tf32", "bfloat16"])
     parser.add_argument("--torch-python", default="", help="Python with PyTorch, for the BinaryNet")
     options = parser.parse_args()
@@ -120,7 +194,8 @@ def main() -> None:
             binarynet = run_json([*command, str(size), str(batches), device])
             print(f"PyTorch {binarynet['version']}, {binarynet.get('not compiled', 'eager and compiled')}")
         for method in options.methods:
-            compare(method, options.replicas, size, backend, batches, options.rounds, binarynet)
+            epoch = compare(method, options.replicas, size, backend, batches, options.rounds, binarynet)
+    evaluation(backend, epoch, min(10_000, 10 * batches * size))
 
 
 if __name__ == "__main__":

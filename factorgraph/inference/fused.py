@@ -116,14 +116,13 @@ class FusedProgram:
     def _known(
         self, count: int, names: Sequence[str], arguments: Sequence[Any], sizes: set[str]
     ) -> tuple[tuple[str, Any], ...]:
-        """Arguments of a call that its kernel is compiled for: small sizes, and arrays that are not there."""
-        if count < _MANY_THREADS:
-            return ()
-        return tuple(
-            (name, value)
-            for name, value in zip(names, arguments, strict=True)
-            if value is None or (name in sizes and value <= _MOST_STATES) or (type(value) is float and value == 1.0)
-        )
+        """What a kernel is compiled for: one set; in large calls also small sizes, and arrays that are not there."""
+        known = []
+        for name, value in zip(names, arguments, strict=True):
+            is_small = value is None or (name in sizes and value <= _MOST_STATES) or (type(value) is float and value == 1.0)
+            if (name == "sets" and value == 1) or (is_small and count >= _MANY_THREADS):
+                known.append((name, value))
+        return tuple(known)
 
     def _call(self, call: EdgeCall) -> Launch:
         potentials = self._state.potentials[call.factors]
