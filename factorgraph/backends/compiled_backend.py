@@ -45,13 +45,8 @@ class CompiledBackend(KernelBackend):
     def launcher(self, source: str, name: str, count: int, arguments: Sequence[Any]) -> Launch:
         function = getattr(_library(self.prelude + source), name)
         passed = [ctypes.c_int(count), *(self._argument(argument) for argument in arguments)]
-        kept = list(arguments)  # alive as long as the launch may run
-
-        def launch() -> list[Any]:
-            function(*passed)
-            return kept
-
-        return launch
+        given = (count, *arguments)  # alive as long as the launch may run
+        return Launch(source, name, given, lambda: function(*passed))
 
     def _argument(self, argument: Any) -> Any:
         if argument is None:

@@ -86,7 +86,7 @@ class CupyBackend(KernelBackend):
         function = self._function(source, name)
         passed = tuple(self._argument(argument) for argument in (count, *arguments))
         grid = (min(-(-count // _THREADS), _BLOCKS),)
-        return lambda: function(grid, (_THREADS,), passed)
+        return Launch(source, name, (count, *arguments), lambda: function(grid, (_THREADS,), passed))
 
     def _function(self, source: str, name: str) -> Any:
         if (source, name) not in self._functions:
@@ -108,7 +108,7 @@ class CupyBackend(KernelBackend):
     def can_record(self) -> bool:
         return self.graphs and not self._recording
 
-    def capture(self, procedure: Callable[[], Any]) -> tuple[Launch, Any]:
+    def capture(self, procedure: Callable[[], Any]) -> tuple[Callable[[], object], Any]:
         # Memory that the launches use is theirs as long as the graph may run: nothing else is ever allocated from this pool.
         pool = self.xp.cuda.MemoryPool()
         self._function(copying_kernel(), "copy_all")  # nothing is loaded while a graph is captured

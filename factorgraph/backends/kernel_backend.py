@@ -11,16 +11,33 @@ import math
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from factorgraph.backends.base import Array, Backend, Index, Plate
 from factorgraph.backends.kernels import prelude, text
+from factorgraph.backends.kernels.sequence import Kernel, packed, sequence_source
 
-Launch = Callable[[], object]
 COPIES = 16  # that are one launch
+_SMALL = 1024  # threads of a launch that may be one of a sequence
+_MANY_LAUNCHES, _MANY_KERNELS = 8, 12  # of a sequence: fewer launches are not worth a kernel, more kernels not its length
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel with its arguments, the number of threads first; call it to launch it."""
+
+    source: str
+    name: str
+    arguments: tuple[Any, ...]
+    run: Callable[[], object]
+
+    def __call__(self) -> object:
+        return self.run()
 
 
 def device_function(source: str) -> Callable[[Callable], Callable]:
@@ -82,7 +99,7 @@ class KernelBackend(Backend):
         """Whether `capture` can be called now."""
         return False
 
-    def capture(self, procedure: Callable[[], Any]) -> tuple[Launch, Any]:
+    def capture(self, procedure: Callable[[], Any]) -> tuple[Callable[[], object], Any]:
         """
         Keep what a procedure launches, without running it.
 
@@ -114,9 +131,10 @@ class KernelBackend(Backend):
             if not is_plain:
                 target[...] = source
 
-    def record(self, launches: Sequence[Launch]) -> Launch:
+    def record(self, launches: Sequence[Callable[[], object]]) -> Callable[[], object]:
         """One callable that runs launches in order, again and again, on the same arrays."""
         runs, replay = 0, None
+        launches = self._with_sequences(launches)
 
         def run() -> None:
             nonlocal runs, replay
@@ -130,6 +148,24 @@ class KernelBackend(Backend):
                 launch()
 
         return run
+
+    def _with_sequences(self, launches: Sequence[Callable[[], object]]) -> list[Callable[[], object]]:
+        """Launches in which many small ones after each other are one."""
+        found: list[Callable[[], object]] = []
+        for small, group in groupby(launches, lambda launch: isinstance(launch, Launch) and launch.arguments[0] <= _SMALL):
+            run = list(group)
+            kernels = tuple(dict.fromkeys((launch.source, launch.name) for launch in run if isinstance(launch, Launch)))
+            if small and len(run) >= _MANY_LAUNCHES and len(kernels) <= _MANY_KERNELS:
+                found += [self._sequence(kernels, [launch for launch in run if isinstance(launch, Launch)])]
+            else:
+                found += run
+        return found
+
+    def _sequence(self, kernels: tuple[Kernel, ...], launches: Sequence[Launch]) -> Launch:
+        steps = [(kernels.index((launch.source, launch.name)), launch.arguments) for launch in launches]
+        table, arguments = (self.index_array(words) for words in packed(kernels, steps, self.address, self.dtype_name))
+        joined = self.launcher(sequence_source(kernels), "sequence", 1, (len(steps), table, arguments))
+        return replace(joined, run=partial(_run_keeping, joined.run, launches))
 
     def launch(self, source: str, name: str, count: int, *arguments: Any) -> None:
         """Run a kernel once."""
@@ -296,6 +332,11 @@ class KernelBackend(Backend):
         settings = (int(power is not None), float(power or 0.0), float(reinforcement), float(damping))
         self.launch(text("reductions.cu"), "update_spins", math.prod(plate.prior.shape), *arrays, *settings)
         return plate
+
+
+def _run_keeping(run: Callable[[], object], kept: Any) -> object:
+    """Run something that needs what is kept, by its addresses."""
+    return run()
 
 
 def index_or_first(index: Index) -> tuple[Array | None, int]:

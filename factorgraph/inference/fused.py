@@ -19,6 +19,7 @@ import numpy as np
 
 from factorgraph.backends import Array, Index, KernelBackend, Launch
 from factorgraph.backends.kernels import unroll
+from factorgraph.backends.kernels.sequence import declarations, parameter_name
 from factorgraph.factors.kernel import FactorKernel
 from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.program import EdgeCall, Read, Refresh, Stage
@@ -107,18 +108,18 @@ class FusedProgram:
                 summed = (base, pool.total, steps[0], partial, positions * sets, None, states * positions * sets, shares)
             where = (None, places.start) if isinstance(places, slice) else (places, 0)
             arguments = (*summed, *where, positions, states, sets, pool.mask, pool.certain)
-            names = parameter_names(_beliefs(), "refresh")
-            known = self._known(positions * sets, names, arguments, {"states", "sets", "degree"})
+            known = self._known(_beliefs(), "refresh", positions * sets, arguments, {"states", "sets", "degree"})
             source = specialised(_beliefs(), known)
             launches.append(self._backend.launcher(source, "refresh", positions * sets, arguments))
         return launches
 
     def _known(
-        self, count: int, names: Sequence[str], arguments: Sequence[Any], sizes: set[str]
+        self, source: str, kernel: str, count: int, arguments: Sequence[Any], sizes: set[str]
     ) -> tuple[tuple[str, Any], ...]:
         """What a kernel is compiled for: one set; in large calls also small sizes, and arrays that are not there."""
         known = []
-        for name, value in zip(names, arguments, strict=True):
+        for declaration, value in zip(declarations(source, kernel)[1:], arguments, strict=True):
+            name = parameter_name(declaration)
             is_small = value is None or (name in sizes and value <= _MOST_STATES) or (type(value) is float and value == 1.0)
             if (name == "sets" and value == 1) or (is_small and count >= _MANY_THREADS):
                 known.append((name, value))
@@ -141,7 +142,7 @@ class FusedProgram:
             length = array.shape[len(lead)]
             arguments += [array, length, int(length > 1)]
         source = edge_source(kernel, body, call.ports, tuple(used))
-        known = self._known(factors * self._sets, parameter_names(source, "edge_update"), arguments, {"sets"})
+        known = self._known(source, "edge_update", factors * self._sets, arguments, {"sets"})
         return self._backend.launcher(specialised(source, known), "edge_update", factors * self._sets, arguments)
 
     def _port(self, read: Read, part: slice, written: bool) -> list[Any]:
@@ -186,14 +187,6 @@ def bound_to(state: State, undamped: bool) -> list[Any]:
         key += [pool.prior, pool.reinforced, pool.total, pool.messages, pool.mask, pool.certain, pool.step, pool.may_grow]
         key += [pool.hard]
     return key + [potentials for potentials in state.potentials.values()]
-
-
-@cache
-def parameter_names(source: str, kernel: str) -> tuple[str, ...]:
-    """Names of a kernel's parameters after the number of threads."""
-    found = re.search(rf"KERNEL {kernel}\(([^)]*)\)", source)
-    assert found is not None
-    return tuple(re.sub(r".*\W", "", part.strip()) for part in found[1].split(","))[1:]
 
 
 @cache

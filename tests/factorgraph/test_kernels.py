@@ -424,7 +424,8 @@ def test_the_texts_compile_for_gpus(tmp_path: Path) -> None:
         # One translation unit: each text in a namespace of its own.
         joined = fg.get_backend("compiled", dtype).prelude
         for number, source in enumerate(sources):
-            body = source.replace("KERNEL edge_update(", f"KERNEL edge_update_{number}(")
+            last = "sequence" if "KERNEL sequence(" in source else "edge_update"
+            body = source.replace(f"KERNEL {last}(", f"KERNEL {last}_{number}(")
             joined += f"\nnamespace n{number} {{\n{body}\n}}\n"
         for architecture in ("75", "90"):
             if nvrtc is not None:

@@ -4,7 +4,8 @@
 #define DEVICE static __device__ __forceinline__
 #define MEMBER __device__ __forceinline__
 // Blocks of 256 threads, two of them at once on a multiprocessor: at most 128 registers a thread.
-#define KERNEL extern "C" __global__ void __launch_bounds__(256, 2)
+#define GLOBAL_KERNEL extern "C" __global__ void __launch_bounds__(256, 2)
+#define END_OF_STEP __syncthreads()
 #define EACH_THREAD(t, count) \
     for (unsigned t = blockIdx.x * blockDim.x + threadIdx.x; t < (unsigned)(count); t += gridDim.x * blockDim.x)
 #define INF ((T)__longlong_as_double(0x7ff0000000000000LL))
@@ -21,7 +22,8 @@ DEVICE double quick_ratio(double a, double b) { return a / b; }
 using namespace std;
 #define DEVICE static inline
 #define MEMBER inline
-#define KERNEL extern "C" void
+#define GLOBAL_KERNEL extern "C" void
+#define END_OF_STEP
 #define EACH_THREAD(t, count) for (unsigned t = 0; t < (unsigned)(count); ++t)
 #define INF ((T)HUGE_VAL)
 #define RESTRICT __restrict__
@@ -29,6 +31,8 @@ DEVICE T quick_exp(T a) { return exp(a); }
 DEVICE T quick_log(T a) { return log(a); }
 DEVICE T quick_ratio(T a, T b) { return a / b; }
 #endif
+
+#define KERNEL GLOBAL_KERNEL
 
 // One factor's or one pattern's entries of an array whose long axes come last.
 struct Entries {
