@@ -61,7 +61,7 @@ for part in "${PARTS[@]}"; do
         run tests 200 tests "$PYTHON" -m pytest -n "${WORKERS:-8}" --tb=short -rfE "${TESTS[@]}"
         grep -hE '^(FAILED|ERROR)|passed|failed' "$OUT/tests.log" | cut -c1-200 | tail -20 | tee -a "$OUT/summary.txt"
         if [ -n "$DATA" ]; then
-            run mnist 100 mnist "$PYTHON" -m nets.cli train mnist --data "$DATA" --hidden 501 501 --epochs 10 --backend "$BACKEND"
+            run mnist 100 mnist "$PYTHON" -m nets.cli train mnist --data "$DATA" --hidden 501 501 --epochs 30 --backend "$BACKEND"
             tail -13 "$OUT/mnist.log" | tee -a "$OUT/summary.txt"
         fi
         ;;

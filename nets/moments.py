@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from factorgraph import Backend
@@ -22,6 +24,26 @@ class Reaction(NamedTuple):
     m: Array
     g: Array
     x: Array
+
+
+class Sum(NamedTuple):
+    """
+    Matrix products, and what is made of them.
+
+    Attributes
+    ----------
+    pairs : factors of each product
+    add_up : function of the products
+    """
+
+    pairs: list[tuple[Array, Array]]
+    add_up: Callable[..., Array]
+
+
+def evaluate(sums: Sequence[Sum], backend: Backend) -> list[Array]:
+    """Values of sums, their products worked out side by side where the backend can."""
+    products = iter(backend.matmul_all([pair for one in sums for pair in one.pairs]))
+    return [one.add_up(*islice(products, len(one.pairs))) for one in sums]
 
 
 class Moments:
@@ -67,14 +89,18 @@ class Moments:
             self.m = self.m * mask
             self.weights_variance = None if self.weights_variance is None else self.weights_variance * mask
         self.x_square = self.x * self.x
-        self.omega = backend.matmul(self.m, self.x)
         # V = sigma x^2 + (m^2 + sigma) Delta
-        noise = 0.0 if self.inputs_variance is None else self._over_squares(self.inputs_variance, backend)
-        if self.weights_variance is None:
-            self.variance = backend.xp.zeros_like(self.omega) + (noise + VARIANCE_FLOOR)
-        else:
-            self.variance = backend.matmul(self.weights_variance, self.x_square)
-            self.variance += noise + VARIANCE_FLOOR
+        pairs, squares = [(self.m, self.x)], self._squares()
+        if self.weights_variance is not None:
+            pairs.append((self.weights_variance, self.x_square))
+        if self.inputs_variance is not None and squares is not None:
+            pairs.append((squares, self.inputs_variance))
+        self.omega, *terms = backend.matmul_all(pairs)
+        noise: Any = 0.0
+        if self.inputs_variance is not None:
+            noise = backend.xp.sum(self.inputs_variance, axis=0, keepdims=True) if squares is None else terms.pop()
+        self.variance = terms[0] if terms else backend.xp.zeros_like(self.omega)
+        self.variance += noise + VARIANCE_FLOOR
         if reaction is not None:
             self.omega = self.omega - self._own_past(reaction, backend)
 
@@ -88,11 +114,6 @@ class Moments:
         square = self.m * self.m
         return square if self.weights_variance is None else square + self.weights_variance
 
-    def _over_squares(self, spread: Array, backend: Backend) -> Array:
-        """Sum of a quantity of the inputs times the weights' mean squares, ``(K or 1, M)``."""
-        squares = self._squares()
-        return backend.xp.sum(spread, axis=0, keepdims=True) if squares is None else backend.matmul(squares, spread)
-
     def _own_past(self, old: Reaction, backend: Backend) -> Array:
         """What the neuron hears of its own messages of the sweep before (Lucibello et al. 2022, eq. 109)."""
         past: Any = 0.0
@@ -105,22 +126,28 @@ class Moments:
             past = past - old.g * old.g * backend.matmul(self.weights_variance * old.m, old.x * self.inputs_variance)
         return past
 
-    def to_weights(self, g: Array, gamma: Array | None, backend: Backend) -> Array:
+    def to_weights(self, g: Array, gamma: Array | None, backend: Backend) -> Sum:
         """
         Sum over patterns of the fields that a neuron sends its weights, ``(K, N)``.
 
         ``g x`` without ``gamma``, ``(g + m x Gamma) x`` with it; with a reaction less
         ``m' (g g' Delta) + m m' (g' Gamma Delta x)``, primes marking the sweep before.
         """
-        total = backend.matmul(g, self.x.T)
+        pairs = [(g, self.x.T)]
+        old, spread = self.reaction, self.inputs_variance
         if gamma is not None:
-            total = backend.add_product(total, backend.matmul(gamma, self.x_square.T), self.m)
-            if self.reaction is not None and self.inputs_variance is not None:
-                old, spread = self.reaction, self.inputs_variance
-                total = total - old.m * (
-                    backend.matmul(g * old.g, spread.T) + self.m * backend.matmul(old.g * gamma, (spread * self.x).T)
-                )
-        return total if self.mask is None else total * self.mask
+            pairs.append((gamma, self.x_square.T))
+            if old is not None and spread is not None:
+                pairs += [(g * old.g, spread.T), (old.g * gamma, (spread * self.x).T)]
+
+        def add_up(total: Array, *terms: Array) -> Array:
+            if terms:
+                total = backend.add_product(total, terms[0], self.m)
+            if terms[1:] and old is not None:
+                total = total - old.m * (terms[1] + self.m * terms[2])
+            return total if self.mask is None else total * self.mask
+
+        return Sum(pairs, add_up)
 
     def weights_curvature(self, g: Array, gamma: Array, backend: Backend) -> Array:
         """
@@ -136,22 +163,38 @@ class Moments:
         total = backend.xp.clip(total, 0.0, None)
         return total if self.mask is None else total * self.mask
 
-    def to_inputs(self, g: Array, gamma: Array | None, backend: Backend) -> Array:
+    def to_inputs(self, g: Array, gamma: Array | None, backend: Backend) -> Sum:
         """
         Sum over neurons of the fields sent to each input, ``(N, M)``.
 
         ``m g`` without ``gamma``, ``m (g + m x Gamma)`` with it; with a reaction less
         ``x' (sigma g g') + x x' (sigma m g' Gamma)``.
         """
-        total = backend.matmul(self.m.T, g)
+        pairs = [(self.m.T, g)]
+        old, spread = self.reaction, self.weights_variance
+        squares = self._squares() if self._signs else None
+        reacts = gamma is not None and old is not None and spread is not None
         if gamma is not None:
-            total = backend.add_product(total, self._squared_means_over(gamma, backend), self.x)
-            if self.reaction is not None and self.weights_variance is not None:
-                old, spread = self.reaction, self.weights_variance
-                total = total - old.x * (
-                    backend.matmul(spread.T, g * old.g) + self.x * backend.matmul((spread * self.m).T, old.g * gamma)
-                )
-        return self.without_constants(total)
+            # m^2, for signs mask - sigma
+            if not self._signs:
+                pairs.append(((self.m * self.m).T, gamma))
+            else:
+                pairs += [(array.T, gamma) for array in (squares, spread) if array is not None]
+            if reacts and old is not None and spread is not None:
+                pairs += [(spread.T, g * old.g), ((spread * self.m).T, old.g * gamma)]
+
+        def add_up(total: Array, *terms: Array) -> Array:
+            own = list(terms[:-2] if reacts else terms)
+            if gamma is not None:
+                if self._signs and squares is None:
+                    own.insert(0, backend.xp.sum(gamma, axis=0, keepdims=True))
+                means = own[0] if len(own) == 1 else own[0] - own[1]
+                total = backend.add_product(total, means, self.x)
+            if reacts and old is not None:
+                total = total - old.x * (terms[-2] + self.x * terms[-1])
+            return self.without_constants(total)
+
+        return Sum(pairs, add_up)
 
     def inputs_curvature(self, g: Array, gamma: Array, backend: Backend) -> Array:
         """Sum of neurons' curvatures sent to each input, ``(N, M)``, at least 0: ``(m^2 + sigma) Gamma - sigma g^2``."""
@@ -163,16 +206,6 @@ class Moments:
         if self.weights_variance is not None:
             total = total - backend.matmul(self.weights_variance.T, g * g)
         return self.without_constants(backend.xp.clip(total, 0.0, None))
-
-    def _squared_means_over(self, gamma: Array, backend: Backend) -> Array:
-        """``(m^2)^T Gamma``, for signs with m^2 = mask - sigma."""
-        if not self._signs:
-            return backend.matmul((self.m * self.m).T, gamma)
-        squares = self._squares()
-        total = backend.xp.sum(gamma, axis=0, keepdims=True) if squares is None else backend.matmul(squares.T, gamma)
-        if self.weights_variance is not None:
-            total = total - backend.matmul(self.weights_variance.T, gamma)
-        return total
 
     def without_constants(self, total: Array) -> Array:
         """Totals to the inputs of the port alone."""

@@ -20,7 +20,7 @@ from nets.channels import (
     sign_backward,
     sign_forward,
 )
-from nets.moments import VARIANCE_FLOOR, Moments, Reaction
+from nets.moments import VARIANCE_FLOOR, Moments, Reaction, evaluate
 from nets.real_channels import CHANNELS, RealOutput
 
 METHODS = ("bp", "bpi", "amp", "mf")
@@ -200,11 +200,11 @@ class Perceptron(BlockFactor):
         gamma = gamma if self.method != "mf" and not self._argmax else None
         if 0 in asked:
             squares = backend.matmul(g * g, moments.x_square.T)
-            total = total - xp.sum(moments.m * moments.to_weights(g, gamma, backend))
+            total = total - xp.sum(moments.m * evaluate([moments.to_weights(g, gamma, backend)], backend)[0])
             total = total + 0.5 * xp.sum(moments.weights_variance * squares)
         if 1 in asked:
             squares = moments.without_constants(backend.matmul((moments.m * moments.m).T, g * g))
-            total = total - xp.sum(ports[1].mean * moments.to_inputs(g, gamma, backend))
+            total = total - xp.sum(ports[1].mean * evaluate([moments.to_inputs(g, gamma, backend)], backend)[0])
             total = total + 0.5 * xp.sum(ports[1].variance * squares)
         return total
 
@@ -235,10 +235,9 @@ class Perceptron(BlockFactor):
                 curvatures[1] = moments.inputs_curvature(g, gamma, backend)
         if not exact:
             onsager = gamma if self.method != "mf" and not self._argmax else None
-            if 0 in asked:
-                fields[0] = moments.to_weights(g, gamma if 0 in second else onsager, backend)
-            if 1 in asked:
-                fields[1] = moments.to_inputs(g, gamma if 1 in second else onsager, backend)
+            to = {0: moments.to_weights, 1: moments.to_inputs}
+            sums = {port: to[port](g, gamma if port in second else onsager, backend) for port in (0, 1) if port in asked}
+            fields = dict(zip(sums, evaluate(list(sums.values()), backend), strict=True))
             if self.method == "amp" and not self._argmax:
                 # Plates may be updated in place.
                 copied = [backend.xp.asarray(array, copy=True) for array in (moments.m, moments.x)]

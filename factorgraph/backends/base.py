@@ -363,6 +363,10 @@ class Backend:
         """Matrix product; ``out`` is used where the library can."""
         return self.xp.matmul(a, b)
 
+    def matmul_all(self, pairs: Sequence[tuple[Array, Array]]) -> list[Array]:
+        """Matrix products that do not depend on each other, which a device may work out side by side."""
+        return [self.matmul(a, b) for a, b in pairs]
+
     def add(self, a: Array, b: Array, out: Array | None) -> Array:
         """``a + b``; ``out``, where given, may be overwritten with it."""
         return a + b

@@ -53,7 +53,7 @@ def library() -> Any:
 
 class Products:
     """
-    Matrix products of one floating-point type; a handle and a workspace for each thread and device.
+    Matrix products of one floating-point type; handles, each with a workspace, for each thread and device.
 
     Parameters
     ----------
@@ -67,15 +67,15 @@ class Products:
         self._one, self._zero = np.ones(1, dtype=dtype), np.zeros(1, dtype=dtype)
         self._known = threading.local()
 
-    def __call__(self, a: Array, b: Array, out: Array) -> None:
-        """``out = a b``, of two matrices; ``out`` is contiguous."""
+    def __call__(self, a: Array, b: Array, out: Array, handle: int = 0) -> None:
+        """``out = a b``, of two matrices, by the handle of a number; ``out`` is contiguous."""
         assert out.flags.c_contiguous
         rows, inner, columns = a.shape[0], a.shape[1], b.shape[1]
         # cuBLAS counts by columns, so that it is asked for the transposed product of the transposed operands.
         (left, transpose_left, width_left), (right, transpose_right, width_right) = _operand(a), _operand(b)
         _check(
             library().cublasGemmEx(
-                self._handle(),
+                self.handle(handle),
                 transpose_right,
                 transpose_left,
                 columns,
@@ -97,22 +97,22 @@ class Products:
             )
         )
 
-    def _handle(self) -> Any:
-        """The handle of this thread and device, on the current stream, with a workspace of its own."""
+    def handle(self, number: int) -> Any:
+        """A handle of this thread and device, on the current stream, with a workspace of its own."""
         cuda = self._cupy.cuda
-        device, stream = cuda.runtime.getDevice(), cuda.get_current_stream().ptr
+        key, stream = (cuda.runtime.getDevice(), number), cuda.get_current_stream().ptr
         handles = self._known.__dict__.setdefault("handles", {})
-        if device not in handles:
+        if key not in handles:
             cuda.device.get_cublas_handle()  # CuPy loads the library that it was built for
             handle = ctypes.c_void_p()
             _check(library().cublasCreate_v2(ctypes.byref(handle)))
-            handles[device] = [handle, None, cuda.alloc(_WORKSPACE)]
-        handle, last, workspace = handles[device]
+            handles[key] = [handle, None, cuda.alloc(_WORKSPACE)]
+        handle, last, workspace = handles[key]
         if last != stream:
             _check(library().cublasSetStream_v2(handle, ctypes.c_void_p(stream)))
             # Which a change of stream takes away.
             _check(library().cublasSetWorkspace_v2(handle, ctypes.c_void_p(workspace.ptr), ctypes.c_size_t(_WORKSPACE)))
-            handles[device][1] = stream
+            handles[key][1] = stream
         return handle
 
 

@@ -14,6 +14,7 @@ from factorgraph.backends.kernel_backend import KernelBackend, Launch, copying_k
 
 _REMEDY = "use backend='numpy', or install the extra that fits the driver: factorgraph-nets[cuda12] or [cuda13]"
 _THREADS = 256  # of a block
+_BRANCHES = 3  # of a graph, for products side by side
 _BLOCKS = 1 << 20  # threads go on in strides where there are more
 
 
@@ -52,6 +53,7 @@ class CupyBackend(KernelBackend):
         self._special: Any = special
         self._functions: dict[tuple[str, str], Any] = {}
         self._recording = False
+        self._branches: list[Any] = []  # streams beside the one on which a graph is captured
         super().__init__(dtype, products)
         self._multiply = Products(cupy, dtype, products)
 
@@ -111,7 +113,11 @@ class CupyBackend(KernelBackend):
     def capture(self, procedure: Callable[[], Any]) -> tuple[Callable[[], object], Any]:
         # Memory that the launches use is theirs as long as the graph may run: nothing else is ever allocated from this pool.
         pool = self.xp.cuda.MemoryPool()
-        self._function(copying_kernel(), "copy_all")  # nothing is loaded while a graph is captured
+        # Nothing is loaded or made while a graph is captured.
+        self._function(copying_kernel(), "copy_all")
+        self._branches = self._branches or [self.xp.cuda.Stream(non_blocking=True) for _ in range(_BRANCHES)]
+        for number in range(_BRANCHES + 1):
+            self._multiply.handle(number)
         self._recording = True
         try:
             with self.xp.cuda.using_allocator(pool.malloc), self.xp.cuda.Stream(non_blocking=True) as stream:
@@ -144,6 +150,26 @@ class CupyBackend(KernelBackend):
         out = self.xp.empty((a.shape[0], b.shape[1]), dtype=self.dtype) if out is None else out
         self._multiply(a, b, out)
         return out
+
+    def matmul_all(self, pairs: Sequence[tuple[Array, Array]]) -> list[Array]:
+        if not self._recording:
+            return super().matmul_all(pairs)
+        # Branches of the graph, each on a stream of its own, which begin here and end here.
+        cuda, products = self.xp.cuda, [self.xp.empty((a.shape[0], b.shape[1]), dtype=self.dtype) for a, b in pairs]
+        main, begin = cuda.get_current_stream(), cuda.Event(disable_timing=True)
+        begin.record(main)
+        for number, ((a, b), product) in enumerate(zip(pairs, products, strict=True)):
+            branch = number % (len(self._branches) + 1)
+            if branch == 0:
+                self._multiply(a, b, product)
+                continue
+            with self._branches[branch - 1] as stream:
+                stream.wait_event(begin)
+                self._multiply(a, b, product, handle=branch)
+                end = cuda.Event(disable_timing=True)
+                end.record(stream)
+            main.wait_event(end)
+        return products
 
     def erf(self, x: Array) -> Array:
         return self._special.erf(x)

@@ -136,7 +136,9 @@ class Stream:
 
     def __exit__(self, *exception: Any) -> None:
         assert Stream.current.pop() is self
-        assert not Device.capturing
+
+    def wait_event(self, event: Event) -> None:
+        assert event.recorded, "waits for an event that is never recorded"
 
     def begin_capture(self, mode: int | None = None) -> None:
         assert Device.capturing is None
@@ -147,6 +149,16 @@ class Stream:
         assert launches
         Device.graphs.append([name for name, _ in launches])
         return Graph(launches)
+
+
+class Event:
+    """Marks a point of a stream. Branches of a graph run one after the other here."""
+
+    def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
+        self.recorded = False
+
+    def record(self, stream: Any = None) -> None:
+        self.recorded = True
 
 
 class NullStream:
@@ -183,28 +195,32 @@ class Cublas:
     """cuBLAS's C interface: matrices that are stored by columns, on a stream and with a workspace that are set beforehand."""
 
     def __init__(self) -> None:
-        self.stream: int | None = None
-        self.workspace = 0
+        self.streams: list[int] = []  # of each handle
+        self.workspaces: list[int] = []
 
     def cublasCreate_v2(self, handle: Any) -> int:
         assert Device.capturing is None, "a handle is made while a graph is captured"
+        self.streams.append(0)
+        self.workspaces.append(0)
+        handle._obj.value = len(self.streams)
         return 0
 
     def cublasSetStream_v2(self, handle: Any, stream: ctypes.c_void_p) -> int:
-        self.stream, self.workspace = stream.value or 0, 0
+        self.streams[handle.value - 1], self.workspaces[handle.value - 1] = stream.value or 0, 0
         return 0
 
     def cublasSetWorkspace_v2(self, handle: Any, address: ctypes.c_void_p, size: ctypes.c_size_t) -> int:
         assert size.value
-        self.workspace = address.value or 0
+        assert address.value not in self.workspaces, "two handles share a workspace"
+        self.workspaces[handle.value - 1] = address.value or 0
         return 0
 
     def cublasGemmEx(
         self, handle: Any, transpose_a: int, transpose_b: int, m: int, n: int, k: int, alpha: int, a: int, a_type: int,
         lda: int, b: int, b_type: int, ldb: int, beta: int, c: int, c_type: int, ldc: int, compute_type: int, algorithm: int,
     ) -> int:  # fmt: skip
-        assert self.stream == Stream.current[-1].ptr, "another stream is current"
-        assert self.workspace, "no workspace that a graph may keep"
+        assert self.streams[handle.value - 1] == Stream.current[-1].ptr, "another stream is current"
+        assert self.workspaces[handle.value - 1], "no workspace that a graph may keep"
         real: Any = {0: ctypes.c_float, 1: ctypes.c_double}[c_type]
         assert a_type == b_type == c_type
         name = {68: "full", 70: "full", 77: "tf32", 75: "bfloat16"}[compute_type]
@@ -278,6 +294,7 @@ def build() -> types.ModuleType:
 
     module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
         Stream=Stream,
+        Event=Event,
         MemoryPool=MemoryPool,
         using_allocator=using_allocator,
         alloc=alloc,
