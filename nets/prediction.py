@@ -10,8 +10,6 @@ import numpy as np
 import factorgraph as fg
 from nets.network import Network
 
-_HOST = fg.get_backend("numpy", "float64")
-
 
 class Predictor:
     """
@@ -67,14 +65,11 @@ class Predictor:
             plate.resume(None, belief)
             if not bayesian:
                 plate.observe_mode()
-        chunks = []
+        chunks, plate, kind = [], inference.state.plate(network.output), network.output.type
         for start in range(0, len(rows), self._chunk):
             numbers = np.minimum(np.arange(start, start + self._chunk), len(rows) - 1)
             inference.observe(network.input, rows[numbers])
             inference.step()
-            found = inference.state.belief(network.output)
-            chunks.append(found.reshape(self._chunk, -1)[: len(rows) - start])
-        kind = network.output.type
-        beliefs_of_output = np.moveaxis(np.concatenate(chunks), 0, -1).reshape(*kind.param_shape, len(rows))
-        probabilities = np.moveaxis(kind.marginals(beliefs_of_output, _HOST), 0, -1)
-        return np.asarray(probabilities / probabilities.sum(axis=1, keepdims=True))
+            chunks.append(kind.marginals(plate.belief, inference.backend))
+        found = inference.backend.to_host(inference.backend.xp.concat(chunks, axis=1))[:, : len(rows)].T
+        return np.asarray(found / found.sum(axis=1, keepdims=True))

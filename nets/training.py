@@ -254,7 +254,7 @@ class Trainer:
                 f"though the training error is {train_error:.1f} %, near chance ({chance:.1f} %). Raise damping (0.8 trains "
                 "well), lower prior_strength to 1 or below, or use larger batches."
             )
-        fields = [float(np.median(np.abs(self.inference.state.belief(weights)))) for weights in self.network.weights]
+        fields = [float(np.median(np.abs(_sample(self.inference.state.belief(weights))))) for weights in self.network.weights]
         if max(fields) > EXPLODED:
             raise CollapsedTrainingError(
                 f"training has collapsed: fields explode (median {max(fields):.1e}), so that no batch can change a weight any "
@@ -268,6 +268,12 @@ class Trainer:
             square = np.square(belief) if belief.ndim == 2 else np.sum(np.square(belief), axis=0)
             found.append(float(np.mean(square) if mask is None else np.sum(square * mask) / np.sum(mask)))
         return found[: max(1, len(found) - 1)]
+
+
+def _sample(values: np.ndarray, most: int = 10_000) -> np.ndarray:
+    """Some of many numbers, at equal distances."""
+    flat = values.reshape(-1)
+    return flat[:: max(1, flat.size // most)]
 
 
 def memory_of_bp(sizes: Sequence[int], batch_size: int, methods: Sequence[str], dtype: str) -> int:

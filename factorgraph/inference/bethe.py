@@ -47,7 +47,7 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
             free = pool.pool.type.log_partition(pool.total, semiring, pool.infinite)
             variable_terms.append(free)
             host = backend.to_host(free)
-            if pool.observed.any():
+            if pool.any_observed:
                 given = pool.pool.type.log_density(pool.prior, pool.possible_values, backend)
                 host = np.where(pool.observed, backend.to_host(given), host)
             total = total + host.sum(axis=0)
@@ -66,7 +66,7 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
                 if infinite is not None:
                     apart = backend.to_host(kind.log_partition(finite, semiring, infinite))
                     term = term + np.where(apart == handed, 0.0, apart - handed)  # both are infinite where a cavity is flat
-                if pool.observed.any():
+                if pool.any_observed:
                     observed = backend.to_host(backend.take(backend.mask_array(pool.observed), read.places, 0))
                     term = np.where(observed, -handed, term)
                 total = total + term.sum(axis=0)
@@ -104,7 +104,7 @@ def ruled_out(state: State, semiring: Semiring) -> list[list[tuple[str, tuple[in
 
 def _impossible(pool: PoolState, semiring: Semiring) -> np.ndarray | None:
     kind, backend = pool.pool.type, pool.backend
-    any_observed = bool(pool.observed.any()) and kind.can_be_random
+    any_observed = pool.any_observed and kind.can_be_random
     if not (pool.hard or (any_observed and not pool.prior_is_finite)):
         return None
     finite, infinite = pool.unclamped()

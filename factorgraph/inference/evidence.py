@@ -66,15 +66,18 @@ def put_evidence(pool: PoolState, variables: Variables, values: Any, sets: Any) 
         pool.values = pool.values.astype(np.result_type(pool.values, each), copy=False)
         place = positions if chosen is None else np.ix_(positions, chosen)
         pool.values[place] = each.reshape(-1) if chosen is None else each.reshape(len(each), -1).T
-        pool.observed[place] = True
+        pool.mark_observed(place, True)
     pool.upload_evidence()
     pool.stale = True
 
 
 def take_evidence_back(pool: PoolState, variables: Variables, sets: Any) -> None:
     """Variables are free again; infinite terms that their evidence left in messages go with it at their next update."""
-    positions, chosen = pool.pool.positions(variables), _sets(pool, sets)
-    pool.observed[positions if chosen is None else np.ix_(positions, chosen)] = False
+    chosen = _sets(pool, sets)
+    if not pool.any_observed:
+        return
+    positions: Any = slice(None) if variables.is_whole and pool.pool.is_plate else pool.pool.positions(variables)
+    pool.mark_observed(positions if chosen is None else np.ix_(positions, chosen), False)
     pool.mean = None
     pool.upload_evidence()
     pool.stale = True

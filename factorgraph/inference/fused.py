@@ -142,7 +142,9 @@ class FusedProgram:
             length = array.shape[len(lead)]
             arguments += [array, length, int(length > 1)]
         source = edge_source(kernel, body, call.ports, tuple(used))
-        known = self._known(source, "edge_update", factors * self._sets, arguments, {"sets"})
+        # A thread with many numbers has no registers left for what it would know.
+        size = factors * self._sets if number_of_parameters(kernel) <= _MOST_STATES // 2 else 1
+        known = self._known(source, "edge_update", size, arguments, {"sets"})
         return self._backend.launcher(specialised(source, known), "edge_update", factors * self._sets, arguments)
 
     def _port(self, read: Read, part: slice, written: bool) -> list[Any]:
@@ -187,6 +189,11 @@ def bound_to(state: State, undamped: bool) -> list[Any]:
         key += [pool.prior, pool.reinforced, pool.total, pool.messages, pool.mask, pool.certain, pool.step, pool.may_grow]
         key += [pool.hard]
     return key + [potentials for potentials in state.potentials.values()]
+
+
+def number_of_parameters(kernel: FactorKernel) -> int:
+    """Natural parameters of all messages to one factor."""
+    return sum(width * math.prod(kind.param_shape) for width, kind in zip(kernel.widths, kernel.types, strict=True))
 
 
 @cache
@@ -246,7 +253,7 @@ def edge_source(kernel: FactorKernel, body: str, ports: Sequence[int], parameter
     for name in parameters:
         takes += [f"const T *{name}_at", f"int {name}_step", f"int {name}_by_factor"]
     given = ", ".join(["in", "out", *(f"Entries{{{name}_at + g * {name}_by_factor, {name}_step}}" for name in parameters)])
-    number = starts[-1]
+    number = number_of_parameters(kernel)
     return (
         f"DEVICE void messages({entries}) {{\n{body}\n}}\n\n"
         f"KERNEL edge_update({', '.join(takes)}) {{\nEACH_THREAD(t, count) {{\n/* known */\n"

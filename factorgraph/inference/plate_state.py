@@ -25,7 +25,7 @@ class PlateState(PoolState):
         self.mean, self.mean_variance = mean, None
         if certain is not None:
             if self.mask is None or not self.all_observed:
-                self.mask = self.backend.mask_array(np.ones(self.pool.size, dtype=np.bool_))
+                self.mask = self.backend.zeros((self.pool.size,)) == 0.0
             self.certain = self.backend.xp.reshape(certain, self.total.shape)
         if not self.all_observed:
             self.observed = np.ones(self.pool.size, dtype=np.bool_)

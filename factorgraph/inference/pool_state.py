@@ -9,14 +9,14 @@ import numpy as np
 
 from factorgraph.backends import Array, Backend
 from factorgraph.inference.layout import Pool
-from factorgraph.inference.observations import OnDevice
+from factorgraph.inference.observed import Observed
 from factorgraph.inference.program import Read, Refresh
 
 _ARRAYS = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced", "centre", "candidates", "residual")
 _EVIDENCE = ("mask", "certain")
 
 
-class PoolState:
+class PoolState(Observed):
     """
     The arrays of one pool. In a batch all have one more axis, of length B, after those named here.
 
@@ -59,7 +59,7 @@ class PoolState:
         self.candidates: Array | None = None
         self.residual: Array | None = None
         self.observed = np.zeros((pool.size, *self.batch), dtype=np.bool_)
-        self._values: np.ndarray | OnDevice = np.zeros((pool.size, *self.batch), dtype=np.int64)
+        self.values = np.zeros((pool.size, *self.batch), dtype=np.int64)
         self.mask: Array | None = None  # on the device; None where nothing is observed
         self.certain: Array | None = None  # natural parameters of the observed values
         self.stale = True
@@ -124,7 +124,7 @@ class PoolState:
                 setattr(twin, name, self.backend.xp.asarray(array, copy=True))
         twin.totals = {key: self.backend.xp.asarray(array, copy=True) for key, array in self.totals.items()}
         twin.observed = self.observed.copy()
-        twin.values = self._values.kept() if isinstance(self._values, OnDevice) else self._values.copy()
+        twin.values = self.kept_values()
         return twin
 
     # Evidence.
@@ -136,31 +136,12 @@ class PoolState:
             self.mean = self.backend.asarray(mean.reshape(*mean.shape[:-1], *self.pool.blocks[0].shape))
             self.mean_variance = None
             self.version += 1
-        if not self.observed.any() or not self.pool.type.can_be_random:
+        if not self.any_observed or not self.pool.type.can_be_random:
             self.mask = self.certain = None
             return
         values = self.possible_values
         self.mask = self.backend.settle(self.mask, self.backend.mask_array(self.observed))
         self.certain = self.backend.settle(self.certain, self.backend.asarray(self.pool.type.observe(values)))
-
-    @property
-    def values(self) -> np.ndarray:
-        """Observed values, on the host, ``(V,)``; of no meaning where nothing is observed."""
-        return self._values.values if isinstance(self._values, OnDevice) else self._values
-
-    @values.setter
-    def values(self, values: np.ndarray | OnDevice) -> None:
-        self._values = values
-
-    @property
-    def possible_values(self) -> np.ndarray:
-        """Observed values, and some possible value where nothing is observed."""
-        return np.where(self.observed, self.values, self.values.reshape(-1)[np.argmax(self.observed)])
-
-    @property
-    def all_observed(self) -> bool:
-        """Whether every variable is evidence."""
-        return bool(self.observed.all())
 
     def fix(self, positions: np.ndarray) -> None:
         """Observe variables at the best state of their beliefs as their messages make them now."""
@@ -174,7 +155,7 @@ class PoolState:
         values = backend.to_host(kind.mode(backend.take(self.belief, device, axis), backend))
         self.values = self.values.astype(np.result_type(self.values, values), copy=False)
         self.values[positions] = values
-        self.observed[positions] = True
+        self.mark_observed(positions, True)
         backend.put(self.certain, device, backend.asarray(kind.observe(values)), axis)
         backend.put(self.mask, device, backend.mask_array(np.ones(values.shape, dtype=np.bool_)), 0)
         self.refresh(Refresh(-1, groups))
@@ -201,7 +182,7 @@ class PoolState:
         """
         if self.stale:
             self.refresh()
-        self.prior_is_finite &= not (self.hard or self.observed.any())
+        self.prior_is_finite &= not (self.hard or self.any_observed)
         if positions is None:
             if self.centre is not None:
                 self.total, self.centre = self.total - self.centre, None
@@ -266,7 +247,7 @@ class PoolState:
     @property
     def has_certainty(self) -> bool:
         """Whether something is certain beforehand: evidence, or an infinite prior."""
-        return self.pool.type.can_be_random and (bool(self.observed.any()) or not self.prior_is_finite)
+        return self.pool.type.can_be_random and (self.any_observed or not self.prior_is_finite)
 
     def harden(self) -> None:
         """Count infinite terms apart from now on."""

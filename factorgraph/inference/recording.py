@@ -163,7 +163,7 @@ def _kind_of(state: State) -> tuple[Any, ...]:
     for pool in state.pools:
         values = {name: value for name, value in vars(pool).items() if isinstance(value, (bool, int, float, str, type(None)))}
         found.append({name: value for name, value in values.items() if name not in _COUNTERS})
-        found.append(None if pool.all_observed else pool.observed.tobytes())
+        found.append((pool.all_observed, pool.any_observed and not pool.all_observed and pool.observed.tobytes()))
         found.append(isinstance(pool, PlateState) and pool.mean_is_current)
     return tuple(found)
 
