@@ -1,7 +1,7 @@
 """
 A few iterations of each kind of kernel, for compute-sanitizer.
 
-    compute-sanitizer --tool memcheck python benchmarks/gpu_small.py
+    compute-sanitizer --tool memcheck python benchmarks/gpu_small.py [grid tables parity hub clauses tree residual nets]
 
 Memory comes from CUDA itself, not from CuPy's pool, so that the sanitizer sees where arrays end; launches are not captured.
 """
@@ -45,26 +45,38 @@ def clauses(graph: fg.FactorGraph) -> None:
     graph.add_factors("clauses", fg.Or(), x[np.arange(40).reshape(10, 4)])
 
 
+def tree(graph: fg.FactorGraph) -> None:
+    x = graph.add_variables("x", fg.Spin(), 60)
+    graph.add_factors("branches", fg.Ising(RNG.normal(size=59)), x[np.arange(1, 60) // 2], x[1:])
+
+
+PROBLEMS: dict[str, Callable[[fg.FactorGraph], None]] = {
+    problem.__name__: problem for problem in (grid, tables, parity, hub, clauses, tree)
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=[*PROBLEMS, "residual", "nets"])
     parser.add_argument("--backend", default="cupy", choices=["cupy", "compiled"])
-    backend = fg.get_backend(parser.parse_args().backend, "float32")
+    options = parser.parse_args()
+    backend = fg.get_backend(options.backend, "float32")
     if backend.name == "cupy":
         backend.xp.cuda.set_allocator(None)
         backend.graphs = False  # type: ignore[attr-defined]
-    problems: list[Callable[[fg.FactorGraph], None]] = [grid, tables, parity, hub, clauses]
-    for add in problems:
-        for settings in ({"damping": 0.3, "reinforcement": 0.01}, {"mode": "max"}, {"batch": 3, "damping": "auto"}):
+    for name in options.parts:
+        for settings in ({"damping": 0.3}, {"mode": "max"}, {"batch": 3, "damping": "auto"}) if name in PROBLEMS else ():
             graph = fg.FactorGraph()
-            add(graph)
-            fg.Inference(graph, fg.Flooding(), backend=backend, **settings).run(3, tolerance=0)  # type: ignore[arg-type]
-    residual = fg.FactorGraph()
-    grid(residual)
-    fg.Inference(residual, fg.Residual(), backend=backend).run(3, tolerance=0)
+            PROBLEMS[name](graph)
+            fg.Inference(graph, backend=backend, **settings).run(3, tolerance=0)  # type: ignore[arg-type]
+    if "residual" in options.parts:
+        graph = fg.FactorGraph()
+        grid(graph)
+        fg.Inference(graph, fg.Residual(), backend=backend).run(3, tolerance=0)
     X, y = RNG.normal(size=(40, 9)).astype(np.float32), RNG.integers(3, size=40)
-    for method in ("bpi", "amp", "mf"):
-        settings = ("first-order", (1.0,) * 3, (0.8,) * 3, 0.1, 2, 1.0)
-        Trainer((9, 7, 5, 3), 16, method, *settings, backend, "float32", RNG, replicas=3).epoch(X, y)
+    for method in ("bpi", "amp", "mf") if "nets" in options.parts else ():
+        training = ("first-order", (1.0,) * 3, (0.8,) * 3, 0.1, 2, 1.0)
+        Trainer((9, 7, 5, 3), 16, method, *training, backend, "float32", RNG, replicas=3).epoch(X, y)
     print("done")
 
 
