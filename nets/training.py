@@ -192,9 +192,8 @@ class Trainer:
         """Beliefs and damped means of the weights of each layer, from which training goes on as if it had not stopped."""
         arrays: dict[str, np.ndarray] = {}
         for layer, weights in enumerate(self.network.weights):
-            self.inference.posterior_as_prior(weights)  # without what replicas said
             plate, to_host = self.inference.state.plate(weights), self.inference.backend.to_host
-            arrays |= {f"belief/{layer}": to_host(plate.belief), f"mean/{layer}": to_host(plate.means())}
+            arrays |= {f"belief/{layer}": to_host(plate.evidence), f"mean/{layer}": to_host(plate.means())}
         return arrays
 
     def restore(self, arrays: dict[str, np.ndarray], rng_state: Any) -> None:

@@ -221,7 +221,7 @@ class PoolState(Observed):
         """Hear of the other replicas of some variables, or of all, from the next message on: see `Inference.focus`."""
         if self.stale:
             self.refresh()
-        own = self.belief if self.centre is None else self.belief - self.centre
+        own = self.evidence
         if positions is None:
             self.centre = self.pool.type.from_centre(own, replicas, strength, self.backend)
             return
@@ -243,6 +243,11 @@ class PoolState(Observed):
         if self.infinite is None:
             return self.total
         return self.pool.type.join(self.total, self.infinite, self.backend)
+
+    @property
+    def evidence(self) -> Array:
+        """`belief` without what a centre of replicas said, which is no evidence."""
+        return self.belief if self.centre is None else self.belief - self.centre
 
     @property
     def has_certainty(self) -> bool:

@@ -198,8 +198,7 @@ class State:
             raise ValueError(f"variables {name!r} differ in type or shape between the two states")
         if not (isinstance(mine, PlateState) and isinstance(theirs, PlateState)):
             raise ValueError(f"variables {name!r} are not a plate of block factors in both states")
-        evidence = theirs.belief if theirs.centre is None else theirs.belief - theirs.centre
-        mine.resume(evidence, theirs.means())
+        mine.resume(theirs.evidence, theirs.means())
         mine.prior = mine.backend.asarray(theirs.prior)
         mine.prior_is_finite = theirs.prior_is_finite
 
