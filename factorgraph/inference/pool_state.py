@@ -219,8 +219,6 @@ class PoolState(Observed):
 
     def focus(self, positions: np.ndarray | None, replicas: int, strength: float) -> None:
         """Hear of the other replicas of some variables, or of all, from the next message on: see `Inference.focus`."""
-        if self.stale:
-            self.refresh()
         own = self.evidence
         if positions is None:
             self.centre = self.pool.type.from_centre(own, replicas, strength, self.backend)
@@ -246,7 +244,9 @@ class PoolState(Observed):
 
     @property
     def evidence(self) -> Array:
-        """`belief` without what a centre of replicas said, which is no evidence."""
+        """`belief`, up to date, without what a centre of replicas said, which is no evidence."""
+        if self.stale:
+            self.refresh()
         return self.belief if self.centre is None else self.belief - self.centre
 
     @property
