@@ -1,15 +1,32 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and `.npz` files that are read with nothing believed."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
-import tempfile
+import secrets
+import stat
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+
+_EXPANSION, _FREE = 200, 1 << 28  # bytes that a file may claim: so many times its own, and these besides
+_DAMAGE = (
+    OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, EOFError, NotImplementedError, RuntimeError,
+    MemoryError, SyntaxError, zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
+
+
+class DamagedFileError(ValueError):
+    """A file is not whole, or not of its kind; the message has its name."""
 
 
 @contextmanager
@@ -17,22 +34,37 @@ def open_whole(path: str | Path) -> Iterator[IO[bytes]]:
     """
     Open a file for writing that takes its place only when it is complete.
 
-    It is written under a temporary name in the same folder; on any error that is removed and what was there stays.
+    It is written under a temporary name in the same folder; on any error that is removed and what was there stays, as does
+    its mode. Links are followed. What is no file on a disk, such as a pipe or a terminal, is written straight to.
     """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    path = Path(os.path.realpath(path))
+    there = _status(path)
+    if (there is not None and not stat.S_ISREG(there.st_mode)) or path.parts[1:2] in (("dev",), ("proc",)):
+        with open(path, "wb") as file:
+            yield file
+        return
+    # Names may be 255 bytes long, and the temporary one is no shorter than its ending.
+    temporary = path.with_name(f".{os.fsencode(path.name)[:100].decode(errors='ignore')}.{secrets.token_hex(6)}")
+    # As `open` would make it: the system takes the process's mask from the mode.
+    handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
+        if there is not None:
+            os.chmod(temporary, stat.S_IMODE(there.st_mode))
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
@@ -45,3 +77,80 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with open_whole(path) as file:
         file.write(text.encode())
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """
+    All arrays of a ``.npz`` file, without pickle.
+
+    What the file says of itself is checked before memory is taken for it.
+
+    Raises
+    ------
+    FileNotFoundError
+    DamagedFileError
+        It is no such file, it is damaged or encrypted, or it claims far more than it can hold.
+    """
+    size = require_file(path).st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            if len(set(names)) < len(names) or not all(name.endswith(".npy") for name in names):
+                raise ValueError("its members are not arrays of different names")
+            claimed = sum(entry.file_size for entry in entries)
+            if claimed > _FREE + _EXPANSION * size:
+                raise ValueError(f"its arrays claim {claimed} bytes, the file has {size}")
+            return {entry.filename.removesuffix(".npy"): _read_array(archive, entry) for entry in entries}
+    except _DAMAGE as error:
+        raise DamagedFileError(f"{path}: not a whole .npz file ({_in_words(error)})") from error
+
+
+def require_file(path: str | Path) -> os.stat_result:
+    """
+    What the system says of a regular file.
+
+    Raises
+    ------
+    FileNotFoundError
+    DamagedFileError
+        It is a folder, a pipe or a device, which might never end.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedFileError(f"{path}: not a file, but a folder, a pipe or a device")
+    return status
+
+
+def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    with archive.open(entry) as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(member)
+        if dtype.hasobject:
+            raise ValueError(f"{entry.filename} holds Python objects")
+        if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize != entry.file_size - member.tell():
+            raise ValueError(f"{entry.filename} has {entry.file_size} bytes, not those of an array of shape {shape}")
+    with archive.open(entry) as member:
+        array: np.ndarray = np.lib.format.read_array(member, allow_pickle=False)
+        member.read()  # to the end, where its checksum is compared
+        return array
+
+
+def _in_words(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+def parse_json(text: bytes) -> Any:
+    """
+    What a JSON text says.
+
+    Raises
+    ------
+    ValueError
+        It is none, or nested without end.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

@@ -113,7 +113,6 @@ class Inference:
         if self.exact and reinforced:
             raise ValueError("reinforcement needs an iterative schedule such as Flooding(), not an exact one")
         self.layout = compile_layout(graph, damping_of(damping, graph), strengths)
-        self._result: weakref.ref[Result] | None = None  # the result that may still look at the state
         self._state = State.of(graph, self.layout, self.backend, self.batch)
         put_graph_evidence(self._state)
         self._priorities = None if plan.share is None else Priorities(graph, self._state, plan.share)
@@ -132,20 +131,20 @@ class Inference:
     def state(self, state: State) -> None:
         if state.layout is not self.layout:
             raise ValueError("the state belongs to another Inference")
-        self._state, self._result = state, None
+        self._state = state
 
     def _own_state(self) -> State:
         """The state to change."""
-        self._leave_results_alone()
+        self._state.leave_results_alone()
         self._state.changes += 1
         return self._state
 
-    def _leave_results_alone(self) -> None:
-        """A result that still looks at the state gets a copy, so that the arrays stay those of the inference."""
-        result = None if self._result is None else self._result()
-        if result is not None:
-            result.keep_own_state()
-        self._result = None
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_iterations": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._iterations = {check: Recording(self._program) for check in (False, True)}
 
     # Evidence, priors, potentials.
 
@@ -311,7 +310,7 @@ class Inference:
         recording = Recording(self._program)
 
         def run(procedure: Callable[[], Any]) -> Any:
-            self._leave_results_alone()
+            self._state.leave_results_alone()
             return recording.run(self._state, procedure)
 
         return run
@@ -381,7 +380,7 @@ class Inference:
             outcome = run_until(state, partial(self._iterate, tolerance=tolerance), limits, auto, told)
         contradictions = ruled_out(state, self.semiring)
         result = Result(self, state, outcome, contradictions)
-        self._result = weakref.ref(result)
+        state.onlooker = weakref.ref(result)
         if any(contradictions) and raise_on_contradiction:
             raise ContradictionError(result)
         if outcome.ran_out and tolerance > 0 and not any(contradictions):

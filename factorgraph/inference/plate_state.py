@@ -108,6 +108,13 @@ class PlateState(PoolState):
             self._expected = mean, self.pool.type.expectation(mean, self.backend)
         return self._expected[1]
 
+    def copy(self) -> PlateState:
+        """An independent copy."""
+        twin = super().copy()
+        assert isinstance(twin, PlateState)
+        twin.forget_expectations()
+        return twin
+
     def forget_expectations(self) -> None:
         """Expected values that are kept for speed alone."""
         self._expected = None

@@ -12,8 +12,13 @@ from factorgraph.inference.layout import Pool
 from factorgraph.inference.observed import Observed
 from factorgraph.inference.program import Read, Refresh
 
-_ARRAYS = ("prior", "messages", "total", "infinite", "mean", "change", "reinforced", "centre", "candidates", "residual")
-_EVIDENCE = ("mask", "certain")
+# All arrays that change, and all else that does: copies, batches and files go by these.
+ARRAYS = (
+    "_prior", "messages", "total", "infinite", "mean", "mean_variance",
+    "change", "reinforced", "centre", "candidates", "residual",
+)  # fmt: skip
+EVIDENCE = ("mask", "certain")  # made from observed values
+FLAGS = ("_power", "prior_is_finite", "hard", "may_grow", "stale", "_to_reinforce", "_base_in_belief")
 
 
 class PoolState(Observed):
@@ -87,10 +92,11 @@ class PoolState(Observed):
 
     def select(self, sets: np.ndarray) -> PoolState:
         """The arrays of some sets of a batch, copied."""
+        _ = self.prior  # as an array
         twin = copy.copy(self)
         twin.batch = (sets.size,)
         index = self.backend.index_array(sets)
-        for name in (*_ARRAYS, "certain"):
+        for name in (*ARRAYS, "certain"):
             array = getattr(self, name)
             if array is not None:
                 setattr(twin, name, self.backend.take(array, index, array.ndim - 1))
@@ -104,7 +110,8 @@ class PoolState(Observed):
         index = self.backend.index_array(sets)
         if other.hard and not self.hard:
             self.hard, self.infinite = True, None
-        for name in _ARRAYS:
+        _ = self.prior, other.prior  # as arrays
+        for name in ARRAYS:
             theirs = getattr(other, name)
             if theirs is None:
                 continue
@@ -118,7 +125,7 @@ class PoolState(Observed):
     def copy(self) -> PoolState:
         """An independent copy."""
         twin = copy.copy(self)
-        for name in (*_ARRAYS, *_EVIDENCE):
+        for name in (*ARRAYS, *EVIDENCE):
             array = getattr(self, name)
             if array is not None:
                 setattr(twin, name, self.backend.xp.asarray(array, copy=True))

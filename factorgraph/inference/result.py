@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,11 @@ class Result:
     def keep_own_state(self) -> None:
         """Copy the state, which the inference is about to change."""
         self._state = self._state.copy()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._state is self._inference.state:
+            self._state.onlooker = weakref.ref(self)
 
     def __repr__(self) -> str:
         residual = f", last residual {self.residuals[-1]:.2g}" if self.residuals else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,11 +15,11 @@ from factorgraph.backends import Array, Backend
 from factorgraph.blocks import Factors, Variables
 from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.kernel import FactorKernel, to_device
-from factorgraph.files import write_npz
 from factorgraph.graph import FactorGraph
 from factorgraph.inference.layout import Layout
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.pool_state import PoolState
+from factorgraph.inference.state_file import load_state, save_state
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +70,7 @@ class State:
     residual_iterations: list[int] = field(default_factory=list)
     fused: dict[bool, Any] = field(default_factory=dict, init=False)  # see `fused`: a program bound to these arrays
     changes: int = field(default=0, init=False)  # made from outside, by the inference's methods
+    onlooker: Any = field(default=None, init=False)  # a weak reference to the result that still looks at these arrays
     is_recorded: bool = field(default=False, init=False)  # see `recording`: what runs now is part of a recording
 
     @classmethod
@@ -110,6 +110,16 @@ class State:
             yield
         finally:
             self.is_recorded = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "fused": {}, "onlooker": None, "is_recorded": False}
+
+    def leave_results_alone(self) -> None:
+        """A result that still looks at these arrays gets a copy, before they change."""
+        result = None if self.onlooker is None else self.onlooker()
+        self.onlooker = None
+        if result is not None:
+            result.keep_own_state()
 
     def copy(self) -> State:
         """An independent copy."""
@@ -206,14 +216,9 @@ class State:
         """
         Write evidence, priors, messages and beliefs to one ``.npz`` file, whole or not at all.
 
-        Potentials belong to the graph and are not written.
+        Potentials belong to the graph and are not written, nor are the memories of block factors.
         """
-        arrays = {name: self.backend.to_host(array) for name, array in self._arrays()}
-        for number, pool in enumerate(self.pools):
-            arrays |= {f"observed/{number}": pool.observed, f"values/{number}": pool.values}
-        meta = {"iteration": self.iteration, "residuals": self.residuals, "checks": self.residual_iterations}
-        arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
-        write_npz(path, arrays)
+        save_state(self, path)
 
     def load(self, path: str | Path) -> None:
         """
@@ -222,48 +227,6 @@ class State:
         Raises
         ------
         ValueError
-            The file is of another graph; nothing is changed then.
+            The file is damaged or of another graph; nothing is changed then.
         """
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        for name, array in self._arrays():
-            if name.startswith(("mean/", "totals/", "centre/")):
-                continue  # there or not, as the run went
-            if name not in arrays or arrays[name].shape != array.shape:
-                raise ValueError(
-                    f"{path}: saved for another graph ({name} is {arrays[name].shape if name in arrays else 'absent'})"
-                )
-        for number, pool in enumerate(self.pools):
-            pool.prior = self.backend.asarray(arrays[f"prior/{number}"])
-            pool.prior_is_finite = bool(np.isfinite(arrays[f"prior/{number}"]).all())
-            pool.messages = self.backend.asarray(arrays[f"messages/{number}"])
-            pool.total = self.backend.asarray(arrays[f"total/{number}"])
-            pool.observed, pool.values = arrays[f"observed/{number}"], arrays[f"values/{number}"]
-            pool.totals = {
-                (block, int(port)): self.backend.asarray(arrays[f"totals/{number}/{block}/{port}"])
-                for block, port in (name.split("/")[2:4] for name in arrays if name.startswith(f"totals/{number}/"))
-            }
-            mean = arrays.get(f"mean/{number}")
-            pool.mean = None if mean is None else self.backend.asarray(mean)
-            centre = arrays.get(f"centre/{number}")
-            pool.centre = None if centre is None else self.backend.asarray(centre)
-            pool.upload_evidence()
-            pool.version += 1
-            pool.mean_version = pool.version
-            pool.stale = pool.hard
-        self.find_hard_pools()
-        self.forget_candidates()
-        meta = json.loads(arrays["meta"].tobytes())
-        self.iteration, self.residuals, self.residual_iterations = meta["iteration"], meta["residuals"], meta["checks"]
-
-    def _arrays(self) -> Iterator[tuple[str, Array]]:
-        for number, pool in enumerate(self.pools):
-            yield f"prior/{number}", pool.prior
-            yield f"messages/{number}", pool.messages
-            yield f"total/{number}", pool.total
-            if pool.centre is not None:
-                yield f"centre/{number}", pool.centre
-            if isinstance(pool, PlateState) and pool.mean is not None and pool.mean_is_current:
-                yield f"mean/{number}", pool.mean
-            for (block, port), total in pool.totals.items():
-                yield f"totals/{number}/{block}/{port}", total
+        load_state(self, path)
