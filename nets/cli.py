@@ -14,34 +14,42 @@ import numpy as np
 
 from factorgraph import BackendUnavailableError, backend_names
 from factorgraph.files import write_text
-from nets.datasets import NAMES, DatasetError, download_dataset, hold_out, load_dataset
+from nets.datasets import NAMES, DatasetError, download_dataset, hold_out, load_dataset, load_rows
 from nets.estimator import BPClassifier
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
 from nets.model_file import check_same_settings
 from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 from nets.settings import choose_learning
+from nets.signals import Listener, Stopped
 from nets.training import CollapsedTrainingError
 
 _COLUMNS = ("epoch", "train_error", "test_error", "test_error_bayes", "seconds")
-_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns 0, 1 (failed), 2 (wrong usage) or 130 (interrupted)."""
+    """Run the command line; returns 0, 1 (failed), 2 (wrong usage), or 128 and the number of the signal that ended it."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    with Listener() as listener:
+        return _run(parser, options, arguments, listener)
+
+
+def _run(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, arguments: Sequence[str] | None, listener: Listener
+) -> int:
     try:
         if getattr(options, "config", None):
             _read_config(parser, options, arguments)
+        options.listener = listener
         code: int = options.run(options)
         return code
     except (DatasetError, BackendUnavailableError, CollapsedTrainingError, ValueError, OSError) as error:
         print(f"nets: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("nets: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    except Stopped as stop:
+        print(f"nets: {stop}", file=sys.stderr)
+        return stop.exit_code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -222,17 +230,19 @@ def _train(options: argparse.Namespace) -> int:
             f"{row['test_error_bayes']:>8.2f} {row['seconds']:>8.2f}",
             flush=True,
         )
-        _keep(fitted, options)
+        with options.listener.held():
+            _keep(fitted, options)
 
     code = 0
     try:
         model.fit(data.X_train, data.y_train, (data.X_test, data.y_test), on_epoch, resume)
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
+    except Stopped as stop:
+        code = stop.exit_code
         if not getattr(model, "history_", None):
-            print("interrupted before the first epoch was finished: nothing kept", file=sys.stderr)
+            print(f"{stop} before the first epoch was finished: nothing kept", file=sys.stderr)
             return code
-        print(f"interrupted: the model of epoch {model.n_iter_} is kept", file=sys.stderr)
+        kept = f"the model of epoch {model.n_iter_} is kept in {options.save}" if options.save else "no --save was given"
+        print(f"{stop} after epoch {model.n_iter_}: {kept}", file=sys.stderr)
     row = model.history_[-1]
     seconds = sum(entry["seconds"] for entry in model.history_)
     print(
@@ -275,7 +285,7 @@ def _keep(model: BPClassifier, options: argparse.Namespace) -> None:
     if options.save:
         model.save(options.save)
     if options.json:
-        config = {name: value for name, value in vars(options).items() if name != "run"}
+        config = {name: value for name, value in vars(options).items() if name not in ("run", "listener")}
         epochs = [{name: row[name] for name in _COLUMNS} for row in model.history_]
         _write_json(options.json, {"config": config, "epochs": epochs, "final": epochs[-1]})
 
@@ -319,7 +329,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     _check_writable(options.output)
     model = BPClassifier.load(options.model)
-    X = _rows(options)
+    X = load_rows(options.dataset, options.data)
     if options.proba:
         lines = [" ".join(f"{p:.6f}" for p in row) for row in model.predict_proba(X)]
     else:
@@ -330,16 +340,6 @@ def _predict(options: argparse.Namespace) -> int:
     else:
         sys.stdout.write(text)
     return 0
-
-
-def _rows(options: argparse.Namespace) -> np.ndarray:
-    path = Path(options.dataset)
-    if path.suffix == ".npz" and path.is_file():
-        with np.load(path, allow_pickle=False) as file:
-            if set(file.files) == {"X"}:
-                X = file["X"]
-                return np.asarray(X.reshape(len(X), -1))
-    return load_dataset(options.dataset, options.data).X_test
 
 
 def _download(options: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ import io
 import math
 import os
 import sys
-import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from urllib.request import urlopen
 
 import numpy as np
 
-from factorgraph.files import open_whole
+from factorgraph.files import DamagedFileError, open_whole, read_npz
 
 _PARTS = {
     "train_images": "train-images-idx3-ubyte",
@@ -148,23 +147,50 @@ def _hold_out_third(name: str, X: np.ndarray, y: np.ndarray) -> Dataset:
     return Dataset(name, X[train], y[train], X[test], y[test])
 
 
+def load_rows(name: str | Path, folder: str | Path | None = None) -> np.ndarray:
+    """
+    Rows to predict, ``(n, features)``: the array X of a ``.npz`` file that has nothing else, or the test rows of a data set.
+
+    Parameters and errors as in `load_dataset`.
+    """
+    if str(name).endswith(".npz"):
+        arrays = _read_arrays(Path(name))
+        if set(arrays) == {"X"}:
+            return arrays["X"]
+    return load_dataset(str(name), folder).X_test
+
+
 def _load_npz(path: Path) -> Dataset:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key.replace("x", "X") if key.startswith("x") else key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path}: not a readable .npz file ({error})") from error
+    arrays = _read_arrays(path)
     for X, y in (("X_train", "y_train"), ("X_test", "y_test"), ("X", "y")):
         if X in arrays and (y not in arrays or len(arrays[X]) != len(arrays[y])):
             raise DatasetError(f"{path}: {X} needs a {y} of the same length")
-    arrays = {key: value.reshape(len(value), -1) if key.startswith("X") else value for key, value in arrays.items()}
     if "X_train" in arrays and "X_test" in arrays:
         return Dataset(path.stem, arrays["X_train"], arrays["y_train"], arrays["X_test"], arrays["y_test"])
     if "X" in arrays:
         return _hold_out_third(path.stem, arrays["X"], arrays["y"])
     raise DatasetError(f"{path}: has arrays {sorted(arrays)}; expected X_train, y_train, X_test, y_test, or X and y")
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays of a user's own file, rows of numbers flattened."""
+    try:
+        arrays = read_npz(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file") from None
+    except (DamagedFileError, OSError) as error:
+        raise DatasetError(str(error)) from error
+    arrays = {key.replace("x", "X") if key.startswith("x") else key: array for key, array in arrays.items()}
+    for name in ("X", "X_train", "X_test"):
+        if name in arrays and (arrays[name].ndim < 1 or arrays[name].dtype.kind not in "biuf"):
+            raise DatasetError(
+                f"{path}: {name} should be rows of numbers, not {arrays[name].dtype} of shape {arrays[name].shape}"
+            )
+    for name in ("y", "y_train", "y_test"):
+        if name in arrays and arrays[name].ndim != 1:
+            raise DatasetError(f"{path}: {name} should be one label a row, not of shape {arrays[name].shape}")
+    flat = {key: array.reshape(len(array), math.prod(array.shape[1:])) for key, array in arrays.items() if key.startswith("X")}
+    return arrays | flat
 
 
 # idx files.

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from factorgraph import get_backend
 from nets.datasets import split
 from nets.encoding import Standardization, ThermometerCode, encode
-from nets.fitting import Run, default_prior_strength
+from nets.fitting import Run, check_same_classes, default_prior_strength
 from nets.metrics import scores
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
@@ -220,8 +220,10 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if resume and self.early_stopping and validation_data is None and self.random_state is None:
             raise ValueError("resume with early_stopping needs the random_state that chose the rows held out")
         snapshot = getattr(self, "_snapshot", None) if resume else None
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        X, y = validate_data(self, X, y, dtype=np.float64, reset=not resume)
         check_classification_targets(y)
+        if resume:
+            check_same_classes(self, y)
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
             raise ValueError(f"BPClassifier needs samples of at least 2 classes; y has 1 class: {self.classes_[0]!r}")
@@ -393,8 +395,6 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             probabilities = self._probabilities(self.weight_beliefs_, inputs, bayesian)
             found |= {name + suffix: value for name, value in scores(probabilities, labels).items()}
         return found
-
-    # Files.
 
     def save(self, path: str | Path) -> None:
         """Write the trained model to one ``.npz`` file, whole or not at all; `load` reads it, without pickle."""

@@ -153,6 +153,18 @@ class Run:
         self.waited = meta["waited"]
 
 
+def check_same_classes(model: Any, y: np.ndarray) -> None:
+    """
+    Refuse labels other than those of the run that a model is to go on with.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not np.array_equal(model.classes_, np.unique(y)):
+        raise ValueError(f"the run to resume is of classes {model.classes_.tolist()}, but y has {np.unique(y).tolist()}")
+
+
 def default_prior_strength(epoch: int, epochs: int, batches: int, layers: int, prediction: str) -> list[float]:
     """
     Default power of the posterior as the next prior, layer by layer, in one epoch of a run, the first being 0.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from factorgraph.files import write_npz
+from factorgraph import get_backend
+from factorgraph.files import parse_json, read_npz, write_npz
 from nets.encoding import Standardization, ThermometerCode
+from nets.network import constants_of
+from nets.settings import check_settings, weight_type
 
 _FORMAT, _VERSION = "nets.BPClassifier", 3
 _ENCODERS = {"Standardization": Standardization, "ThermometerCode": ThermometerCode}
@@ -53,33 +55,78 @@ def load_model(model: Any, path: str | Path) -> None:
 
     Raises
     ------
+    FileNotFoundError
     ValueError
         The file is not a whole one of this kind.
     """
+    arrays = read_npz(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            _check_members(file, path)
-            arrays = {name: file[name] for name in file.files}
-        meta = json.loads(arrays["meta"].tobytes())
+        meta = parse_json(arrays["meta"].tobytes())
         if meta["format"] != _FORMAT or meta["version"] != _VERSION:
             raise ValueError(f"it holds {meta['format']} version {meta['version']}")
         model.__init__(**meta["params"])
-        layers = sum(name.startswith("weights/") for name in arrays)
-        beliefs = [arrays[f"weights/{layer}"] for layer in range(layers)]
+        check_settings(model)
+        sizes, classes = [int(size) for size in meta["sizes"]], arrays["classes"]
+        _check_sizes(model, sizes, classes)
+        beliefs = [arrays[f"weights/{layer}"] for layer in range(len(sizes) - 1)]
+        masks = [arrays.get(f"mask/{layer}") for layer in range(len(sizes) - 1)]
+        for layer, (belief, mask) in enumerate(zip(beliefs, masks, strict=True)):
+            _check_layer(model, sizes[layer], sizes[layer + 1], belief, mask)
         settings = {name.split("/")[1]: array for name, array in arrays.items() if name.startswith("encoder/")}
         model._encoder = _ENCODERS[meta["encoder"]](**settings)
-        model.classes_, model.weight_beliefs_ = arrays["classes"], beliefs
-        model._sizes, model._rows = tuple(int(size) for size in meta["sizes"]), int(meta["rows"])
-        model.masks_ = [arrays.get(f"mask/{layer}") for layer in range(layers)]
-        model.history_, model.n_iter_ = meta["history"], meta["n_iter"]
+        model.n_features_in_ = model._encoder.features(sizes[0])
+        if model._encoder(np.zeros((1, model.n_features_in_))).shape != (1, sizes[0]):
+            raise ValueError("its encoder gives another number of inputs than the network takes")
+        model.classes_, model.weight_beliefs_, model.masks_ = classes, beliefs, masks
+        model._sizes, model._rows = tuple(sizes), int(meta["rows"])
+        model.history_, model.n_iter_ = _history(meta["history"]), int(meta["n_iter"])
         if meta.get("run") is not None:
             kept = {name.removeprefix("run/"): array for name, array in arrays.items() if name.startswith("run/")}
+            _check_run(kept, meta["run"], beliefs)
             model._snapshot = kept, meta["run"]
-        model.n_features_in_ = model._encoder.features(model._sizes[0])
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path}: not a model saved by BPClassifier ({error})") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, ArithmeticError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path}: not a model saved by BPClassifier ({what})") from error
+
+
+def _check_sizes(model: Any, sizes: list[int], classes: np.ndarray) -> None:
+    outputs = 1 if len(classes) == 2 else len(classes)
+    if classes.ndim != 1 or len(np.unique(classes)) != len(classes) or len(classes) < 2:
+        raise ValueError(f"its classes are an array of shape {classes.shape}, not two or more different labels")
+    hidden = [int(size) for size in model.hidden_layer_sizes]
+    if len(sizes) < 2 or min(sizes) < 1 or sizes[1:-1] != hidden or sizes[-1] != outputs:
+        raise ValueError(f"its layers {sizes} are not those of {len(classes)} classes and hidden layers {hidden}")
+
+
+def _check_layer(model: Any, inputs: int, neurons: int, belief: np.ndarray, mask: np.ndarray | None) -> None:
+    kind = weight_type(model.weights)
+    shape = neurons, inputs + (constants_of(inputs) if model.biases else 0)
+    lead = np.shape(kind.mean(np.zeros((*kind.param_shape, 1)), get_backend("numpy", "float64")))[:-1]
+    if belief.shape != (*lead, *shape) or belief.dtype.kind != "f":
+        raise ValueError(f"the weights of a layer are {belief.dtype} of shape {belief.shape}, expected {(*lead, *shape)}")
+    if mask is not None and (mask.shape != shape or mask.dtype != np.bool_):
+        raise ValueError(f"the mask of a layer is {mask.dtype} of shape {mask.shape}, expected {shape}")
+
+
+def _history(rows: Any) -> list[dict[str, Any]]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and {"epoch", "train_error"} <= set(row) for row in rows):
+        raise ValueError("its history is not a list of epochs")
+    return rows
+
+
+def _check_run(kept: dict[str, np.ndarray], run: Any, beliefs: list[np.ndarray]) -> None:
+    """Of a run to go on with: its arrays, and a random state that the generator takes."""
+    np.random.default_rng().bit_generator.state = run["rng"]
+    for name in ("best", "waited", "data"):
+        if not isinstance(run[name], (int, float, type(None))):
+            raise ValueError(f"{name} of its run is {run[name]!r}")
+    if run["best"] is not None and not all(f"best/{layer}" in kept for layer in range(len(beliefs))):
+        raise ValueError("the best weights of its run are missing")
+    for layer, belief in enumerate(beliefs):
+        means = [kept[f"mean/{layer}"], *(kept[n] for n in (f"average/{layer}", f"best/{layer}") if n in kept)]
+        sizes = {array.size for array in (belief, *means)}
+        if len(sizes) > 1 or not np.issubdtype(kept[f"belief/{layer}"].dtype, np.floating):
+            raise ValueError(f"the arrays of its run for layer {layer + 1} have other sizes than the weights")
 
 
 def check_same_settings(saved: Any, asked: Any, path: str | Path) -> None:
@@ -109,11 +156,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     raise TypeError(f"setting {value!r} of type {type(value).__name__} cannot be saved")
-
-
-def _check_members(file: Any, path: str | Path) -> None:
-    """Refuse a file whose arrays claim more bytes than it has."""
-    size = Path(path).stat().st_size
-    claimed = sum(entry.file_size for entry in file.zip.infolist())
-    if claimed > size:
-        raise ValueError(f"its arrays claim {claimed} bytes, the file has {size}")

@@ -111,7 +111,11 @@ def test_wrong_usage_exits_2(arguments: list[str]) -> None:
     assert error.value.code == 2
 
 
-def test_ctrl_c_keeps_the_last_finished_epoch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "told"), [("SIGINT", "interrupted"), ("SIGTERM", "stopped by SIGTERM"), ("SIGHUP", "stopped")]
+)
+def test_signals_keep_the_last_finished_epoch(sent: str, told: str, tmp_path: Path) -> None:
+    number = getattr(signal, sent)
     model, results = tmp_path / "net.npz", tmp_path / "run.json"
     command = [sys.executable, "-m", "nets.cli", "train", "--epochs", "100000", "--hidden", "31"]
     process = subprocess.Popen(
@@ -122,16 +126,44 @@ def test_ctrl_c_keeps_the_last_finished_epoch(tmp_path: Path) -> None:
         deadline = time.monotonic() + 60
         while not results.exists() and time.monotonic() < deadline:
             time.sleep(0.05)
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         output, errors = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
+    assert errors.startswith(told)
     assert "is kept" in errors
     assert "Traceback" not in errors
     epochs = len(json.loads(results.read_text())["epochs"])
     assert f"after {epochs} epochs" in output or f"after {epochs + 1} epochs" in output
     assert main(["evaluate", str(model)]) == 0
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    """Without a traceback, though the program goes on after the first."""
+    program = """
+import signal, sys, time
+from nets.signals import Listener, Stopped
+with Listener() as listener:
+    try:
+        with listener.held():
+            print("ready", flush=True)
+            time.sleep(0.2)
+            print("whole", flush=True)
+    except Stopped as stop:
+        print(stop, stop.exit_code, flush=True)
+        time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.kill(process.pid, signal.SIGTERM)
+    assert process.stdout.readline() == "whole\n"
+    assert process.stdout.readline() == f"stopped by SIGTERM {128 + signal.SIGTERM}\n"
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGINT
+    assert errors == ""
 
 
 def test_another_package_named_factorgraph_is_told_from_ours(tmp_path: Path) -> None:

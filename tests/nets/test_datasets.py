@@ -124,7 +124,7 @@ def test_arrays_of_the_user(tmp_path: Path, rng: np.random.Generator) -> None:
     with pytest.raises(DatasetError, match=r"has arrays \['a'\]; expected X_train"):
         load_dataset(str(tmp_path / "other.npz"))
     (tmp_path / "text.npz").write_text("no")
-    with pytest.raises(DatasetError, match=r"not a readable \.npz file"):
+    with pytest.raises(DatasetError, match=r"not a whole \.npz file"):
         load_dataset(str(tmp_path / "text.npz"))
     with pytest.raises(DatasetError, match="no such file"):
         load_dataset(str(tmp_path / "none.npz"))
