@@ -190,6 +190,11 @@ class FactorGraph:
 
     # Looking up.
 
+    @property
+    def size_of_structure(self) -> tuple[int, int]:
+        """Numbers of blocks of variables and of factors: they grow with the graph."""
+        return len(self.variable_blocks), len(self.factor_blocks)
+
     def variables(self, name: str) -> Variables:
         """The block of variables of that name."""
         if name not in self.variable_blocks:

@@ -53,6 +53,8 @@ def decode(graph: FactorGraph, state: State, semiring: Semiring) -> State:
 def most_certain(state: State, candidates: list[Variables], share: float) -> list[tuple[Variables, np.ndarray]]:
     """The most certain share (at least one) of the variables that are free, by block, with their most probable values."""
     rows, modes = [], []
+    if not candidates:
+        return []
     for number, block in enumerate(candidates):
         pool = state.pool(block)
         kind, positions = pool.pool.type, pool.pool.positions(block)

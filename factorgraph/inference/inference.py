@@ -108,7 +108,7 @@ class Inference:
 
     def _compile(self, reinforced: bool, damping: PerBlock | str, strengths: Any) -> None:
         graph = self.graph
-        plan = self.schedule.plan(graph)
+        plan, self._compiled = self.schedule.plan(graph), graph.size_of_structure
         self.exact = plan.exact
         if self.exact and reinforced:
             raise ValueError("reinforcement needs an iterative schedule such as Flooding(), not an exact one")
@@ -135,6 +135,8 @@ class Inference:
 
     def _own_state(self) -> State:
         """The state to change."""
+        if self._compiled != self.graph.size_of_structure:
+            raise RuntimeError("the graph has grown since it was compiled: make a new Inference of it")
         self._state.leave_results_alone()
         self._state.changes += 1
         return self._state
@@ -359,7 +361,7 @@ class Inference:
         Warns
         -----
         ConvergenceWarning
-            The iterations ran out.
+            The iterations ran out, or messages grew without end.
         """
         if max_iterations < 1 or check_every < 1:
             raise ValueError(f"max_iterations and check_every must be at least 1, not {max_iterations} and {check_every}")
@@ -383,8 +385,8 @@ class Inference:
         state.onlooker = weakref.ref(result)
         if any(contradictions) and raise_on_contradiction:
             raise ContradictionError(result)
-        if outcome.ran_out and tolerance > 0 and not any(contradictions):
-            message = outcome.warning(self.batch, state.iteration, state.residuals[-1], tolerance)
+        message = outcome.warning(self.batch, state.iteration, state.residuals[-1] if state.residuals else 0.0, tolerance)
+        if message is not None and not any(contradictions):
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
         return result
 

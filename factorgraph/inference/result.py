@@ -55,8 +55,9 @@ class Result:
 
     Attributes
     ----------
-    status : {"exact", "converged", "stopped"}
-        Whether the answers are exact (a forest and an exact schedule), a fixed point, or neither.
+    status : {"exact", "converged", "stopped", "diverged"}
+        Whether the answers are exact (a forest and an exact schedule), a fixed point, or neither; or whether messages between
+        real variables grew without end, so that they mean nothing.
     iterations : int
     residuals : list of float
         The largest change of a message at each check, at the iterations `residual_iterations`.
@@ -93,7 +94,7 @@ class Result:
     @property
     def converged(self) -> Any:
         """Whether the messages are a fixed point (or exact); ``(B,)`` in a batch."""
-        return self.status != "stopped" if self._state.batch is None else np.array(self.status) != "stopped"
+        return np.isin(self.status, ("exact", "converged")) if self._state.batch else self.status in ("exact", "converged")
 
     def marginals(self, variables: Variables) -> np.ndarray:
         """
@@ -226,6 +227,8 @@ class Result:
     def _check(self, variables: Variables | None = None) -> None:
         if variables is not None:
             self._inference.graph.block_of(variables)
+            if variables.name not in self._state.layout.pool_of:
+                raise RuntimeError(f"variables {variables.name!r} were added to the graph after it was compiled: run it anew")
         if self.contradictions and (self._state.batch is None or all(self.contradictions)):
             raise ContradictionError(self)
 

@@ -16,6 +16,7 @@ Iterate = Callable[[State, bool], "np.ndarray | None"]
 _SHRINK = 0.1  # share by which the smallest residual should shrink within the patience
 _PATIENCE = 2  # checks, undamped; damped messages go slower, and are given more
 _MOST_DAMPING = 0.9
+_GROWTH, _GROWING_CHECKS, _LARGE_CHANGE = 2.0, 6, 1e6  # so much larger at so many checks after each other, and as large at last
 
 
 @dataclass
@@ -57,6 +58,29 @@ class AutoDamping:
         self.strength, self.best, self.stalled = self.strength[sets], self.best[sets], self.stalled[sets]
 
 
+class Growth:
+    """
+    Notices messages that grow without end, as those between real variables do where no fixed point attracts them.
+
+    Parameters
+    ----------
+    number : of sets
+    """
+
+    def __init__(self, number: int) -> None:
+        self._last, self._grown = np.full(number, np.inf), np.zeros(number, dtype=np.int64)
+
+    def watch(self, residual: np.ndarray) -> np.ndarray:
+        """Take note of the residuals at a check; which sets have diverged."""
+        self._grown = np.where(residual > _GROWTH * self._last, self._grown + 1, 0)
+        self._last = residual
+        return (self._grown >= _GROWING_CHECKS) & (residual > _LARGE_CHANGE)
+
+    def select(self, sets: np.ndarray) -> None:
+        """Go on with some sets alone."""
+        self._last, self._grown = self._last[sets], self._grown[sets]
+
+
 @dataclass(frozen=True)
 class Limits:
     """When to stop: see `Inference.run`."""
@@ -76,8 +100,17 @@ class Outcome:
     iterations: np.ndarray
     ran_out: bool
 
-    def warning(self, batch: int | None, iterations: int, residual: float, tolerance: float) -> str:
-        """What to tell a user whose run has run out of iterations."""
+    def warning(self, batch: int | None, iterations: int, residual: float, tolerance: float) -> str | None:
+        """What to tell a user whose run has diverged or run out of iterations, if it has."""
+        if "diverged" in self.status:
+            which = "" if batch is None else f" for {self.status.count('diverged')} of {batch} sets"
+            return (
+                f"belief propagation diverged{which}: messages grow without end (the largest change is {residual:.2g} after "
+                f"{iterations} iterations), and the beliefs mean nothing. The model may be improper, or not walk-summable; try "
+                "damping, or exact answers by linear algebra."
+            )
+        if not self.ran_out or tolerance <= 0:
+            return None
         which = "" if batch is None else f" for {self.status.count('stopped')} of {batch} sets"
         return (
             f"belief propagation did not converge{which} in {iterations} iterations: the largest change of a message "
@@ -102,6 +135,7 @@ def run_until(
     number = 1 if state.batch is None else state.batch
     outcome = Outcome(["stopped"] * number, np.zeros(number, dtype=np.int64), False)
     active, work = np.arange(number), state
+    growth = Growth(number) if any(pool.pool.type.can_diverge for pool in state.pools) else None
     if auto is not None:
         auto.apply(work)
     for iteration in _counted(1 if limits.exact else limits.iterations, limits.progress):
@@ -116,8 +150,12 @@ def run_until(
             state.residuals.append(float(residual.max()))
             state.residual_iterations.append(iteration)
             done = (residual <= limits.tolerance) & (limits.tolerance > 0) & (not changed)
+            diverged = np.zeros_like(done) if growth is None else growth.watch(residual) & ~done
             for number_of_set in active[done]:
                 outcome.status[number_of_set] = "converged"
+            for number_of_set in active[diverged]:
+                outcome.status[number_of_set] = "diverged"
+            done |= diverged
             if done.all():
                 break
             if auto is not None and auto.watch(residual):
@@ -129,6 +167,8 @@ def run_until(
                     state.take_back(active[done], work.select(np.flatnonzero(done)))
                     work = work.select(np.flatnonzero(~done))
                 active = active[~done]
+                if growth is not None:
+                    growth.select(~done)
                 if auto is not None:
                     auto.select(~done)
                     auto.apply(work)

@@ -32,6 +32,8 @@ class VariableType(ABC):
         Whether the parameters of certainty stay as they are when finite ones are added, as infinite fields do.
     proper_messages : bool
         Whether every message has mean parameters, so that messages can be damped in them.
+    can_diverge : bool
+        Whether messages may grow without end where no factor is hard.
     squares_matter : bool
         False where every value's square is 1, as for +-1: then `from_quadratic` needs no curvature.
     """
@@ -40,6 +42,7 @@ class VariableType(ABC):
     can_be_random: bool = True
     certainty_absorbs: bool = True
     proper_messages: bool = True
+    can_diverge: bool = False
     squares_matter: bool = True
 
     def __repr__(self) -> str:

@@ -38,6 +38,7 @@ class Gaussian(VariableType):
     param_shape = (2,)
     certainty_absorbs = False
     proper_messages = False
+    can_diverge = True
 
     @staticmethod
     def from_moments(mean: float | np.ndarray, variance: float | np.ndarray) -> np.ndarray:

@@ -234,3 +234,22 @@ def test_other_uses_are_refused_by_name() -> None:
         graph.add_factors("f", fg.LinearGaussian([1, 1], -1.0), x[0], x[1])
     with pytest.raises(TypeError, match="Table takes variables with states"):
         graph.add_factors("f", fg.Table(np.zeros(2)), x[0])
+
+
+def test_messages_that_grow_without_end_are_told_early() -> None:
+    """A proper model that is not walk-summable; the same with weaker couplings converges, each set of a batch for itself."""
+    n = 12
+    i, j = np.triu_indices(n, 1)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), (n,))
+    graph.add_factors("pairs", fg.LinearGaussian([1, 1], noise_variance=4.0), x[i], x[j])
+    prior = np.stack([np.linspace(-1, 1, n), np.full(n, 1 - 0.25 * (n - 1))], 1)
+    graph.set_prior(x, prior)
+    inference = fg.Inference(graph, batch=2)
+    inference.set_prior(x, np.stack([np.zeros(n), np.full(n, 20.0)], 1), sets=[1])
+    with pytest.warns(fg.ConvergenceWarning, match="diverged for 1 of 2 sets: messages grow without end"):
+        result = inference.run(2000)
+    assert result.status == ["diverged", "converged"]
+    assert result.converged.tolist() == [False, True]
+    assert result.iterations[0] < 200
+    np.testing.assert_allclose(result.marginals(x)[1][:, 0], 0.0, atol=1e-9)

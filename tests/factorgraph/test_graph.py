@@ -188,3 +188,27 @@ class TestRefused:
         wide = graph.add_variables("wide", fg.Spin(), 40)
         with pytest.raises(ValueError, match=r"factors 'f': its table would have 1\.1e\+12 entries"):
             graph.add_factors("f", fg.Table(lambda *states: 0.0), *wide)
+
+
+def test_a_graph_that_has_grown_is_told() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), (3,))
+    graph.add_factors("f", fg.Ising(0.5), x[:-1], x[1:])
+    inference = fg.Inference(graph)
+    result = inference.run()
+    y = graph.add_variables("y", fg.Spin())
+    for act in (
+        lambda: inference.run(),
+        lambda: inference.step(),
+        lambda: inference.observe(x[0], 1),
+        lambda: inference.reset(),
+    ):
+        with pytest.raises(RuntimeError, match="has grown since it was compiled: make a new Inference"):
+            act()
+    with pytest.raises(RuntimeError, match="'y' were added to the graph after it was compiled"):
+        result.mean(y)
+    np.testing.assert_array_equal(result.mean(x), fg.run(graph).mean(x))
+
+
+def test_decimating_nothing_fixes_nothing() -> None:
+    assert fg.Inference(fg.FactorGraph()).decimate() == []
