@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test lint format clean
+.PHONY: install train test lint format mutants clean
 
 install: $(BIN)/.installed
 
@@ -21,6 +21,9 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+mutants: install
+	$(BIN)/python tests/mutants.py
 
 format: install
 	$(BIN)/ruff check --fix .

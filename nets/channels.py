@@ -27,6 +27,7 @@ _CUBIC = (_SLOPE**3 - _SLOPE) / 3
 _NEAR_ZERO = {"float32": 0.25, "float64": 0.003}
 _LARGEST_FIELD = 1e30
 _OUT_OF_REACH = 11.5  # standard deviations that a normal variable exceeds with a probability of less than 1e-30
+_FEW = 1 << 16  # entries of arrays that cost less than the calls that would spare them
 _NODES = np.polynomial.hermite_e.hermegauss(24)
 _POINTS, _WEIGHTS = _NODES[0].tolist(), (_NODES[1] / _NODES[1].sum()).tolist()
 _LOG_WEIGHTS = np.log(_WEIGHTS).tolist()
@@ -335,6 +336,13 @@ def class_wins(omega: Array, variance: Array, backend: Backend) -> tuple[Array]:
     reached = ~(gap > _OUT_OF_REACH * xp.sqrt(variance + xp.max(variance, axis=0, keepdims=True)))
     inverse_deviation = 1.0 / xp.sqrt(variance)
     points, weights = (xp.reshape(backend.asarray(values), (-1, 1)) for values in (_POINTS, _WEIGHTS))
+    classes, number = omega.shape[0], len(_POINTS)
+    if number * classes * omega.size <= _FEW:  # all at once, (point, k, j, pattern)
+        z = omega + xp.expand_dims(points, axis=2) / inverse_deviation
+        below = backend.ndtr((xp.expand_dims(z, axis=2) - omega) * inverse_deviation)
+        own = xp.reshape(xp.eye(classes, dtype=omega.dtype, device=backend.device), (classes, classes, 1))
+        won = xp.sum(xp.expand_dims(weights, axis=2) * xp.prod(below * (1.0 - own) + own, axis=2), axis=0)
+        return (xp.clip(won, 1e-30, None),)
     rows = []
     for k in range(omega.shape[0]):
         row = xp.full_like(omega[k, ...], 1e-30)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,11 @@ class Predictor:
     """
     The network's factor graph with unknown outputs, compiled for chunks of rows.
 
-    Chunks are of one size, the last one filled up, and in double precision, so that a row's prediction does not depend, but for
-    rounding, on what it is predicted with.
+    Chunks have a power of two of rows, few where few are asked for, the last one filled up, and are in double precision: so a
+    row's prediction does not depend, but for rounding, on what it is predicted with.
+
+    Threads may share one: each call works with a compiled graph that no other call has at the time. Graphs are kept for
+    the calls that follow, with the weights that they were given.
 
     Parameters
     ----------
@@ -33,14 +39,18 @@ class Predictor:
         backend: str | None,
         **settings: Any,
     ) -> None:
-        device = fg.get_backend(backend, "float64")
-        self._chunk = device.chunk
-        self._network = Network(sizes, self._chunk, **settings)
-        self._inference = fg.Inference(self._network.graph, self._network.prediction_schedule(), backend=device)
+        self._device = fg.get_backend(backend, "float64")
+        self._sizes, self._settings = sizes, settings
+        self._idle: dict[int, list[_Compiled]] = defaultdict(list)
+        self._lock = threading.Lock()
+        # A device is asked by one thread at a time.
+        self._device_lock: Any = nullcontext() if self._device.serves_threads else threading.Lock()
 
     def rows(self, X: np.ndarray) -> fg.Observations:
         """Inputs ``(n, N)`` on the device, for `probabilities`."""
-        return self._inference.observations(self._network.input, X)
+        chunk = min(self._device.chunk, 1 << (len(X) - 1).bit_length())
+        with self._device_lock, self._compiled(chunk) as compiled:
+            return compiled.inference.observations(compiled.network.input, X)
 
     def probabilities(self, beliefs: Sequence[Any], rows: fg.Observations, bayesian: bool) -> np.ndarray:
         """
@@ -49,7 +59,7 @@ class Predictor:
         Parameters
         ----------
         beliefs : mean parameters of the weights, ``(*param_shape, K, N)`` for each layer, on the host or the device; of spins,
-            their means
+            their means. Not to be changed in place.
         rows : inputs, from `rows`
         bayesian : bool
             True: weights are random with these beliefs. False: each has its most probable value.
@@ -58,18 +68,53 @@ class Predictor:
         -------
         (n, K) array; for a single output (n, 2), of -1 and +1
         """
-        network, inference = self._network, self._inference
-        for weights, belief in zip(network.weights, beliefs, strict=True):
-            inference.unobserve(weights)
-            plate = inference.state.plate(weights)
+        chunk = rows.patterns
+        with self._device_lock, self._compiled(chunk) as compiled:
+            compiled.take(beliefs, bayesian)
+            chunks = []
+            for start in range(0, len(rows), chunk):
+                numbers = np.minimum(np.arange(start, start + chunk), len(rows) - 1)
+                chunks.append(compiled.marginals(rows[numbers]))
+            found = self._device.to_host(self._device.xp.concat(chunks, axis=1))[:, : len(rows)].T
+        return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+    @contextmanager
+    def _compiled(self, chunk: int) -> Iterator[_Compiled]:
+        """A compiled graph that is nobody else's meanwhile."""
+        with self._lock:
+            idle = self._idle[chunk]
+            compiled = idle.pop() if idle else None
+        compiled = compiled or _Compiled(Network(self._sizes, chunk, **self._settings), self._device)
+        yield compiled
+        with self._lock:  # what has failed is not used again
+            self._idle[chunk].append(compiled)
+
+
+class _Compiled:
+    """A network for so many rows, its inference, and the weights that it was given last."""
+
+    def __init__(self, network: Network, device: fg.Backend) -> None:
+        self.network = network
+        self.inference = fg.Inference(network.graph, network.prediction_schedule(), backend=device)
+        self._beliefs: tuple[Sequence[Any], bool] | None = None
+
+    def take(self, beliefs: Sequence[Any], bayesian: bool) -> None:
+        """Give the weights these mean parameters, or observe their most probable values."""
+        if self._beliefs is not None and self._beliefs[0] is beliefs and self._beliefs[1] == bayesian:
+            return
+        self._beliefs = None
+        for weights, belief in zip(self.network.weights, beliefs, strict=True):
+            self.inference.unobserve(weights)
+            plate = self.inference.state.plate(weights)
             plate.resume(None, belief)
             if not bayesian:
                 plate.observe_mode()
-        chunks, plate, kind = [], inference.state.plate(network.output), network.output.type
-        for start in range(0, len(rows), self._chunk):
-            numbers = np.minimum(np.arange(start, start + self._chunk), len(rows) - 1)
-            inference.observe(network.input, rows[numbers])
-            inference.step()
-            chunks.append(kind.marginals(plate.belief, inference.backend))
-        found = inference.backend.to_host(inference.backend.xp.concat(chunks, axis=1))[:, : len(rows)].T
-        return np.asarray(found / found.sum(axis=1, keepdims=True))
+        self._beliefs = beliefs, bayesian
+
+    def marginals(self, rows: fg.Rows) -> Any:
+        """Probabilities of the output's states, ``(K, rows)`` on the device."""
+        self.inference.observe(self.network.input, rows)
+        self.inference.step()
+        plate = self.inference.state.plate(self.network.output)
+        found = self.network.output.type.marginals(plate.belief, self.inference.backend)
+        return self.inference.backend.xp.reshape(found, (found.shape[0], -1))

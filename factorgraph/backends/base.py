@@ -64,12 +64,14 @@ class Backend:
     dtype : the namespace's floating-point type
     device : where new arrays are made; None is the library's default
     chunk : patterns that are best worked through at once, where there are many
+    serves_threads : whether several threads may use it at the same time
     """
 
     name: str
     xp: Any
     device: Any = None
     chunk = 512
+    serves_threads = True
 
     def __init__(self, dtype: str = "float64", products: str = "full") -> None:
         if products not in PRODUCTS:

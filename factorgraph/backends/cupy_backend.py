@@ -33,6 +33,7 @@ class CupyBackend(KernelBackend):
     name = "cupy"
     graphs = True
     chunk = 4096
+    serves_threads = False
 
     def __init__(self, dtype: str = "float64", products: str = "full") -> None:
         try:
