@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--activation", choices=ACTIVATIONS, nargs="+", default=["sign"], help="of hidden units, one or one a hidden layer"
     )
-    train.add_argument("--biases", action="store_true", help="weights for constant inputs too")
+    train.add_argument("--biases", action=argparse.BooleanOptionalAction, help="weights for constant inputs too")
     train.add_argument("--temperature", type=float, default=0.0, help="how far labels are in doubt")
     train.add_argument("--replicas", type=int, help="that hidden weights are drawn to the centre of; 1 for none")
     train.add_argument("--coupling", type=float, default=1.0, help="of replicas to their centre")

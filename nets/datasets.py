@@ -8,6 +8,7 @@ import io
 import math
 import os
 import sys
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,6 +104,33 @@ def split(
         raise ValueError(f"{rows} of {len(X)} training rows cannot be held out: take at least 1, and leave at least 1")
     order = rng.permutation(len(X))
     return X[order[rows:]], y[order[rows:]], X[order[:rows]], y[order[:rows]]
+
+
+def stratified_split(
+    X: np.ndarray, y: np.ndarray, share: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Hold out a share of the rows of each class, at least one in all, and never the only ones of a class; warns of classes
+    of which none are.
+
+    Raises
+    ------
+    ValueError
+        No class has two rows.
+    """
+    classes, counts = np.unique(y, return_counts=True)
+    held = np.minimum(np.round(share * counts).astype(int), counts - 1)
+    if not held.any():
+        if counts.max() < 2:
+            raise ValueError("no rows can be held out for early stopping: no class has two")
+        held[np.argmax(counts)] = 1
+    if (held == 0).any():
+        unseen = classes[held == 0][:5].tolist()
+        warnings.warn(f"classes {unseen} have too few rows to hold any out: early stopping does not see them", stacklevel=3)
+    chosen = [rng.permutation(np.flatnonzero(y == label))[:number] for label, number in zip(classes, held, strict=True)]
+    out = np.zeros(len(y), dtype=np.bool_)
+    out[np.concatenate(chosen)] = True
+    return X[~out], y[~out], X[out], y[out]
 
 
 def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:

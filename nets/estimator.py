@@ -14,13 +14,13 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from factorgraph import get_backend
-from nets.datasets import split
-from nets.encoding import Standardization, ThermometerCode, encode
-from nets.fitting import Run, check_same_classes, default_prior_strength
+from nets.datasets import stratified_split
+from nets.encoding import Code, choose_code, encode
+from nets.fitting import Run, check_same_run, default_prior_strength
 from nets.metrics import scores
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
-from nets.settings import check_settings, choose_learning, choose_masks, one_for_each_layer, weight_type
+from nets.settings import check_settings, choose_masks, one_for_each_layer, plain_settings, settings_of, weight_type
 from nets.training import MEMORY_LIMIT, Trainer
 
 _OF_TRAINER = "reinforcement iterations init_scale dtype memory_limit temperature coupling argmax".split()
@@ -53,10 +53,10 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Forward and backward sweeps for each batch.
     init_scale : float, default 1
         Standard deviation of the initial fields on the weights.
-    encoding : {"auto", "standardize", "thermometer"}, default "auto"
-        How features become inputs. ``"standardize"``: less the mean, by the standard deviation, both over all features.
-        ``"thermometer"``: each feature as 9 signs that tell which of its deciles it is above; needed for few features,
-        since the network has no biases. ``"auto"``: thermometer below 16 features.
+    encoding : {"auto", "standardize", "each-feature", "thermometer"}, default "auto"
+        How features become inputs: less the mean, by the standard deviation, of all features together, or of each by itself; or
+        each as 9 signs that tell which of its deciles it is above. ``"auto"``: together where all share one scale, as
+        pixels do, else each by itself. `partial_fit` goes on learning each feature's scale.
     prediction : {"bayesian", "point"}, default "bayesian"
         `predict` and `predict_proba` with the weights marginalised, or with each weight at its most probable value.
     averaging : bool, default True
@@ -80,8 +80,9 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         What weights can be: -1 and 1, also 0, any number (with normal beliefs), or one of these numbers.
     activation : {"sign", "relu", "identity"} or sequence of these with one for each hidden layer, default "sign"
         Outputs of hidden units.
-    biases : bool, default False
-        Whether units have weights for constant inputs, as many as the square root of their inputs.
+    biases : bool, optional
+        Whether units have weights for constant inputs, as many as the square root of their inputs. Default: with features
+        encoded each by itself.
     temperature : float, default 0
         How far labels are in doubt: a wrong one is as likely as ``exp(-1 / temperature)`` to 1; 1 keeps tasks in turn best.
     replicas, coupling : int, optional, and float, default 1
@@ -145,7 +146,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         density: Any = 1.0,
         weights: Any = "binary",
         activation: str | Sequence[str] = "sign",
-        biases: bool = False,
+        biases: bool | None = None,
         temperature: float = 0.0,
         replicas: int | None = None,
         coupling: float = 1.0,
@@ -223,14 +224,14 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         X, y = validate_data(self, X, y, dtype=np.float64, reset=not resume)
         check_classification_targets(y)
         if resume:
-            check_same_classes(self, y)
+            check_same_run(self, y)
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
             raise ValueError(f"BPClassifier needs samples of at least 2 classes; y has 1 class: {self.classes_[0]!r}")
         validation = None if validation_data is None else self._check_labelled(*validation_data)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         if self.early_stopping and validation is None:
-            X, y, *held = split(X, y, int(self.validation_fraction * len(X)), rng)
+            X, y, *held = stratified_split(X, y, self.validation_fraction, rng)
             validation = held[0], held[1]
         if snapshot is None:
             self._start(X, rng)
@@ -249,7 +250,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes : array of all classes, needed at the first call unless ``y`` has them all
         """
         first = not hasattr(self, "weight_beliefs_")
-        check_settings(self)
+        check_settings(self, by_parts=True)
         X, y = validate_data(self, X, y, dtype=np.float64, reset=first)
         check_classification_targets(y)
         if first:
@@ -268,6 +269,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise NotFittedError("a copied model cannot go on with its run; save the original, and load the file")
             self._make_trainer(len(X), np.random.default_rng())
             self._trainer.restore(self._snapshot[0], self._snapshot[1]["rng"])
+        self._encoder: Code = self._encoder if first else self._encoder.with_rows(X)
         self._train(X, y, range(1), None, None, None, False)
         return self
 
@@ -279,36 +281,37 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return X, y
 
     def _start(self, X: np.ndarray, rng: np.random.Generator) -> None:
-        thermometer = self.encoding == "thermometer" or (self.encoding == "auto" and X.shape[1] < 16)
-        self._encoder = ThermometerCode.of(X) if thermometer else Standardization.of(X)
+        self._encoder = choose_code(self.encoding, X)
         self._rows, outputs = len(X), 1 if len(self.classes_) == 2 else len(self.classes_)
         self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), outputs)
-        self.masks_ = choose_masks(self.density, self._sizes, rng, self.biases)
+        self.settings_ = settings_of(self, self._encoder, self._rows)
+        self._begun = plain_settings(self)
+        self.masks_ = choose_masks(self.density, self._sizes, rng, self.settings_["biases"])
         self._make_trainer(len(X), rng)
         self.history_: list[dict[str, Any]] = []
-        self.n_iter_ = 0
+        self.n_iter_: int = 0
         for name in ("weight_beliefs_", "_predictor", "_snapshot"):  # of a fit before
             self.__dict__.pop(name, None)
 
     def _make_trainer(self, rows: int, rng: np.random.Generator) -> None:
-        layers, (method, replicas) = len(self._sizes) - 1, choose_learning(self, self._rows)
-        self._trainer = Trainer(
+        layers = len(self._sizes) - 1
+        self._trainer: Trainer = Trainer(
             self._sizes,
             min(int(self.batch_size), rows),
-            method,
+            self.settings_["method"],
             self.cavity,
             one_for_each_layer(self.prior_strength, [1.0] * layers, layers, "prior_strength"),
             one_for_each_layer(self.damping, [0.8] * layers, layers, "damping"),
             backend=get_backend(self.backend, self.dtype, self.products),
             rng=rng,
-            replicas=replicas,
+            replicas=self.settings_["replicas"],
             **{name: getattr(self, name) for name in _OF_TRAINER},
             **self._network_settings(),
         )
 
     def _network_settings(self) -> dict[str, Any]:
         shared = {"masks": self.masks_, "weight_type": weight_type(self.weights)}
-        return {**shared, "activation": self.activation, "biases": self.biases}
+        return {**shared, "activation": self.activation, "biases": self.settings_["biases"]}
 
     @property
     def weight_means_(self) -> list[np.ndarray]:
@@ -343,18 +346,16 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             watched = self.early_stopping and validation is not None
             if watched:
                 run.watch(row["test_error_bayes" if self.prediction == "bayesian" else "test_error"], beliefs)
-            self._snapshot = run.snapshot()
+            self._snapshot: Any = run.snapshot()
             if (on_epoch is not None and on_epoch(self)) or (watched and run.waited >= self.n_epochs_no_change):
                 break
         if run.best is not None:
             self.weight_beliefs_ = run.best[1]
 
-    # Predicting.
-
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class of each row, ``(n,)``."""
-        probabilities = self.predict_proba(X)
-        return np.asarray(self.classes_[np.argmax(probabilities, axis=1)])
+        best = np.argmax(self.predict_proba(X), axis=1)
+        return np.asarray(self.classes_[best])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """

@@ -10,6 +10,7 @@ import numpy as np
 
 import factorgraph as fg
 from nets.prediction import Predictor
+from nets.settings import plain_settings
 from nets.training import Trainer
 
 EVALUATED_ROWS = 10_000  # of the training set, for its error
@@ -153,16 +154,26 @@ class Run:
         self.waited = meta["waited"]
 
 
-def check_same_classes(model: Any, y: np.ndarray) -> None:
+_MAY_CHANGE = ("epochs", "verbose", "early_stopping", "validation_fraction", "n_epochs_no_change", "backend", "random_state")
+
+
+def check_same_run(model: Any, y: np.ndarray) -> None:
     """
-    Refuse labels other than those of the run that a model is to go on with.
+    Refuse labels and settings other than those of the run that a model is to go on with.
 
     Raises
     ------
     ValueError
+        Names what differs.
     """
     if not np.array_equal(model.classes_, np.unique(y)):
         raise ValueError(f"the run to resume is of classes {model.classes_.tolist()}, but y has {np.unique(y).tolist()}")
+    begun, now = model._begun, plain_settings(model)
+    differ = [
+        f"{name} {begun[name]!r}, not {now[name]!r}" for name in now if name not in _MAY_CHANGE and begun[name] != now[name]
+    ]
+    if differ:
+        raise ValueError(f"the run to resume has {'; '.join(differ)}: set that, or fit anew")
 
 
 def default_prior_strength(epoch: int, epochs: int, batches: int, layers: int, prediction: str) -> list[float]:

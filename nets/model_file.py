@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from factorgraph import get_backend
-from factorgraph.files import parse_json, read_npz, write_npz
-from nets.encoding import Standardization, ThermometerCode
+from factorgraph.files import DamagedFileError, parse_json, read_npz, write_npz
+from nets.encoding import CODES
 from nets.network import constants_of
-from nets.settings import check_settings, weight_type
+from nets.settings import check_settings, plain, plain_settings, weight_type
 
-_FORMAT, _VERSION = "nets.BPClassifier", 3
-_ENCODERS = {"Standardization": Standardization, "ThermometerCode": ThermometerCode}
+_FORMAT, _VERSION = "nets.BPClassifier", 4
 
 
 def save_model(model: Any, path: str | Path) -> None:
@@ -33,19 +32,21 @@ def save_model(model: Any, path: str | Path) -> None:
         "format": _FORMAT,
         "version": _VERSION,
         "params": params,
-        "encoder": type(model._encoder).__name__,
         "history": model.history_,
         "n_iter": model.n_iter_,
         "sizes": model._sizes,
         "rows": model._rows,
+        "settings": model.settings_,
     }
+    if hasattr(model, "feature_names_in_"):
+        meta["features"] = model.feature_names_in_.tolist()
     kept, meta["run"] = getattr(model, "_snapshot", ({}, None))
     arrays = {f"weights/{layer}": belief for layer, belief in enumerate(model.weight_beliefs_)}
     arrays |= {f"encoder/{name}": np.asarray(value) for name, value in vars(model._encoder).items()}
     arrays |= {f"mask/{layer}": mask for layer, mask in enumerate(model.masks_) if mask is not None}
     arrays |= {f"run/{name}": array for name, array in kept.items()}
     arrays["classes"] = model.classes_
-    arrays["meta"] = np.frombuffer(json.dumps(meta, default=_plain).encode(), dtype=np.uint8)
+    arrays["meta"] = np.frombuffer(json.dumps(meta, default=_settings_alone).encode(), dtype=np.uint8)
     write_npz(path, arrays)
 
 
@@ -59,7 +60,10 @@ def load_model(model: Any, path: str | Path) -> None:
     ValueError
         The file is not a whole one of this kind.
     """
-    arrays = read_npz(path)
+    try:
+        arrays = read_npz(path)
+    except DamagedFileError as error:
+        raise ValueError(f"{path}: not a model saved by BPClassifier ({error})") from error
     try:
         meta = parse_json(arrays["meta"].tobytes())
         if meta["format"] != _FORMAT or meta["version"] != _VERSION:
@@ -68,13 +72,17 @@ def load_model(model: Any, path: str | Path) -> None:
         check_settings(model)
         sizes, classes = [int(size) for size in meta["sizes"]], arrays["classes"]
         _check_sizes(model, sizes, classes)
+        model.settings_ = {name: meta["settings"][name] for name in ("encoding", "biases", "method", "replicas")}
+        model._begun = plain_settings(model)
         beliefs = [arrays[f"weights/{layer}"] for layer in range(len(sizes) - 1)]
         masks = [arrays.get(f"mask/{layer}") for layer in range(len(sizes) - 1)]
         for layer, (belief, mask) in enumerate(zip(beliefs, masks, strict=True)):
             _check_layer(model, sizes[layer], sizes[layer + 1], belief, mask)
         settings = {name.split("/")[1]: array for name, array in arrays.items() if name.startswith("encoder/")}
-        model._encoder = _ENCODERS[meta["encoder"]](**settings)
+        model._encoder = CODES[model.settings_["encoding"]](**settings)
         model.n_features_in_ = model._encoder.features(sizes[0])
+        if "features" in meta:
+            model.feature_names_in_ = np.array([str(name) for name in meta["features"]], dtype=object)
         if model._encoder(np.zeros((1, model.n_features_in_))).shape != (1, sizes[0]):
             raise ValueError("its encoder gives another number of inputs than the network takes")
         model.classes_, model.weight_beliefs_, model.masks_ = classes, beliefs, masks
@@ -100,8 +108,8 @@ def _check_sizes(model: Any, sizes: list[int], classes: np.ndarray) -> None:
 
 def _check_layer(model: Any, inputs: int, neurons: int, belief: np.ndarray, mask: np.ndarray | None) -> None:
     kind = weight_type(model.weights)
-    shape = neurons, inputs + (constants_of(inputs) if model.biases else 0)
-    lead = np.shape(kind.mean(np.zeros((*kind.param_shape, 1)), get_backend("numpy", "float64")))[:-1]
+    shape = neurons, inputs + (constants_of(inputs) if model.settings_["biases"] else 0)
+    lead = np.shape(kind.mean(np.ones((*kind.param_shape, 1)), get_backend("numpy", "float64")))[:-1]
     if belief.shape != (*lead, *shape) or belief.dtype.kind != "f":
         raise ValueError(f"the weights of a layer are {belief.dtype} of shape {belief.shape}, expected {(*lead, *shape)}")
     if mask is not None and (mask.shape != shape or mask.dtype != np.bool_):
@@ -139,20 +147,14 @@ def check_same_settings(saved: Any, asked: Any, path: str | Path) -> None:
         Names the settings that differ.
     """
 
-    def settings(model: Any) -> dict[str, Any]:
-        plain = json.loads(json.dumps(model.get_params(), default=_plain))  # tuples are lists in the file
-        return {name: value for name, value in plain.items() if name != "verbose"}
-
-    mine, theirs = settings(asked), settings(saved)
+    mine, theirs = ({k: v for k, v in plain_settings(m).items() if k != "verbose"} for m in (asked, saved))
     differ = [f"{name} {theirs[name]!r}, not {mine[name]!r}" for name in mine if mine[name] != theirs[name]]
     if differ:
         raise ValueError(f"{path} holds a run with other settings: {'; '.join(differ)}. Give those, or another file")
 
 
-def _plain(value: Any) -> Any:
-    """Settings as JSON: NumPy scalars as numbers, arrays as lists."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
+def _settings_alone(value: Any) -> Any:
+    """Settings as JSON, but for those that have no such form."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value)
     raise TypeError(f"setting {value!r} of type {type(value).__name__} cannot be saved")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from factorgraph import DiscreteType, Gaussian, Levels, Spin, VariableType
+from nets.encoding import CODES, Code
 from nets.network import constants_of
 from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 
@@ -15,14 +17,16 @@ MANY_ROWS = 10_000
 _LEFT_OPEN = ("method", "replicas")  # may be None
 
 
-def check_settings(model: Any) -> None:
-    """Refuse settings that make no sense, with a ValueError that names the setting."""
+def check_settings(model: Any, by_parts: bool = False) -> None:
+    """Refuse settings that make no sense, with a ValueError that names the setting; ``by_parts``: for training part by part."""
+    if by_parts and model.early_stopping:
+        raise ValueError("early_stopping needs all rows at once: use fit, or partial_fit without it")
     for name, allowed in (
         ("method", METHODS),
         ("cavity", CAVITIES),
         ("argmax", ARGMAX),
         ("activation", ACTIVATIONS),
-        ("encoding", ("auto", "standardize", "thermometer")),
+        ("encoding", ("auto", *CODES)),
         ("prediction", ("bayesian", "point")),
     ):
         value = getattr(model, name)
@@ -37,17 +41,59 @@ def check_settings(model: Any) -> None:
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
     sizes = model.hidden_layer_sizes
-    if isinstance(sizes, (int, np.integer)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in sizes):
+    if not isinstance(sizes, (list, tuple, np.ndarray)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in sizes):
         raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
-    if not model.init_scale > 0:
-        raise ValueError(f"init_scale must be above 0 to tell hidden units apart, not {model.init_scale!r}")
-    for name in ("temperature", "coupling"):
-        if not getattr(model, name) >= 0:
-            raise ValueError(f"{name} must be at least 0, not {getattr(model, name)!r}")
+    for name, value in (("init_scale", model.init_scale), ("memory_limit", model.memory_limit)):
+        if not (_is_number(value) and value > 0):
+            raise ValueError(f"{name} must be above 0, and a finite number, not {value!r}")
+    for name in ("temperature", "coupling", "reinforcement"):
+        value = getattr(model, name)
+        if not (_is_number(value) and value >= 0):
+            raise ValueError(f"{name} must be at least 0, and a finite number, not {value!r}")
+    for name, high, told in (("prior_strength", np.inf, ""), ("damping", 1.0, " and below 1")):
+        value = getattr(model, name)
+        each = [] if value is None else list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
+        if not all(_is_number(v) and 0.0 <= v < high for v in each):
+            raise ValueError(f"{name} must be at least 0{told}, one number for all or for each layer, not {value!r}")
+    density = model.density
+    if not all(
+        _is_number(d) or isinstance(d, np.ndarray) for d in (density if isinstance(density, (list, tuple)) else [density])
+    ):
+        raise ValueError(f"density must be a number, an array of bool, or a list of these, not {density!r}")
+    for name in ("early_stopping", "averaging", "biases"):
+        value = getattr(model, name)
+        if not (isinstance(value, (bool, np.bool_)) or (value is None and name == "biases")):
+            raise ValueError(f"{name} must be True or False, not {value!r}")
+    if not (_is_number(model.validation_fraction) and 0.0 < model.validation_fraction < 1.0):
+        raise ValueError(f"validation_fraction must be above 0 and below 1, not {model.validation_fraction!r}")
     if not isinstance(weight_type(model.weights), DiscreteType) and (model.replicas or 1) > 1:
         raise ValueError(
             f"replicas must be 1 or None for real weights, not {model.replicas!r}: focusing needs a finite set of values"
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and bool(np.isfinite(value))
+
+
+def settings_of(model: Any, code: Code, rows: int) -> dict[str, Any]:
+    """What was chosen for settings that were left open: `BPClassifier.settings_`."""
+    method, replicas = choose_learning(model, rows)
+    encoding = next(name for name, kind in CODES.items() if isinstance(code, kind))
+    biases = code.biases if model.biases is None else bool(model.biases)
+    return {"encoding": encoding, "biases": biases, "method": method, "replicas": replicas}
+
+
+def plain_settings(model: Any) -> dict[str, Any]:
+    """An estimator's settings as JSON has them: tuples as lists, NumPy's numbers as numbers."""
+    return dict(json.loads(json.dumps(model.get_params(), default=plain)))
+
+
+def plain(value: Any) -> Any:
+    """A setting as JSON takes it: NumPy scalars as numbers, arrays as lists, what has no such form by its text."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return value.tolist() if isinstance(value, np.ndarray) else repr(value)
 
 
 def weight_type(weights: Any) -> VariableType:

@@ -104,7 +104,8 @@ def _shapes(pool: PoolState) -> dict[str, tuple[int, ...]]:
         return shapes
     plate, parameters = pool.pool.blocks[0].shape, ()
     if kind.can_be_random:
-        parameters = np.shape(pool.backend.to_host(kind.mean(pool.backend.zeros((*kind.param_shape, 1)), pool.backend)))[:-1]
+        some = pool.backend.asarray(np.ones((*kind.param_shape, 1)))
+        parameters = kind.mean(some, pool.backend).shape[:-1]
     return shapes | {"mean": (*parameters, *plate), "mean_variance": plate}
 
 

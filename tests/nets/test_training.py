@@ -298,7 +298,7 @@ class TestRefused:
             ({"method": "sgd"}, "method must be one of"),
             ({"epochs": 0}, "epochs must be a whole number of at least 1, not 0"),
             ({"replicas": 0}, "replicas must be a whole number of at least 1, not 0"),
-            ({"coupling": -0.5}, "coupling must be at least 0, not -0.5"),
+            ({"coupling": -0.5}, "coupling must be at least 0, and a finite number, not -0.5"),
             ({"replicas": 3, "weights": "real"}, "replicas must be 1 or None for real weights, not 3"),
             ({"batch_size": 0}, "batch_size must be a whole number"),
             ({"hidden_layer_sizes": (5, 0)}, r"hidden_layer_sizes must be .* not \(5, 0\)"),
