@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--cavity", choices=CAVITIES, default="first-order", help="how bpi takes an input out of a sum")
     train.add_argument("--memory-limit", type=int, default=2048, metavar="MIB", help="for messages of bp and exact cavities")
     train.add_argument("--epochs", type=int, default=20, help="passes through the training data")
-    train.add_argument("--batch-size", type=int, default=128, help="rows of a mini-batch")
+    train.add_argument("--batch-size", type=int, help="rows of a mini-batch; default: 128, and 32 for fewer than 1,000 rows")
     train.add_argument(
         "--prior-strength",
         type=float,

@@ -39,8 +39,8 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     cavity : {"first-order", "exact"}, default "first-order"
         How bpi takes one input out of a sum; exact is slow.
     epochs : int, default 20
-    batch_size : int, default 128
-        Rows of a mini-batch; fewer if there are fewer. Rows that do not fill a last batch wait for another epoch.
+    batch_size : int, optional
+        Rows of a mini-batch; 128, or 32 for fewer than 1,000 rows, or all. Rows that do not fill a last batch wait.
     prior_strength : float or one for each layer, optional
         Power to which each batch's posterior is raised as the next one's prior: 1 keeps all evidence, less forgets, more
         polarises. Default 1 for hidden layers, 0.98 for the output layer (0.9 if it is alone). With ``prediction="point"`` 0.9
@@ -103,6 +103,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     history_ : list of dict
         For each epoch: ``epoch``, ``train_error`` (percent, point-wise, on at most 10,000 training rows), ``seconds``
         (of training alone), and with validation data ``test_error`` and ``test_error_bayes``.
+    settings_ : dict, what was chosen for ``encoding``, ``biases``, ``method``, ``replicas`` and ``batch_size``
     weight_beliefs_ : list of arrays
         Of each layer the beliefs over its weights: for binary ones their means (K, N), for real ones means and variances
         (2, K, N), else probabilities of their q values (q, K, N). Biases are the last columns.
@@ -127,7 +128,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         method: str | Sequence[str] | None = None,
         cavity: str | Sequence[str] = "first-order",
         epochs: int = 20,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         prior_strength: Any = None,
         damping: Any = 0.8,
         reinforcement: float = 0.0,
@@ -184,8 +185,6 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.memory_limit = memory_limit
         self.random_state = random_state
         self.verbose = verbose
-
-    # Training.
 
     def fit(
         self,
@@ -297,7 +296,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         layers = len(self._sizes) - 1
         self._trainer: Trainer = Trainer(
             self._sizes,
-            min(int(self.batch_size), rows),
+            min(self.settings_["batch_size"], rows),
             self.settings_["method"],
             self.cavity,
             one_for_each_layer(self.prior_strength, [1.0] * layers, layers, "prior_strength"),
@@ -330,7 +329,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None,
         averaging: bool,
     ) -> None:
-        self._trainer.resize(min(int(self.batch_size), len(X)))
+        self._trainer.resize(min(self.settings_["batch_size"], len(X)))
         if validation is not None:
             validation = encode(self._encoder, validation[0], self.dtype), np.searchsorted(self.classes_, validation[1])
         inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
@@ -345,7 +344,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.history_.append({"epoch": self.n_iter_, **row})
             watched = self.early_stopping and validation is not None
             if watched:
-                run.watch(row["test_error_bayes" if self.prediction == "bayesian" else "test_error"], beliefs)
+                run.watch(self.prediction == "bayesian", beliefs)
             self._snapshot: Any = run.snapshot()
             if (on_epoch is not None and on_epoch(self)) or (watched and run.waited >= self.n_epochs_no_change):
                 break

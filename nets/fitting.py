@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import factorgraph as fg
+from nets.metrics import negative_log_likelihood
 from nets.prediction import Predictor
 from nets.settings import plain_settings
 from nets.training import Trainer
@@ -42,6 +43,7 @@ class Run:
     ) -> None:
         self.trainer, self._predictor, self._averaging = trainer, predictor, averaging
         self._average: list[Any] = []  # on the device
+        self._loss: dict[tuple[str, bool], float] = {}  # of the last evaluation
         self._evaluated: dict[str, tuple[fg.Observations, np.ndarray]] = {}  # rows on the device, and their labels
         self._inputs, self._labels, self._validation = inputs, labels, validation
         self._targets = 2 * labels - 1 if classes == 2 else labels
@@ -95,8 +97,9 @@ class Run:
                 inputs, labels = self._inputs[rows], self._labels[rows]
             self._evaluated[which] = self._predictor.rows(inputs), labels
         observations, labels = self._evaluated[which]
-        found = np.argmax(self._predictor.probabilities(means, observations, bayesian), axis=1)
-        return 100.0 * float(np.mean(found != labels))
+        probabilities = self._predictor.probabilities(means, observations, bayesian)
+        self._loss[which, bayesian] = negative_log_likelihood(probabilities, labels)
+        return 100.0 * float(np.mean(np.argmax(probabilities, axis=1) != labels))
 
     def _averaged(self, beliefs: list[Any], number: int) -> list[Any]:
         """
@@ -110,11 +113,16 @@ class Run:
         kind = self.trainer.network.weights[0].type
         return [kind.mix_means(old, new, share) for old, new in zip(self._average, beliefs, strict=True)]
 
-    def watch(self, error: float, beliefs: list[np.ndarray]) -> None:
-        """Keep the weights of the best epoch, and count those since."""
+    def watch(self, bayesian: bool, beliefs: list[np.ndarray]) -> None:
+        """
+        Keep the weights of the best epoch, and count those since.
+
+        Best is the one in which held-out labels are most likely: that sees rare classes learnt where few errors do not tell.
+        """
+        loss = self._loss["validation", bayesian]
         self.waited += 1
-        if self.best is None or error < self.best[0]:
-            self.best, self.waited = (error, beliefs), 0
+        if self.best is None or loss < self.best[0]:
+            self.best, self.waited = (loss, beliefs), 0
 
     def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What is needed to go on bit for bit: arrays, and settings that JSON takes."""

@@ -72,7 +72,7 @@ def load_model(model: Any, path: str | Path) -> None:
         check_settings(model)
         sizes, classes = [int(size) for size in meta["sizes"]], arrays["classes"]
         _check_sizes(model, sizes, classes)
-        model.settings_ = {name: meta["settings"][name] for name in ("encoding", "biases", "method", "replicas")}
+        model.settings_ = {name: meta["settings"][name] for name in ("encoding", "biases", "method", "replicas", "batch_size")}
         model._begun = plain_settings(model)
         beliefs = [arrays[f"weights/{layer}"] for layer in range(len(sizes) - 1)]
         masks = [arrays.get(f"mask/{layer}") for layer in range(len(sizes) - 1)]

@@ -14,7 +14,8 @@ from nets.network import constants_of
 from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 
 MANY_ROWS = 10_000
-_LEFT_OPEN = ("method", "replicas")  # may be None
+FEW_ROWS = 1_000
+_LEFT_OPEN = ("method", "replicas", "batch_size")  # may be None
 
 
 def check_settings(model: Any, by_parts: bool = False) -> None:
@@ -81,7 +82,9 @@ def settings_of(model: Any, code: Code, rows: int) -> dict[str, Any]:
     method, replicas = choose_learning(model, rows)
     encoding = next(name for name, kind in CODES.items() if isinstance(code, kind))
     biases = code.biases if model.biases is None else bool(model.biases)
-    return {"encoding": encoding, "biases": biases, "method": method, "replicas": replicas}
+    # So that a small set has more than a few batches, and rare classes are heard.
+    size = (32 if rows < FEW_ROWS else 128) if model.batch_size is None else int(model.batch_size)
+    return {"encoding": encoding, "biases": biases, "method": method, "replicas": replicas, "batch_size": size}
 
 
 def plain_settings(model: Any) -> dict[str, Any]:

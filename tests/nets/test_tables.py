@@ -1,0 +1,170 @@
+"""Other people's tables: units, odd columns, rare classes, streams; and one model that many threads ask."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_wine, make_hastie_10_2
+
+from nets import BPClassifier, Dataset, load_dataset
+from nets.datasets import stratified_split
+from nets.encoding import EachFeature, Standardization, choose_code, share_one_scale
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+def error(model: BPClassifier, data: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> float:
+    train_X, train_y, test_X, test_y = data
+    return 100.0 * (1.0 - model.fit(train_X, train_y).score(test_X, test_y))
+
+
+ODD: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "constant columns": lambda X: np.c_[X, np.full((len(X), 20), 100.0)],
+    "a year": lambda X: np.c_[X, 2015 + np.arange(len(X)) % 10],
+    "a row number": lambda X: np.c_[np.arange(len(X)) * 1.0, X],
+    "an absurd value": lambda X: np.r_[[np.r_[1e200, X[0, 1:]]], X[1:]],
+    "other units": lambda X: X * 10.0 ** np.linspace(-6, 6, X.shape[1]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_columns_do_not_decide_what_is_learnt(digits: Dataset, name: str) -> None:
+    change = ODD[name]
+    data = change(digits.X_train), digits.y_train, change(digits.X_test), digits.y_test
+    errors = [error(BPClassifier(random_state=seed), data) for seed in (0, 1)]
+    assert np.mean(errors) < 4.5  # plain: 2.0 to 2.8
+
+
+def test_images_are_encoded_as_one_and_tables_each_feature_by_itself(digits: Dataset, rng: np.random.Generator) -> None:
+    assert share_one_scale(digits.X_train)
+    assert isinstance(choose_code("auto", digits.X_train), Standardization)
+    for X in (load_wine().data, rng.normal(size=(100, 40)), np.zeros((5, 64)), ODD["constant columns"](digits.X_train)):
+        assert isinstance(choose_code("auto", X), EachFeature)
+    model = BPClassifier((5,), epochs=1).fit(load_wine().data, load_wine().target)
+    assert model.settings_ == {"encoding": "each-feature", "biases": True, "method": "bpi", "replicas": 1, "batch_size": 32}
+
+
+def test_units_change_nothing_at_all(rng: np.random.Generator) -> None:
+    """Powers of two, which floats hold exactly: inputs are the same to the bit, also where squares would overflow."""
+    X = rng.normal(size=(200, 6)) * [1, 1, 1, 5, 5, 5]
+    plain = EachFeature.of(X)(X)
+    units = 2.0 ** np.array([-600, -20, 0, 20, 300, 600])
+    np.testing.assert_array_equal(EachFeature.of(X * units)(X * units), plain)
+    assert np.abs(plain).max() <= 5.0
+
+
+def test_scales_go_on_being_learnt(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(400, 3)) * [1.0, 10.0, 0.0] + [5.0, 0.0, 7.0]
+    code = EachFeature.of(np.zeros((3, 3)))
+    for part in np.split(X, 8):
+        code = code.with_rows(part)
+    for part in np.split(np.tile(X, (10, 1)), 8):
+        code = code.with_rows(part)
+    whole = EachFeature.of(X)
+    np.testing.assert_allclose(code.mean, whole.mean, atol=0.2)
+    np.testing.assert_allclose(code.deviation[:2], whole.deviation[:2], rtol=0.1)
+
+
+def test_features_without_biases_in_sight_are_learnt() -> None:
+    """Whether the sum of squares is large: nothing that a network without thresholds could tell."""
+    X, y = make_hastie_10_2(3000, random_state=3)
+    assert error(BPClassifier(random_state=0), (X[:2000], y[:2000], X[2000:], y[2000:])) < 15.0
+
+
+def test_rows_are_held_out_class_by_class(rng: np.random.Generator) -> None:
+    y = np.r_[np.zeros(100), np.ones(40), [2, 2, 2], [3]]
+    X = np.arange(len(y), dtype=float)[:, None]
+    with pytest.warns(UserWarning, match=r"classes \[3.0\] have too few rows"):
+        train_X, train_y, held_X, held_y = stratified_split(X, y, 0.3, rng)
+    assert np.unique(held_y, return_counts=True)[1].tolist() == [30, 12, 1]
+    assert np.unique(train_y, return_counts=True)[1].tolist() == [70, 28, 2, 1]
+    assert sorted(np.r_[train_X, held_X][:, 0]) == list(range(len(y)))
+    with pytest.raises(ValueError, match="no class has two"):
+        stratified_split(X[-4:], np.arange(4), 0.5, rng)
+
+
+def test_rare_classes_survive_early_stopping() -> None:
+    rng = np.random.default_rng(1)
+    y = np.r_[np.zeros(100, int), np.ones(100, int), [2, 2, 2]]
+    X = rng.normal(size=(203, 20)) + 6 * np.eye(20)[y]
+    for seed in range(5):
+        model = BPClassifier((31,), early_stopping=True, validation_fraction=0.3, epochs=10, random_state=seed).fit(X, y)
+        assert np.mean(model.predict(X[-3:]) == 2) > 0.5
+
+
+def test_parts_and_resumed_runs_are_refused_by_name(rng: np.random.Generator) -> None:
+    X, y = rng.normal(size=(60, 4)), rng.integers(2, size=60)
+    with pytest.raises(ValueError, match="early_stopping needs all rows at once"):
+        BPClassifier((3,), early_stopping=True).partial_fit(X, y)
+    model = BPClassifier((3,), epochs=2, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match=r"has hidden_layer_sizes \[3\], not \[4\]: set that, or fit anew"):
+        model.set_params(hidden_layer_sizes=(4,), epochs=3).fit(X, y, resume=True)
+    twin = BPClassifier((3,), epochs=4, random_state=0).fit(X, y)
+    again = model.set_params(hidden_layer_sizes=(3,), epochs=4).fit(X, y, resume=True)
+    np.testing.assert_array_equal(again.predict_proba(X), twin.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("prior_strength", -1),
+        ("prior_strength", "strong"),
+        ("temperature", np.inf),
+        ("temperature", "cold"),
+        ("memory_limit", -5),
+        ("density", "x"),
+        ("density", [0.5, "x"]),
+        ("hidden_layer_sizes", None),
+        ("hidden_layer_sizes", "many"),
+        ("damping", [0.5, None]),
+        ("reinforcement", np.nan),
+        ("biases", "yes"),
+        ("early_stopping", 2),
+        ("validation_fraction", 1.0),
+        ("init_scale", np.inf),
+    ],
+)
+def test_absurd_settings_are_refused_by_name(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        BPClassifier(**{name: value}).fit(np.eye(4), [0, 1, 0, 1])
+
+
+def test_many_threads_may_ask_one_model(digits: Dataset) -> None:
+    """While another evaluates: each answer is that of one thread alone, bit for bit."""
+    model = BPClassifier((31,), epochs=2, random_state=0).fit(digits.X_train, digits.y_train)
+    parts = [slice(70 * i, 70 * i + 33 + i) for i in range(8)]
+    alone = [model.predict_proba(digits.X_test[part]) for part in parts]
+    whole = model.evaluate(digits.X_test, digits.y_test)
+    wrong: list[int] = []
+
+    def ask(number: int) -> None:
+        for turn in range(6):
+            if turn == number % 6:
+                if model.evaluate(digits.X_test, digits.y_test) != whole:
+                    wrong.append(number)
+            elif not np.array_equal(model.predict_proba(digits.X_test[parts[number]]), alone[number]):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_one_row_is_predicted_as_among_others(digits: Dataset) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = BPClassifier((31, 31), epochs=2, random_state=0).fit(digits.X_train, digits.y_train)
+        together = model.predict_proba(digits.X_test[:9])
+        alone = np.concatenate([model.predict_proba(row[None]) for row in digits.X_test[:9]])
+    np.testing.assert_allclose(alone, together, rtol=1e-9, atol=1e-12)
