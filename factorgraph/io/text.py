@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import stat
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+
+LARGEST_FILE = 2**30  # bytes of text, packed or not
+_FREE_UNPACKED = 2**26  # bytes that a file of any size may unpack to, and ...
+_EXPANSION = 200  # ... for each of its own bytes; tables of numbers unpack to some 50 to 100
+_PIECE = 2**20
+_NO_FILES: list[tuple[Callable[[int], bool], str]] = [
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+]
 
 _LARGEST_INTEGER = 2**31 - 1
 _FREE = 1_000_000
@@ -24,18 +40,53 @@ class FileFormatError(ValueError):
 
 
 def read_text(path: str | Path) -> str:
-    """A file's text, unpacked where the name ends with .gz."""
-    raw = Path(path).read_bytes()
-    if Path(path).suffix.lower() == ".gz":
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise FileFormatError(f"{path}: not a whole gzip file ({error})") from None
+    """
+    A file's text, unpacked where the name ends with .gz, without a byte-order mark.
+
+    Files come from anywhere: what is no regular file would block or never end, and a small packed file can unpack to
+    any size, so both are refused before memory is taken for them.
+
+    Raises
+    ------
+    FileFormatError
+        It is not a regular file, too large, not a whole gzip file, or not text.
+    """
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((words for test, words in _NO_FILES if test(status.st_mode)), "something else")
+        raise FileFormatError(f"{path}: it should be a regular file, but is {kind}")
+    with open(path, "rb") as file:
+        if Path(path).suffix.lower() == ".gz":
+            raw = _unpacked(path, file)
+        else:
+            raw = _read(path, file, lambda: LARGEST_FILE)
     try:
-        return raw.decode("utf-8")
+        return raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
+        line = raw.count(b"\n", 0, error.start) + 1
         raise FileFormatError(f"{path}, line {line}: not text (byte {error.start} is {raw[error.start]:#x})") from None
+
+
+def _unpacked(path: str | Path, file: BinaryIO) -> bytearray:
+    # Bounded by what was taken in so far, so that a bomb is found out early.
+    try:
+        with gzip.GzipFile(fileobj=file) as unpacking:
+            return _read(path, unpacking, lambda: min(LARGEST_FILE, _FREE_UNPACKED + _EXPANSION * file.tell()))
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileFormatError(f"{path}: not a whole gzip file ({error})") from None
+
+
+def _read(path: str | Path, file: BinaryIO | gzip.GzipFile, bound: Callable[[], int]) -> bytearray:
+    """All of a file in pieces, refused when it turns out to be longer than ``bound()``, a bound that may grow meanwhile."""
+    raw = bytearray()
+    if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+        raise FileFormatError(f"{path}: it has more than {LARGEST_FILE:,} bytes, too many to read")
+    while piece := file.read(_PIECE):
+        raw += piece
+        if len(raw) > (most := bound()):
+            what = "it has" if most == LARGEST_FILE else "it is too small to be a text that unpacks to"
+            raise FileFormatError(f"{path}: {what} more than {most:,} bytes, too many to read")
+    return raw
 
 
 class Tokens:
