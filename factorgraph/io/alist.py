@@ -9,7 +9,7 @@ import numpy as np
 from factorgraph.factors import Parity
 from factorgraph.graph import FactorGraph
 from factorgraph.io.model import Model
-from factorgraph.io.text import FileFormatError, read_text
+from factorgraph.io.text import FileFormatError, read_text, shown, whole
 from factorgraph.variables import Spin
 
 
@@ -34,10 +34,10 @@ def read_alist(path: str | Path) -> Model:
         number, words = lines[place]
         place += 1
         try:
-            values = [int(word) for word in words]
+            values = [whole(word) for word in words]
         except ValueError:
             raise FileFormatError(
-                f"{path}, line {number}: {what} should be whole numbers, not {' '.join(words)[:40]!r}"
+                f"{path}, line {number}: {what} should be whole numbers, not {shown(' '.join(words))}"
             ) from None
         if length is not None and len(values) != length:
             raise FileFormatError(f"{path}, line {number}: {what} should be {length} numbers, not {len(values)}")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from factorgraph.io.model import Model
-from factorgraph.io.text import FileFormatError, is_absurd, read_text
+from factorgraph.io.text import FileFormatError, is_absurd, joint_states, read_text, shown_count
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _BLOCK = re.compile(r"\s*(network|variable|probability)\b\s*([^{]*)\{", re.DOTALL)
@@ -85,9 +85,9 @@ class _Parser:
         if match is None:
             raise self.error(start, f"variable {name!r} has no 'type discrete [ n ] {{ ... }};'")
         states = [_unquoted(word) for word in match.group(2).split(",") if word.strip()]
-        if len(states) != int(match.group(1)) or len(set(states)) != len(states) or not states:
+        if len(match.group(1)) > 40 or len(states) != int(match.group(1)) or len(set(states)) != len(states) or not states:
             raise self.error(
-                match.start(1), f"variable {name!r} should have {match.group(1)} different states, not {states[:9]}"
+                match.start(1), f"variable {name!r} should have {match.group(1)[:40]} different states, not {states[:9]}"
             )
         if name in self.states:
             raise self.error(start, f"variable {name!r} is declared twice")
@@ -110,8 +110,11 @@ class _Parser:
         if end < 0:
             raise self.error(start, "the file ends inside of this block: its brace is not closed")
         sizes = [len(self.states[name]) for name in (*parents, child)]
-        if is_absurd(math.prod(sizes), end - place):
-            raise self.error(start, f"the table of {child!r} would have {math.prod(sizes)} entries, too many for what is given")
+        entries = joint_states(sizes)
+        if is_absurd(entries, end - place):
+            raise self.error(
+                start, f"the table of {child!r} would have {shown_count(entries)} entries, too many for what is given"
+            )
         self.factors[child] = ([*parents, child], self._table(child, parents, sizes, place, end))
         return end + 1
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from factorgraph.io.model import Model
-from factorgraph.io.text import Tokens, is_absurd, read_text
+from factorgraph.io.text import Tokens, is_absurd, joint_states, read_text, shown_count
 
 
 def read_libdai(path: str | Path) -> Model:
@@ -52,14 +51,16 @@ def _factors(tokens: Tokens, count: int) -> Iterator[tuple[list[int], np.ndarray
         for label, states in zip(labels, sizes, strict=True):
             if known.setdefault(label, states) != states:
                 raise tokens.error(f"variable {label} has {states} states here, but {known[label]} in a factor before")
-        entries = math.prod(sizes)
+        entries = joint_states(sizes)
         filled = tokens.integer(f"the number of entries of factor {factor}", high=entries)
         tokens.expect(2 * filled, "a place or a value")
         total += entries
         if is_absurd(total, words):
-            raise tokens.error(f"the table of factor {factor} would have {entries} entries, of which only {filled} are given")
+            raise tokens.error(
+                f"the table of factor {factor} would have {shown_count(entries)} entries, of which only {filled} are given"
+            )
         pairs = tokens.numbers(2 * filled, f"a place or a value of factor {factor}").reshape(-1, 2)
-        places = pairs[:, 0].astype(np.int64)
+        places = np.minimum(pairs[:, 0], entries).astype(np.int64)  # what is above cannot always be cast
         if (places != pairs[:, 0]).any() or (places >= entries).any() or np.unique(places).size < filled:
             raise tokens.error(f"the places of factor {factor} must be distinct whole numbers below {entries}")
         if not pairs[:, 1].any():

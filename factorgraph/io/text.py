@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +25,9 @@ _NO_FILES: list[tuple[Callable[[int], bool], str]] = [
     (stat.S_ISBLK, "a device"),
 ]
 
+MANY_STATES = 2**64  # no table has so many entries: counting ends here, since numbers could grow as long as a file
 _LARGEST_INTEGER = 2**31 - 1
+_LONGEST_INTEGER = 40  # digits
 _FREE = 1_000_000
 _PER_WORD = 100
 
@@ -33,6 +35,41 @@ _PER_WORD = 100
 def is_absurd(entries: int, words: int) -> bool:
     """Whether a file of so many words asks for so many states or entries that memory should not be taken for them."""
     return entries > _FREE + _PER_WORD * words
+
+
+def whole(word: str) -> int:
+    """
+    A whole number.
+
+    Raises
+    ------
+    ValueError
+        The word is none, or is longer than any number or count in a file: Python takes ever longer to read such
+        numbers, and beyond 4,300 digits refuses.
+    """
+    if len(word) > _LONGEST_INTEGER:
+        raise ValueError("too many digits")
+    return int(word)
+
+
+def shown(word: str) -> str:
+    """A word of a file for a message, cut where it is long."""
+    return repr(word) if len(word) <= 40 else f"{word[:40]!r}... ({len(word):,} characters)"
+
+
+def joint_states(sizes: Iterable[int]) -> int:
+    """The number of joint states of variables of so many states; `MANY_STATES` where there are more."""
+    product = 1
+    for size in sizes:
+        product *= size
+        if product >= MANY_STATES:
+            return MANY_STATES
+    return product
+
+
+def shown_count(count: int) -> str:
+    """A number of joint states for a message."""
+    return "2**64 or more" if count == MANY_STATES else str(count)
 
 
 class FileFormatError(ValueError):
@@ -132,9 +169,9 @@ class Tokens:
         """The next token as a whole number from ``low`` to ``high``."""
         word = self.word(what)
         try:
-            value = int(word)
+            value = whole(word)
         except ValueError:
-            raise self.error(f"{what} should be a whole number, not {word[:40]!r}") from None
+            raise self.error(f"{what} should be a whole number, not {shown(word)}") from None
         if not low <= value <= high:
             raise self.error(f"{what} is {value}, not from {low} to {high}")
         return value
@@ -165,12 +202,15 @@ class Tokens:
                     float(word)
                 except ValueError:
                     self._next += number + 1
-                    raise self.error(f"{what} should be a number, not {word[:40]!r}") from None
+                    raise self.error(f"{what} should be a number, not {shown(word)}") from None
             raise
         wrong = ~(np.isfinite(values) & (values >= 0))
         if wrong.any():
             self._next += int(np.argmax(wrong)) + 1
-            raise self.error(f"{what} is {words[int(np.argmax(wrong))]}; it should be a finite number of at least 0")
+            word = words[int(np.argmax(wrong))]
+            raise self.error(
+                f"{what} is {word if len(word) <= 40 else shown(word)}; it should be a finite number of at least 0"
+            )
         self._next += count
         return values
 
@@ -184,5 +224,5 @@ class Tokens:
         if self.left:
             self._next += 1
             raise self.error(
-                f"the model is complete, but {self.left + 1} more words follow, the first {self._tokens[self._next - 1][:40]!r}"
+                f"the model is complete, but {self.left + 1} more words follow, the first {shown(self._tokens[self._next - 1])}"
             )

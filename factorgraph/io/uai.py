@@ -13,7 +13,7 @@ from factorgraph.backends import get_backend
 from factorgraph.files import write_text
 from factorgraph.graph import FactorGraph
 from factorgraph.io.model import Model
-from factorgraph.io.text import Tokens, is_absurd, read_text
+from factorgraph.io.text import Tokens, is_absurd, joint_states, read_text, shown, shown_count
 from factorgraph.variables import DiscreteType
 
 
@@ -31,7 +31,7 @@ def read_uai(path: str | Path) -> Model:
     tokens = Tokens(path, read_text(path))
     kind = tokens.word("MARKOV or BAYES")
     if kind.upper() not in ("MARKOV", "BAYES"):
-        raise tokens.error(f"a model begins with MARKOV or BAYES, not {kind[:40]!r}")
+        raise tokens.error(f"a model begins with MARKOV or BAYES, not {shown(kind)}")
     number = tokens.integer("the number of variables", low=1)
     sizes = tokens.integers(number, "a number of states", low=1)
     if is_absurd(int(sizes.sum()), tokens.left):
@@ -47,10 +47,12 @@ def read_uai(path: str | Path) -> Model:
         scopes.append(scope)
     factors = []
     for factor, scope in enumerate(scopes):
-        entries = math.prod(int(q) for q in sizes[scope])
+        entries = joint_states(sizes[scope].tolist())
         stated = tokens.integer(f"the number of entries of factor {factor}", high=2**62)
         if stated != entries:
-            raise tokens.error(f"factor {factor} has {stated} entries, but its variables have {entries} joint states")
+            raise tokens.error(
+                f"factor {factor} has {stated} entries, but its variables have {shown_count(entries)} joint states"
+            )
         values = tokens.numbers(entries, f"an entry of factor {factor}")
         if not values.any():
             raise tokens.error(f"all entries of factor {factor} are 0, so that no state is possible")
@@ -123,12 +125,12 @@ def read_uai_result(path: str | Path) -> tuple[str, Any]:
         try:
             answer = float(word) * math.log(10.0)
         except ValueError:
-            raise tokens.error(f"log10 of the partition function should be a number, not {word[:40]!r}") from None
+            raise tokens.error(f"log10 of the partition function should be a number, not {shown(word)}") from None
     elif task in ("MAP", "MPE"):
         task = "MAP"
         answer = tokens.integers(tokens.integer("the number of variables"), "a state")
     else:
-        raise tokens.error(f"an answer begins with MAR, PR or MAP, not {task[:40]!r}")
+        raise tokens.error(f"an answer begins with MAR, PR or MAP, not {shown(task)}")
     tokens.end()
     return task, answer
 

@@ -13,7 +13,7 @@ import pytest
 import factorgraph as fg
 from factorgraph.cli import main
 from factorgraph.io import text
-from tests.factorgraph.test_io import BIF, FILES, UAI
+from tests.factorgraph.test_io import FILES, UAI
 
 
 @pytest.fixture
@@ -74,3 +74,66 @@ class TestTheDoor:
     def test_a_byte_order_mark_is_skipped(self, put: Put, ending: str) -> None:
         plain = fg.read_model(put(f"m{ending}", FILES[ending]))
         assert repr(fg.read_model(put(f"marked{ending}", "\ufeff" + FILES[ending]))) == repr(plain)
+
+
+class TestLongNumbers:
+    @pytest.mark.parametrize("digits", [41, 4_400, 100_000])
+    @pytest.mark.parametrize(
+        ("ending", "old", "line"),
+        [
+            (".uai", "3\n2 2 3", 2),
+            (".uai", "2 3\n3", 3),
+            (".uai", "0 1\n2 1 2", 6),
+            (".uai", "6\n 0.21", 16),
+            (".uai", "0.872", 13),
+            (".bif", "2 ] { heads", 3),
+            (".bif", "0.3, 0.7", 9),
+            (".bif", "0.9, 0.1", 14),
+            (".fg", "2\n\n2\n", 2),
+            (".fg", "3 7\n2 3", 5),
+            (".fg", "3\n4\n0", 6),
+            (".fg", "4\n0 0.5", 7),
+            (".fg", "0 0.5\n", 8),
+            (".fg", "0.5\n", 8),
+            (".alist", "6 3\n", 1),
+            (".alist", "3 5 6", 12),
+            (".cnf", "4 4\n", 2),
+            (".cnf", "4\n1 -2 3 0", 2),
+            (".cnf", "2 3 0", 3),
+        ],
+    )
+    def test_a_number_of_very_many_digits_is_refused_with_its_line(
+        self, put: Put, ending: str, old: str, line: int, digits: int
+    ) -> None:
+        number = old.split()[0].rstrip(",")
+        assert FILES[ending].count(old) == 1
+        long = old.replace(number, ("1" if digits > 400 else "9") * digits + ("." if "." in number else ""), 1)
+        path = put(f"m{ending}", FILES[ending].replace(old, long))
+        if "." in number and digits < 300:
+            fg.read_model(path)  # a large potential is one
+            return
+        with pytest.raises(fg.FileFormatError) as caught:
+            fg.read_model(path)
+        assert str(caught.value).startswith(f"{path}, line {line}: ")
+        assert len(str(caught.value)) < 400
+
+    @pytest.mark.parametrize("text", ["1 0 {}", "1 {} 0", "{} 0 1", "{}\n1 0 0"])
+    def test_in_evidence_and_answers_too(self, put: Put, text: str) -> None:
+        path = put("m.evid", text.format("1" * 5_000))
+        with pytest.raises(fg.FileFormatError, match=r"m\.evid, line 1: .*should be a whole number"):
+            fg.read_uai_evidence(path)
+        with pytest.raises(fg.FileFormatError, match=r"line 1: .*should be a whole number"):
+            fg.read_uai_result(put("m.MAP", f"MAP 2 0 {'1' * 5_000}"))
+
+    def test_very_many_joint_states_are_refused_in_words(self, put: Put) -> None:
+        """Their number, of 18,000 digits, would not even fit into the message."""
+        n = 60_000
+        scope = " ".join(map(str, range(n)))
+        with pytest.raises(fg.FileFormatError, match=r"line 5: factor 0 has 2 entries, but its variables have 2\*\*64 or more"):
+            fg.read_uai(put("m.uai", f"MARKOV\n{n}\n{'2 ' * n}\n1\n{n} {scope} 2 0.5 0.5"))
+        with pytest.raises(fg.FileFormatError, match=r"line 4: the table of factor 0 would have 2\*\*64 or more entries"):
+            fg.read_libdai(put("m.fg", f"1\n\n{n}\n{scope} {'2 ' * n} 1 0 0.5"))
+        declared = "".join(f"variable w{i} {{ type discrete [ 2 ] {{ a, b }}; }}\n" for i in range(n))
+        parents = ", ".join(f"w{i}" for i in range(1, n))
+        with pytest.raises(fg.FileFormatError, match=r"line 60001: the table of 'w0' would have 2\*\*64 or more entries"):
+            fg.read_bif(put("m.bif", f"{declared}probability ( w0 | {parents} ) {{ default 0.5, 0.5; }}"))
