@@ -61,8 +61,14 @@ def _factors(tokens: Tokens, count: int) -> Iterator[tuple[list[int], np.ndarray
             )
         pairs = tokens.numbers(2 * filled, f"a place or a value of factor {factor}").reshape(-1, 2)
         places = np.minimum(pairs[:, 0], entries).astype(np.int64)  # what is above cannot always be cast
-        if (places != pairs[:, 0]).any() or (places >= entries).any() or np.unique(places).size < filled:
-            raise tokens.error(f"the places of factor {factor} must be distinct whole numbers below {entries}")
+        good = np.zeros(filled, dtype=bool)
+        good[np.unique(places, return_index=True)[1]] = True
+        good &= (places == pairs[:, 0]) & (places < entries)
+        if not good.all():
+            raise tokens.error(
+                f"the places of factor {factor} must be distinct whole numbers below {entries}",
+                back=2 * (filled - int(np.argmin(good))),
+            )
         if not pairs[:, 1].any():
             raise tokens.error(f"all entries of factor {factor} are 0, so that no state is possible")
         table = np.zeros(entries)
