@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import factorgraph as fg
@@ -137,3 +138,112 @@ class TestLongNumbers:
         parents = ", ".join(f"w{i}" for i in range(1, n))
         with pytest.raises(fg.FileFormatError, match=r"line 60001: the table of 'w0' would have 2\*\*64 or more entries"):
             fg.read_bif(put("m.bif", f"{declared}probability ( w0 | {parents} ) {{ default 0.5, 0.5; }}"))
+
+    def test_very_many_tables_are_counted_together(self, put: Put) -> None:
+        declared = "".join(f"variable w{i} {{ type discrete [ 2 ] {{ a, b }}; }}\n" for i in range(300))
+        parents = ", ".join(f"w{i}" for i in range(18))
+        tables = "".join(f"probability ( w{i} | {parents} ) {{ default 0.5, 0.5; }}\n" for i in range(18, 300))
+        with pytest.raises(fg.FileFormatError, match="entries, too many for what is given"):
+            fg.read_bif(put("m.bif", declared + tables))
+
+
+JAVA_BAYES = """network "Alarm; { // /* Light" { //2 variables
+  property "credal-set } constant-density-bounded 1.1" ;
+}
+probability (  "light // on"  "a-way" ) { //2 variable(s) and 4 values
+  table 0.6 0.05 0.4 0.95 ;
+}
+variable  "light // on" { //2 values
+  property "type discrete [ 3 ] { a, b, c };" ;
+  type discrete[2] {  "true"  "fal;se" };
+}
+variable  "a-way" {
+  type discrete[2] {  "/* true }"  "false, mostly" };
+}
+probability (  "a-way" ) { /* a comment with a " */
+  table 0.15 0.85 ;
+}
+"""
+CHAIN = """variable a { type discrete [ 2 ] { x, y }; }
+variable b { type discrete [ 2 ] { x, y }; }
+variable c { type discrete [ 2 ] { x, y }; }
+probability ( a ) { table 0.5 0.5; }
+probability ( b | a ) {
+  (x) 0.1 0.9;
+  (y) 0.2 0.8;
+}
+probability ( c | b ) { default 0.5 0.5; }
+"""
+
+
+class TestBif:
+    def test_quotes_and_order_and_blanks(self, put: Put) -> None:
+        model = fg.read_bif(put("m.bif", JAVA_BAYES))
+        assert model.names == ["light // on", "a-way"]
+        assert model.states == [["true", "fal;se"], ["/* true }", "false, mostly"]]
+        on = 0.6 * 0.15 + 0.05 * 0.85
+        np.testing.assert_allclose(fg.exact(model.graph).marginals(model["light // on"]), [on, 1 - on])
+        rows = '( "/* true }" ) 0.6 0.4;\n("false, mostly") 0.05, 0.95;'
+        again = fg.read_bif(put("m.bif", JAVA_BAYES.replace("table 0.6 0.05 0.4 0.95 ;", rows)))
+        np.testing.assert_allclose(fg.exact(again.graph).marginals(again["light // on"]), [on, 1 - on])
+
+    def test_commas_alone_part_names_of_several_words(self, put: Put) -> None:
+        text = (
+            CHAIN.replace("{ x, y }", "{ very good, y }").replace("(x)", "(very good)").replace("variable a", "variable an a")
+        )
+        model = fg.read_bif(put("m.bif", text.replace("( a )", "( an a )").replace("| a )", "| an a )")))
+        assert model.names == ["an a", "b", "c"]
+        assert model.states is not None
+        assert model.states[0] == ["very good", "y"]
+        np.testing.assert_allclose(fg.exact(model.graph).marginals(model["b"]), [0.15, 0.85])
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("(y) 0.2", "(x) 0.2", r"line 7: the row of 'b' for \['x'\] is given twice"),
+            ("(y) 0.2 0.8", "table 0.1 0.9 0.2 0.8", "line 6: the probabilities of 'b' are given twice"),
+            ("default 0.5 0.5", "default 0.5 0.5; default 0.5 0.5", "line 9: the 'default' of 'c' is given twice"),
+            ("( a ) { table 0.5 0.5", "( a | c ) { default 0.5 0.5", "line 4: .* ancestors: 'a' -> 'b' -> 'c' -> 'a'"),
+            ("( b | a )", "( b | b )", "line 5: .*a variable comes twice"),
+            ("( b | a )", "( b c | a )", "line 5: .*'b c'|one variable"),
+            ("( b | a )", "( b, c | a )", r"line 5: one variable should come first .*\['b', 'c'\]"),
+            ("( b | a )", "( | a )", "line 5: one variable should come first"),
+            ("variable a", "variable a, d", "line 1: 'variable' should have one name, not 'a , d'"),
+            ("variable a", "variable", "line 1: 'variable' should have one name"),
+            ("type discrete [ 2 ] { x, y }; }\nvariable b", "}\nvariable b", "line 1: variable 'a' has no 'type"),
+            ("{ x, y }", "{ x, y(1) }", r"line 1: '\(' cannot be in a name that is not quoted"),
+            ("(y) 0.2", '("y) 0.2', "line 7: the file ends inside of a quotation mark"),
+            ("(y) 0.2", "/* (y) 0.2", "line 7: the file ends inside of a comment"),
+            ("(y) 0.2", "(y 0.2", "line 7: "),
+        ],
+    )
+    def test_what_contradicts_itself_is_refused_by_name(self, put: Put, old: str, new: str, message: str) -> None:
+        assert old in CHAIN
+        path = put("m.bif", CHAIN.replace(old, new, 1))
+        with pytest.raises(fg.FileFormatError, match=message):
+            fg.read_bif(path)
+
+    @pytest.mark.parametrize("filling", [" ", "\n", "/", "*", "(", "{", "[ ", "a ", ", ", "network ", "type ", '"'])
+    @pytest.mark.parametrize(
+        ("before", "after"),
+        [
+            ("network", ""),
+            ("network x {", ""),
+            ("/*", ""),
+            ("variable a {", "}"),
+            ("variable a { type", "}"),
+            ("variable a { type discrete [", "] { x, y }; }"),
+            ("variable a { type discrete [ 2", "] { x, y }; }"),
+            ("variable a { type discrete [ 2 ]", "{ x, y }; }"),
+            ("variable a { type discrete [ 2 ] { x, y }", "}"),
+            ("probability (", ") {"),
+            ("probability ( a ) {", "}"),
+            ("probability ( a ) { table", "}"),
+        ],
+    )
+    def test_long_fillings_take_no_long_time(self, put: Put, before: str, after: str, filling: str) -> None:
+        """With patterns that try all ways of matching, each of these would take minutes."""
+        path = put("m.bif", before + filling * 60_000 + after)
+        with pytest.raises(fg.FileFormatError, match=f"{path}, line ") as caught:
+            fg.read_bif(path)
+        assert len(str(caught.value)) < 200_000
