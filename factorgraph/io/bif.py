@@ -22,6 +22,9 @@ _TOKEN = re.compile(
     |(?P<wrong>.)""",
     re.DOTALL | re.VERBOSE,
 )
+# The most of a large file: rows and numbers with nothing that needs a closer look.
+_ROW = re.compile(r"""\s*+\(([^;"/{}()|]*+)\)""")
+_NUMBERS = re.compile(r"""([^;"/{}()|]*+);""")
 _SIZE = re.compile(r"discrete\[([0-9]+)\]")
 
 
@@ -47,7 +50,7 @@ class _Rows:
     end: int = 0
     default: np.ndarray | None = None
     table: np.ndarray | None = None
-    rows: list[tuple[_Token, list[_Token], np.ndarray]] = field(default_factory=list)
+    rows: list[tuple[int, list[list[str]], np.ndarray]] = field(default_factory=list)
 
 
 def read_bif(path: str | Path) -> Model:
@@ -71,7 +74,7 @@ class _Parser:
     def __init__(self, path: str | Path) -> None:
         self.path = path
         self.text = read_text(path)
-        self.tokens = self._scan()
+        self.at = 0
         self.states: dict[str, list[str]] = {}
         self.blocks: list[_Rows] = []
         self.entries = 0
@@ -82,8 +85,10 @@ class _Parser:
         line = self.text.count("\n", 0, place) + 1
         return FileFormatError(f"{self.path}, line {line}: {message}")
 
-    def _scan(self) -> Iterator[_Token]:
-        for match in _TOKEN.finditer(self.text):
+    def _take(self) -> _Token:
+        """The next token; at the end of the file one of kind "end"."""
+        while match := _TOKEN.match(self.text, self.at):
+            self.at = match.end()
             kind = match.lastgroup
             if kind == "skip":
                 continue
@@ -91,18 +96,17 @@ class _Parser:
                 what = "a quotation mark" if match.group() == '"' else "a comment"
                 raise self.error(match.start(), f"the file ends inside of {what} that begins here")
             assert kind is not None
-            yield _Token(kind, match.group(kind), match.start())
-        while True:
-            yield _Token("end", "", len(self.text))
+            return _Token(kind, match.group(kind), match.start())
+        return _Token("end", "", self.at)
 
     def model(self) -> Model:
-        while (token := next(self.tokens)).kind != "end":
+        while (token := self._take()).kind != "end":
             if not token.is_word("network", "variable", "probability"):
                 raise self.error(
                     token.place, f"'network', 'variable' or 'probability' with a brace should follow, not {shown(token.text)}"
                 )
             head = []
-            while not (part := next(self.tokens)).is_sign("{"):
+            while not (part := self._take()).is_sign("{"):
                 if part.kind == "end" or part.is_sign("}") or part.is_sign(";"):
                     raise self.error(token.place, f"the block of this {token.text!r} has no brace")
                 head.append(part)
@@ -134,7 +138,7 @@ class _Parser:
         """What is between semicolons, up to the brace that closes a block, which is passed over."""
         depth = 0
         found: list[_Token] = []
-        while not ((token := next(self.tokens)).is_sign("}") and depth == 0):
+        while not ((token := self._take()).is_sign("}") and depth == 0):
             if token.kind == "end":
                 raise self.error(start, "the file ends inside of this block: its brace is not closed")
             if token.is_sign(";") and depth == 0:
@@ -145,23 +149,21 @@ class _Parser:
             found.append(token)
         if found and strict:
             raise self.error(token.place, f"a ';' is missing after {shown(' '.join(t.text for t in found))}")
-        self.end = token.place
+
+    def _groups(self, tokens: list[_Token]) -> list[list[str]]:
+        """The words between commas."""
+        groups: list[list[str]] = [[]]
+        for token in tokens:
+            if token.is_sign(","):
+                groups.append([])
+            elif token.kind == "sign":
+                raise self.error(token.place, f"{token.text!r} cannot be in a name that is not quoted")
+            else:
+                groups[-1].append(token.text)
+        return groups
 
     def _names(self, tokens: list[_Token], fit: Callable[[list[str]], bool]) -> list[str]:
-        """Names between commas and blanks; where these do not fit, between commas, with blanks inside of names."""
-        for token in tokens:
-            if token.kind == "sign" and token.text != ",":
-                raise self.error(token.place, f"{token.text!r} cannot be in a name that is not quoted")
-        names = [token.text for token in tokens if token.kind != "sign"]
-        if fit(names):
-            return names
-        joined: list[list[str]] = [[]]
-        for token in tokens:
-            if token.kind == "sign":
-                joined.append([])
-            else:
-                joined[-1].append(token.text)
-        return [" ".join(parts) for parts in joined if parts]
+        return _names_in(self._groups(tokens), fit)
 
     def _variable(self, head: list[_Token], start: int) -> None:
         named = self._names(head, lambda names: len(names) == 1)
@@ -201,28 +203,50 @@ class _Parser:
             raise self.error(start, f"'probability ( variable | parents )' should be here, not {told}")
         bar = next((i for i, token in enumerate(head) if token.is_sign("|")), len(head) - 1)
         block = _Rows(start, head[1:-1], " ".join(token.text for token in head[1:bar]))
-        for statement in self._statements(start):
-            first = statement[0] if statement else head[0]
-            if not statement or not (first.is_sign("(") or first.is_word("table", "default", "property")):
-                told = shown(" ".join(token.text for token in statement))
-                raise self.error(first.place, f"a row of probabilities should be here, not {told}")
+        while True:
+            if match := _ROW.match(self.text, self.at):
+                self.at = match.end()
+                place, states = match.start(1), [words.split() for words in match.group(1).split(",")]
+                block.rows.append((place, states, self._numbers(block, place)))
+                continue
+            if (first := self._take()).is_sign("}"):
+                break
             if first.is_word("table", "default"):
                 if getattr(block, first.text) is not None:
                     raise self.error(first.place, f"the {first.text!r} of {block.label!r} is given twice")
-                setattr(block, first.text, self._numbers(statement[1:], block.label, first.place))
+                setattr(block, first.text, self._numbers(block, first.place))
             elif first.is_sign("("):
-                close = next((i for i, token in enumerate(statement) if token.is_sign(")")), len(statement))
-                values = self._numbers(statement[close + 1 :], block.label, first.place)
-                block.rows.append((first, statement[1:close], values))
+                states = self._groups(self._up_to(")", start))
+                block.rows.append((first.place, states, self._numbers(block, first.place)))
+            elif first.is_word("property"):
+                self._up_to(";", start)
+            elif first.kind == "end":
+                raise self.error(start, "the file ends inside of this block: its brace is not closed")
+            else:
+                raise self.error(first.place, f"a row of probabilities should be here, not {shown(first.text)}")
+        block.end = first.place
         if block.table is not None and block.rows:
-            raise self.error(
-                block.rows[0][0].place, f"the probabilities of {block.label!r} are given twice: by a table and by rows"
-            )
-        block.end = self.end
+            raise self.error(block.rows[0][0], f"the probabilities of {block.label!r} are given twice: by a table and by rows")
         self.blocks.append(block)
 
-    def _numbers(self, tokens: list[_Token], child: str, place: int) -> np.ndarray:
-        words = [token.text for token in tokens if not token.is_sign(",")]
+    def _up_to(self, sign: str, start: int) -> list[_Token]:
+        found: list[_Token] = []
+        while not (token := self._take()).is_sign(sign):
+            if token.kind == "end":
+                raise self.error(start, "the file ends inside of this block: its brace is not closed")
+            if token.is_sign("}") or token.is_sign(";"):
+                raise self.error(token.place, f"a {sign!r} is missing after {shown(' '.join(t.text for t in found))}")
+            found.append(token)
+        return found
+
+    def _numbers(self, block: _Rows, place: int) -> np.ndarray:
+        """All numbers up to the next semicolon."""
+        if match := _NUMBERS.match(self.text, self.at):
+            self.at = match.end()
+            words = match.group(1).replace(",", " ").split()
+        else:
+            words = [token.text for token in self._up_to(";", block.start) if not token.is_sign(",")]
+        child = block.label
         try:
             values = np.array(words, dtype=np.float64)
         except ValueError:
@@ -272,17 +296,17 @@ class _Parser:
         if block.table is not None:
             table = _whole_table(checked(block.table, number * size, block.end), number, size)
         positions = [{state: i for i, state in enumerate(self.states[parent])} for parent in parents]
-        for token, states, values in block.rows:
-            given = self._names(states, lambda names: len(names) == len(parents))
+        for place, states, values in block.rows:
+            given = _names_in(states, lambda names: len(names) == len(parents))
             row = 0
             try:
                 for position, states_of, state in zip(positions, sizes, given, strict=True):
                     row = row * states_of + position[state]
             except (KeyError, ValueError):
-                raise self.error(token.place, f"{given[:9]} are not states of {child!r}'s parents {parents[:9]}") from None
+                raise self.error(place, f"{given[:9]} are not states of {child!r}'s parents {parents[:9]}") from None
             if not np.isnan(table[row, 0]):
-                raise self.error(token.place, f"the row of {child!r} for {given[:9]} is given twice")
-            table[row] = checked(values, size, token.place)
+                raise self.error(place, f"the row of {child!r} for {given[:9]} is given twice")
+            table[row] = checked(values, size, place)
         if block.default is not None:
             table = np.where(np.isnan(table), checked(block.default, size, block.end), table)
         if np.isnan(table).any():
@@ -322,6 +346,12 @@ class _Parser:
         told = " -> ".join(map(repr, cycle if len(cycle) < 9 else [*cycle[:4], "...", *cycle[-4:]]))
         place = next(block.start for block, child in zip(self.blocks, self.tables, strict=True) if child == name)
         raise self.error(place, f"these variables are their own ancestors: {told}")
+
+
+def _names_in(groups: list[list[str]], fit: Callable[[list[str]], bool]) -> list[str]:
+    """Names between commas and blanks; where these do not fit, between commas, with blanks inside of names."""
+    names = [word for words in groups for word in words]
+    return names if fit(names) else [" ".join(words) for words in groups if words]
 
 
 def _whole_table(values: np.ndarray, number: int, size: int) -> np.ndarray:
