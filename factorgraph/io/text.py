@@ -158,12 +158,17 @@ class Tokens:
                 break
         return FileFormatError(f"{self.path}, line {line}: {message}")
 
-    def word(self, what: str) -> str:
-        """The next token as it is."""
+    def peek(self, what: str) -> str:
+        """The next token as it is, which remains the next."""
         if not self.left:
             raise self.error(f"the file ends where {what} should be")
+        return self._tokens[self._next]
+
+    def word(self, what: str) -> str:
+        """The next token as it is."""
+        word = self.peek(what)
         self._next += 1
-        return self._tokens[self._next - 1]
+        return word
 
     def integer(self, what: str, low: int = 0, high: int = _LARGEST_INTEGER) -> int:
         """The next token as a whole number from ``low`` to ``high``."""

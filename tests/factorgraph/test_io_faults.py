@@ -247,3 +247,48 @@ class TestBif:
         with pytest.raises(fg.FileFormatError, match=f"{path}, line ") as caught:
             fg.read_bif(path)
         assert len(str(caught.value)) < 200_000
+
+
+class TestUaiDialects:
+    def test_a_model_without_its_header(self, put: Put, capsys: pytest.CaptureFixture[str]) -> None:
+        """As the evaluations of 2006 to 2008 had them."""
+        model = fg.read_model(put("m.uai", UAI))
+        for name in ("m.erg", "bare.uai"):
+            path = put(name, UAI.removeprefix("MARKOV\n"))
+            assert repr(fg.read_model(path)) == repr(model)
+            assert main(["infer", str(path), "--task", "MAP", "--exact"]) == 0
+            assert capsys.readouterr().out.split() == ["MAP", "3", "0", "1", "0"]
+        assert repr(fg.read_model(put("headed.erg", UAI))) == repr(model)
+        with pytest.raises(fg.FileFormatError, match=r"line 2: .*begins with MARKOV or BAYES, or with the number of variables"):
+            fg.read_model(put("m.erg", "\nx\n3"))
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("2\n1 0 0\n0\n", [{0: 0}, {}]),
+            ("2\n\n0\n1 0 0", [{}, {0: 0}]),
+            ("2\n1 0 0 0", [{1: 0, 0: 0}]),
+            ("2 1 0 0 0", [{1: 0, 0: 0}]),
+            ("2\n1 0\n0 0\n", [{1: 0, 0: 0}]),
+            ("1\n0 1", [{0: 1}]),
+            ("1\n1 0 1", [{0: 1}]),
+            ("3\n0\n0\n3 0 0 1 0 2 0", [{}, {}, {0: 0, 1: 0, 2: 0}]),
+            ("2 1 0 1 2 0 0 2 1", [{0: 1}, {0: 0, 2: 1}]),
+            ("2\n1 0\n1\n2 0 0\n2 1", [{0: 1}, {0: 0, 2: 1}]),
+        ],
+    )
+    def test_lines_tell_one_set_of_evidence_from_several(self, put: Put, text: str, expected: list[dict[int, int]]) -> None:
+        assert fg.read_uai_evidence(put("m.evid", text)) == expected
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("3\n1 0 0\n1 2 1", "the file ends where"),
+            ("1\n1 0 0\n0", "complete, but 1 more"),
+            ("9999999999\n0", "line 1"),
+            ("2000000000\n0", "line 1"),
+        ],
+    )
+    def test_evidence_that_is_neither_is_refused(self, put: Put, text: str, message: str) -> None:
+        with pytest.raises(fg.FileFormatError, match=message):
+            fg.read_uai_evidence(put("m.evid", text))
