@@ -71,6 +71,9 @@ def read_alist(path: str | Path) -> Model:
         raise FileFormatError(f"{path}, line {lines[-1][0]}: the lists of the bits and of the checks disagree")
     graph = FactorGraph()
     x = graph.add_variables("bits", Spin(), bits)
-    for degree in sorted({len(found) for found in of_checks if found}):
-        graph.add_factors(f"checks{degree}", Parity(), x[np.array([found for found in of_checks if len(found) == degree])])
+    like: dict[int, list[list[int]]] = {}
+    for found in of_checks:
+        like.setdefault(len(found), []).append(found)
+    for degree in sorted(like.keys() - {0}):
+        graph.add_factors(f"checks{degree}", Parity(), x[np.array(like[degree])])
     return Model(graph, [x], [str(bit) for bit in range(bits)], [["1", "0"]] * bits)

@@ -28,18 +28,18 @@ def read_libdai(path: str | Path) -> Model:
     raw = list(_factors(tokens, count))
     tokens.end()
     sizes: dict[int, int] = {}
-    for labels, table in raw:
-        for label, states in zip(labels, table.shape, strict=True):
-            sizes[label] = states
+    for shape, _ in raw:
+        sizes.update(shape)
     if not sizes:
         raise tokens.error("the model has no variables")
     ordered = sorted(sizes)
     number = {label: v for v, label in enumerate(ordered)}
-    factors = [([number[label] for label in labels], table) for labels, table in raw]
+    factors = [([number[label] for label in shape], table) for shape, table in raw]
     return Model.of_tables([sizes[label] for label in ordered], factors, [str(label) for label in ordered])
 
 
-def _factors(tokens: Tokens, count: int) -> Iterator[tuple[list[int], np.ndarray]]:
+def _factors(tokens: Tokens, count: int) -> Iterator[tuple[dict[int, int], np.ndarray]]:
+    """Each factor's variables with their numbers of states, and its table, flat with the last variable's fastest."""
     known: dict[int, int] = {}
     total, words = 0, tokens.left
     for factor in range(count):
@@ -73,4 +73,10 @@ def _factors(tokens: Tokens, count: int) -> Iterator[tuple[list[int], np.ndarray
             raise tokens.error(f"all entries of factor {factor} are 0, so that no state is possible")
         table = np.zeros(entries)
         table[places] = pairs[:, 1]
-        yield labels, table.reshape(sizes[::-1]).T
+        yield dict(zip(labels, sizes, strict=True)), _last_fastest(table, sizes)
+
+
+def _last_fastest(table: np.ndarray, sizes: list[int]) -> np.ndarray:
+    """A flat table whose first variable's states change fastest, turned around; axes for all variables could be too many."""
+    several = [states for states in sizes if states > 1]
+    return table.reshape(several[::-1]).T.reshape(-1)

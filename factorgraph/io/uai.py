@@ -58,7 +58,7 @@ def read_uai(path: str | Path) -> Model:
         values = tokens.numbers(entries, f"an entry of factor {factor}")
         if not values.any():
             raise tokens.error(f"all entries of factor {factor} are 0, so that no state is possible")
-        factors.append((scope.tolist(), values.reshape(sizes[scope])))
+        factors.append((scope.tolist(), values))
     tokens.end()
     return Model.of_tables(sizes.tolist(), factors)
 

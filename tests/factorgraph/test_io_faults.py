@@ -292,3 +292,43 @@ class TestUaiDialects:
     def test_evidence_that_is_neither_is_refused(self, put: Put, text: str, message: str) -> None:
         with pytest.raises(fg.FileFormatError, match=message):
             fg.read_uai_evidence(put("m.evid", text))
+
+
+class TestWideFactors:
+    """Of more variables than NumPy has axes, which a file can hold where most have a single state."""
+
+    @pytest.mark.parametrize("several", [0, 1, 3])
+    @pytest.mark.parametrize("width", [28, 31, 32, 33, 63, 64, 65, 200])
+    def test_answers_are_right(self, put: Put, width: int, several: int) -> None:
+        places = [0, width // 2, width - 1][:several]
+        sizes = [2 + (v == 0) if v in places else 1 for v in range(width)]
+        table = np.arange(1.0, np.prod(sizes) + 1)
+        scope, numbers = " ".join(map(str, range(width))), " ".join(map(str, sizes))
+        values = " ".join(map(str, table))
+        uai = f"MARKOV {width} {numbers} 1 {width} {scope} {table.size} {values}"
+        joint = table.reshape([q for q in sizes if q > 1])
+        # libDAI's tables have the first variable's states fastest.
+        turned = joint.T.ravel()
+        fg_text = f"1\n\n{width}\n{scope}\n{numbers}\n{table.size}\n" + "".join(f"{i} {p}\n" for i, p in enumerate(turned))
+        for model in (fg.read_uai(put("m.uai", uai)), fg.read_libdai(put("m.fg", fg_text))):
+            for result in (fg.run(model.graph), fg.exact(model.graph)):
+                assert result.log_partition == pytest.approx(np.log(table.sum()))
+                for axis, place in enumerate(places):
+                    others = tuple(other for other in range(several) if other != axis)
+                    np.testing.assert_allclose(result.marginals(model[place]), joint.sum(axis=others) / table.sum())
+                np.testing.assert_allclose(result.marginals(model[1]), [1.0])
+
+    @pytest.mark.parametrize("parents", [31, 32, 64, 100])
+    def test_of_bayesian_networks_too(self, put: Put, parents: int) -> None:
+        text = "variable b { type discrete [ 2 ] { x, y }; } probability ( b ) { table 0.25 0.75; }\n"
+        for v in range(parents):
+            text += f"variable a{v} {{ type discrete [ 1 ] {{ only }}; }} probability ( a{v} ) {{ table 1.0; }}\n"
+        text += "variable c { type discrete [ 2 ] { x, y }; }\n"
+        text += "probability ( c | b, " + ", ".join(f"a{v}" for v in range(parents)) + " ) {\n"
+        only = ", only" * parents
+        model = fg.read_bif(put("m.bif", text + f"(x{only}) 0.2 0.8;\n(y{only}) 0.6 0.4;\n}}"))
+        np.testing.assert_allclose(fg.run(model.graph).marginals(model["c"]), [0.5, 0.5])
+
+    def test_too_many_axes_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="too many axes"):
+            fg.Model.of_tables([2] * 31, [(range(31), np.ones(1))])
