@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="factorgraph", description="Belief propagation and exact answers for models in files."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    model_help = "a .uai, .bif, .fg, .alist or .cnf file, or one of these with .gz after it"
+    model_help = "a .uai, .erg, .bif, .fg, .alist or .cnf file, or one of these with .gz after it"
 
     infer = commands.add_parser(
         "infer",

@@ -40,6 +40,7 @@ __all__ = [
 
 _READERS: dict[str, Callable[[str | Path], Model]] = {
     ".uai": read_uai,
+    ".erg": read_uai,
     ".bif": read_bif,
     ".fg": read_libdai,
     ".alist": read_alist,
@@ -49,7 +50,7 @@ _READERS: dict[str, Callable[[str | Path], Model]] = {
 
 def read_model(path: str | Path) -> Model:
     """
-    Read a model in the format that the file's name tells: .uai, .bif, .fg, .alist or .cnf, each also with .gz after it.
+    Read a model in the format that the file's name tells: .uai, .erg, .bif, .fg, .alist or .cnf, each also with .gz after it.
 
     Raises
     ------

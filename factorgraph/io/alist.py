@@ -9,7 +9,7 @@ import numpy as np
 from factorgraph.factors import Parity
 from factorgraph.graph import FactorGraph
 from factorgraph.io.model import Model
-from factorgraph.io.text import FileFormatError, read_text
+from factorgraph.io.text import FileFormatError, read_text, shown, whole
 from factorgraph.variables import Spin
 
 
@@ -34,10 +34,10 @@ def read_alist(path: str | Path) -> Model:
         number, words = lines[place]
         place += 1
         try:
-            values = [int(word) for word in words]
+            values = [whole(word) for word in words]
         except ValueError:
             raise FileFormatError(
-                f"{path}, line {number}: {what} should be whole numbers, not {' '.join(words)[:40]!r}"
+                f"{path}, line {number}: {what} should be whole numbers, not {shown(' '.join(words))}"
             ) from None
         if length is not None and len(values) != length:
             raise FileFormatError(f"{path}, line {number}: {what} should be {length} numbers, not {len(values)}")
@@ -71,6 +71,9 @@ def read_alist(path: str | Path) -> Model:
         raise FileFormatError(f"{path}, line {lines[-1][0]}: the lists of the bits and of the checks disagree")
     graph = FactorGraph()
     x = graph.add_variables("bits", Spin(), bits)
-    for degree in sorted({len(found) for found in of_checks if found}):
-        graph.add_factors(f"checks{degree}", Parity(), x[np.array([found for found in of_checks if len(found) == degree])])
+    like: dict[int, list[list[int]]] = {}
+    for found in of_checks:
+        like.setdefault(len(found), []).append(found)
+    for degree in sorted(like.keys() - {0}):
+        graph.add_factors(f"checks{degree}", Parity(), x[np.array(like[degree])])
     return Model(graph, [x], [str(bit) for bit in range(bits)], [["1", "0"]] * bits)

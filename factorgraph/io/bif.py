@@ -2,31 +2,70 @@
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from factorgraph.io.model import Model
-from factorgraph.io.text import FileFormatError, is_absurd, read_text
+from factorgraph.io.text import FileFormatError, is_absurd, joint_states, read_text, shown, shown_count, whole
 
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
-_BLOCK = re.compile(r"\s*(network|variable|probability)\b\s*([^{]*)\{", re.DOTALL)
-_TYPE = re.compile(r"\s*type\s+discrete\s*\[\s*(\d+)\s*\]\s*\{([^}]*)\}\s*;", re.DOTALL)
-_ROW = re.compile(r"\s*(?:\(([^)]*)\)|(table\b|default\b))\s*(.*)", re.DOTALL)
+# Each alternative matches what it can in one go and never gives anything back, so that a text is scanned in linear time.
+_TOKEN = re.compile(
+    r"""(?P<skip>\s++|//[^\n]*+|/\*.*?\*/)
+    |"(?P<quoted>[^"]*+)"
+    |(?P<sign>[,;{}()|])
+    |(?P<word>(?:[^\s,;{}()|"/]++|/(?![/*]))++)
+    |(?P<wrong>.)""",
+    re.DOTALL | re.VERBOSE,
+)
+# The most of a large file: rows and numbers with nothing that needs a closer look.
+_ROW = re.compile(r"""\s*+\(([^;"/{}()|]*+)\)""")
+_NUMBERS = re.compile(r"""([^;"/{}()|]*+);""")
+_SIZE = re.compile(r"discrete\[([0-9]+)\]")
+
+
+class _Token(NamedTuple):
+    kind: str  # "word", "quoted", "sign", or "end" of the file
+    text: str
+    place: int
+
+    def is_sign(self, sign: str) -> bool:
+        return self.kind == "sign" and self.text == sign
+
+    def is_word(self, *words: str) -> bool:
+        return self.kind == "word" and self.text in words
+
+
+@dataclass
+class _Rows:
+    """The block of a variable's probabilities as it stands, since its variables may be declared after it."""
+
+    start: int
+    head: list[_Token]
+    label: str
+    end: int = 0
+    default: np.ndarray | None = None
+    table: np.ndarray | None = None
+    rows: list[tuple[int, list[list[str]], np.ndarray]] = field(default_factory=list)
 
 
 def read_bif(path: str | Path) -> Model:
     """
     Read a Bayesian network: one table for each variable given its parents.
 
-    The model's names and states are those of the file. Probabilities are taken as they are, whether or not they add up to 1.
+    The model's names and states are those of the file, and may be quoted. Probabilities are taken as they are, whether
+    or not they add up to 1. Blocks may come in any order, and blanks may stand for commas and for the bar before the
+    parents, as JavaBayes writes.
 
     Raises
     ------
     FileFormatError
-        The file is malformed or truncated; the message has the line.
+        The file is malformed or truncated, gives probabilities twice, or its variables are their own ancestors; the
+        message has the line.
     """
     return _Parser(path).model()
 
@@ -34,145 +73,293 @@ def read_bif(path: str | Path) -> Model:
 class _Parser:
     def __init__(self, path: str | Path) -> None:
         self.path = path
-        # Comments become as many line ends, so that lines keep their numbers.
-        self.text = _COMMENT.sub(lambda match: "\n" * match.group().count("\n"), read_text(path))
+        self.text = read_text(path)
+        self.at = 0
         self.states: dict[str, list[str]] = {}
-        self.factors: dict[str, tuple[list[str], np.ndarray]] = {}
+        self.blocks: list[_Rows] = []
+        self.entries = 0
+        self.parents: dict[str, list[str]] = {}
+        self.tables: dict[str, np.ndarray] = {}
 
     def error(self, place: int, message: str) -> FileFormatError:
         line = self.text.count("\n", 0, place) + 1
         return FileFormatError(f"{self.path}, line {line}: {message}")
 
+    def _take(self) -> _Token:
+        """The next token; at the end of the file one of kind "end"."""
+        while match := _TOKEN.match(self.text, self.at):
+            self.at = match.end()
+            kind = match.lastgroup
+            if kind == "skip":
+                continue
+            if kind == "wrong":
+                what = "a quotation mark" if match.group() == '"' else "a comment"
+                raise self.error(match.start(), f"the file ends inside of {what} that begins here")
+            assert kind is not None
+            return _Token(kind, match.group(kind), match.start())
+        return _Token("end", "", self.at)
+
     def model(self) -> Model:
-        place = 0
-        while self.text[place:].strip() if len(self.text) - place < 100 else True:
-            match = _BLOCK.match(self.text, place)
-            if match is None:
-                start = place + len(self.text[place:]) - len(self.text[place:].lstrip())
-                found = self.text[start : start + 40].split("\n")[0]
-                raise self.error(start, f"'network', 'variable' or 'probability' with a brace should follow, not {found!r}")
-            kind, head = match.group(1), match.group(2).strip()
-            place = {"network": self._network, "variable": self._variable, "probability": self._probability}[kind](
-                head, match.start(1), match.end()
-            )
-        missing = [name for name in self.states if name not in self.factors]
+        while (token := self._take()).kind != "end":
+            if not token.is_word("network", "variable", "probability"):
+                raise self.error(
+                    token.place, f"'network', 'variable' or 'probability' with a brace should follow, not {shown(token.text)}"
+                )
+            head = []
+            while not (part := self._take()).is_sign("{"):
+                if part.kind == "end" or part.is_sign("}") or part.is_sign(";"):
+                    raise self.error(token.place, f"the block of this {token.text!r} has no brace")
+                head.append(part)
+            if token.text == "network":
+                for _ in self._statements(token.place, strict=False):
+                    pass
+            elif token.text == "variable":
+                self._variable(head, token.place)
+            else:
+                self._probability(head, token.place)
+        for block in self.blocks:
+            self._resolve(block)
+        missing = [name for name in self.states if name not in self.tables]
         if missing or not self.states:
             what = f"variable {missing[0]!r} has no probabilities" if missing else "it has no variables"
             raise self.error(len(self.text), f"the file ends, but {what}")
+        self._refuse_cycles()
         names = list(self.states)
         number = {name: i for i, name in enumerate(names)}
-        factors = [([number[name] for name in scope], table) for scope, table in self.factors.values()]
+        factors = [
+            ([*(number[parent] for parent in self.parents[child]), number[child]], table)
+            for child, table in self.tables.items()
+        ]
         return Model.of_tables(
             [len(self.states[name]) for name in names], factors, names, [self.states[name] for name in names]
         )
 
-    def _end(self, start: int, place: int) -> int:
-        """After the brace that closes the block whose inside begins at ``place``."""
-        depth = 1
-        for match in re.compile(r"[{}]").finditer(self.text, place):
-            depth += 1 if match.group() == "{" else -1
-            if depth == 0:
-                return match.end()
-        raise self.error(start, "the file ends inside of this block: its brace is not closed")
+    def _statements(self, start: int, strict: bool = True) -> Iterator[list[_Token]]:
+        """What is between semicolons, up to the brace that closes a block, which is passed over."""
+        depth = 0
+        found: list[_Token] = []
+        while not ((token := self._take()).is_sign("}") and depth == 0):
+            if token.kind == "end":
+                raise self.error(start, "the file ends inside of this block: its brace is not closed")
+            if token.is_sign(";") and depth == 0:
+                yield found
+                found = []
+                continue
+            depth += token.is_sign("{") - token.is_sign("}")
+            found.append(token)
+        if found and strict:
+            raise self.error(token.place, f"a ';' is missing after {shown(' '.join(t.text for t in found))}")
 
-    def _network(self, head: str, start: int, place: int) -> int:
-        return self._end(start, place)
-
-    def _variable(self, head: str, start: int, place: int) -> int:
-        name = _unquoted(head)
-        end = self._end(start, place)
-        match = _TYPE.search(self.text, place, end)
-        if match is None:
-            raise self.error(start, f"variable {name!r} has no 'type discrete [ n ] {{ ... }};'")
-        states = [_unquoted(word) for word in match.group(2).split(",") if word.strip()]
-        if len(states) != int(match.group(1)) or len(set(states)) != len(states) or not states:
-            raise self.error(
-                match.start(1), f"variable {name!r} should have {match.group(1)} different states, not {states[:9]}"
-            )
-        if name in self.states:
-            raise self.error(start, f"variable {name!r} is declared twice")
-        self.states[name] = states
-        return end
-
-    def _probability(self, head: str, start: int, place: int) -> int:
-        inner = head.strip()
-        if not (inner.startswith("(") and inner.endswith(")")):
-            raise self.error(start, f"'probability ( variable | parents )' should be here, not {head[:40]!r}")
-        child_text, _, parent_text = inner[1:-1].partition("|")
-        child = _unquoted(child_text)
-        parents = [_unquoted(word) for word in parent_text.split(",") if word.strip()]
-        for name in (child, *parents):
-            if name not in self.states:
-                raise self.error(start, f"no variable {name!r} is declared")
-        if child in self.factors or len({child, *parents}) <= len(parents):
-            raise self.error(start, f"the probabilities of {child!r} are given twice, or a variable comes twice")
-        end = self.text.find("}", place)
-        if end < 0:
-            raise self.error(start, "the file ends inside of this block: its brace is not closed")
-        sizes = [len(self.states[name]) for name in (*parents, child)]
-        if is_absurd(math.prod(sizes), end - place):
-            raise self.error(start, f"the table of {child!r} would have {math.prod(sizes)} entries, too many for what is given")
-        self.factors[child] = ([*parents, child], self._table(child, parents, sizes, place, end))
-        return end + 1
-
-    def _table(self, child: str, parents: list[str], sizes: list[int], place: int, end: int) -> np.ndarray:
-        table = np.full(sizes, np.nan)
-        positions = [{state: i for i, state in enumerate(self.states[parent])} for parent in parents]
-        default: np.ndarray | None = None
-        while (stop := self.text.find(";", place, end)) >= 0:
-            statement = self.text[place:stop]
-            match = _ROW.match(statement)
-            if match is None:
-                if not statement.strip().startswith("property"):
-                    raise self.error(stop, f"a row of probabilities should be here, not {statement.strip()[:40]!r}")
-            elif match.group(2) == "table":
-                table = self._whole(self._numbers(match.group(3), math.prod(sizes), child, stop), sizes)
-            elif match.group(2) == "default":
-                default = self._numbers(match.group(3), sizes[-1], child, stop)
+    def _groups(self, tokens: list[_Token]) -> list[list[str]]:
+        """The words between commas."""
+        groups: list[list[str]] = [[]]
+        for token in tokens:
+            if token.is_sign(","):
+                groups.append([])
+            elif token.kind == "sign":
+                raise self.error(token.place, f"{token.text!r} cannot be in a name that is not quoted")
             else:
-                given = [_unquoted(word) for word in match.group(1).split(",")]
-                try:
-                    row = tuple(position[state] for position, state in zip(positions, given, strict=True))
-                except (KeyError, ValueError):
-                    raise self.error(stop, f"{given} are not states of {child!r}'s parents {parents}") from None
-                table[row] = self._numbers(match.group(3), sizes[-1], child, stop)
-            place = stop + 1
-        if self.text[place:end].strip():
-            raise self.error(end, f"a ';' is missing after {self.text[place:end].strip()[:40]!r}")
-        if default is not None:
-            table = np.where(np.isnan(table), default, table)
-        if np.isnan(table).any():
-            row = tuple(int(i) for i in np.argwhere(np.isnan(table))[0][:-1])
-            states = [self.states[parent][i] for parent, i in zip(parents, row, strict=True)]
-            raise self.error(end, f"{child!r} has no probabilities where its parents are {states}")
-        if not table.any():
-            raise self.error(end, f"all probabilities of {child!r} are 0")
-        return table
+                groups[-1].append(token.text)
+        return groups
 
-    def _numbers(self, text: str, count: int, child: str, place: int) -> np.ndarray:
-        words = text.replace(",", " ").split()
+    def _names(self, tokens: list[_Token], fit: Callable[[list[str]], bool]) -> list[str]:
+        return _names_in(self._groups(tokens), fit)
+
+    def _variable(self, head: list[_Token], start: int) -> None:
+        named = self._names(head, lambda names: len(names) == 1)
+        if len(named) != 1:
+            raise self.error(start, f"'variable' should have one name, not {shown(' '.join(token.text for token in head))}")
+        name = named[0]
+        states: list[str] | None = None
+        for statement in self._statements(start):
+            if not (statement and statement[0].is_word("type")):
+                continue  # properties
+            brace = next((i for i, token in enumerate(statement) if token.is_sign("{")), len(statement))
+            match = _SIZE.fullmatch("".join(token.text for token in statement[1:brace]))
+            if match is None or not statement[-1].is_sign("}") or states is not None:
+                break
+            states = self._states(name, statement[0].place, match.group(1), statement[brace + 1 : -1])
+        else:
+            if states is not None:
+                if name in self.states:
+                    raise self.error(start, f"variable {name!r} is declared twice")
+                self.states[name] = states
+                return
+        raise self.error(start, f"variable {name!r} has no 'type discrete [ n ] {{ ... }};', or more than one")
+
+    def _states(self, name: str, place: int, number: str, tokens: list[_Token]) -> list[str]:
+        try:
+            size = whole(number)
+        except ValueError:
+            raise self.error(place, f"variable {name!r} cannot have {shown(number)} states") from None
+        states = self._names(tokens, lambda names: len(names) == size)
+        if len(states) != size or len(set(states)) != size or not states:
+            raise self.error(place, f"variable {name!r} should have {size} different states, not {states[:9]}")
+        return states
+
+    def _probability(self, head: list[_Token], start: int) -> None:
+        if len(head) < 3 or not (head[0].is_sign("(") and head[-1].is_sign(")")):
+            told = shown(" ".join(token.text for token in head))
+            raise self.error(start, f"'probability ( variable | parents )' should be here, not {told}")
+        bar = next((i for i, token in enumerate(head) if token.is_sign("|")), len(head) - 1)
+        block = _Rows(start, head[1:-1], " ".join(token.text for token in head[1:bar]))
+        while True:
+            if match := _ROW.match(self.text, self.at):
+                self.at = match.end()
+                place, states = match.start(1), [words.split() for words in match.group(1).split(",")]
+                block.rows.append((place, states, self._numbers(block, place)))
+                continue
+            if (first := self._take()).is_sign("}"):
+                break
+            if first.is_word("table", "default"):
+                if getattr(block, first.text) is not None:
+                    raise self.error(first.place, f"the {first.text!r} of {block.label!r} is given twice")
+                setattr(block, first.text, self._numbers(block, first.place))
+            elif first.is_sign("("):
+                states = self._groups(self._up_to(")", start))
+                block.rows.append((first.place, states, self._numbers(block, first.place)))
+            elif first.is_word("property"):
+                self._up_to(";", start)
+            elif first.kind == "end":
+                raise self.error(start, "the file ends inside of this block: its brace is not closed")
+            else:
+                raise self.error(first.place, f"a row of probabilities should be here, not {shown(first.text)}")
+        block.end = first.place
+        if block.table is not None and block.rows:
+            raise self.error(block.rows[0][0], f"the probabilities of {block.label!r} are given twice: by a table and by rows")
+        self.blocks.append(block)
+
+    def _up_to(self, sign: str, start: int) -> list[_Token]:
+        found: list[_Token] = []
+        while not (token := self._take()).is_sign(sign):
+            if token.kind == "end":
+                raise self.error(start, "the file ends inside of this block: its brace is not closed")
+            if token.is_sign("}") or token.is_sign(";"):
+                raise self.error(token.place, f"a {sign!r} is missing after {shown(' '.join(t.text for t in found))}")
+            found.append(token)
+        return found
+
+    def _numbers(self, block: _Rows, place: int) -> np.ndarray:
+        """All numbers up to the next semicolon."""
+        if match := _NUMBERS.match(self.text, self.at):
+            self.at = match.end()
+            words = match.group(1).replace(",", " ").split()
+        else:
+            words = [token.text for token in self._up_to(";", block.start) if not token.is_sign(",")]
+        child = block.label
         try:
             values = np.array(words, dtype=np.float64)
         except ValueError:
-            raise self.error(place, f"a probability of {child!r} is not a number: {text.strip()[:40]!r}") from None
-        if values.size != count:
-            raise self.error(place, f"{count} probabilities of {child!r} should be here, not {values.size}")
+            raise self.error(place, f"a probability of {child!r} is not a number: {shown(' '.join(words))}") from None
         if not (np.isfinite(values) & (values >= 0)).all():
             raise self.error(place, f"a probability of {child!r} is negative or not finite")
         return values
 
-    @staticmethod
-    def _whole(values: np.ndarray, sizes: list[int]) -> np.ndarray:
-        """
-        A table listed at once: the child's states outermost, as the format says.
+    def _resolve(self, block: _Rows) -> None:
+        """A block's table, now that all variables are known."""
+        bar = next((i for i, token in enumerate(block.head) if token.is_sign("|")), None)
 
-        Some writers list the child's states innermost; that is taken where only so they add up to 1.
-        """
-        outer = np.moveaxis(values.reshape(sizes[-1], *sizes[:-1]), 0, -1)
-        inner = values.reshape(sizes)
-        gaps = [np.abs(table.sum(axis=-1) - 1.0).max() for table in (outer, inner)]
-        return inner if gaps[1] < 0.01 < gaps[0] else outer
+        def declared(names: list[str]) -> bool:
+            return all(name in self.states for name in names)
+
+        names = self._names(block.head[:bar], declared)
+        if not names or (bar is not None and len(names) > 1):
+            raise self.error(block.start, f"one variable should come first in a block of probabilities, not {names[:9]}")
+        if bar is not None:
+            names += self._names(block.head[bar + 1 :], declared)
+        for name in names:
+            if name not in self.states:
+                raise self.error(block.start, f"no variable {name!r} is declared")
+        child, parents = names[0], names[1:]
+        if child in self.tables or len(set(names)) < len(names):
+            raise self.error(block.start, f"the probabilities of {child!r} are given twice, or a variable comes twice")
+        entries = joint_states(len(self.states[name]) for name in names)
+        self.entries += entries
+        if is_absurd(self.entries, len(self.text)):
+            raise self.error(
+                block.start, f"the table of {child!r} would have {shown_count(entries)} entries, too many for what is given"
+            )
+        self.parents[child], self.tables[child] = parents, self._table(block, child, parents)
+
+    def _table(self, block: _Rows, child: str, parents: list[str]) -> np.ndarray:
+        """Parents' joint states, the last parent's changing fastest, by child's states: axes for all could be too many."""
+        size = len(self.states[child])
+        sizes = [len(self.states[parent]) for parent in parents]
+        number = joint_states(sizes)
+
+        def checked(values: np.ndarray, count: int, place: int) -> np.ndarray:
+            if values.size != count:
+                raise self.error(place, f"{count} probabilities of {child!r} should be here, not {values.size}")
+            return values
+
+        table = np.full((number, size), np.nan)
+        if block.table is not None:
+            table = _whole_table(checked(block.table, number * size, block.end), number, size)
+        positions = [{state: i for i, state in enumerate(self.states[parent])} for parent in parents]
+        for place, states, values in block.rows:
+            given = _names_in(states, lambda names: len(names) == len(parents))
+            row = 0
+            try:
+                for position, states_of, state in zip(positions, sizes, given, strict=True):
+                    row = row * states_of + position[state]
+            except (KeyError, ValueError):
+                raise self.error(place, f"{given[:9]} are not states of {child!r}'s parents {parents[:9]}") from None
+            if not np.isnan(table[row, 0]):
+                raise self.error(place, f"the row of {child!r} for {given[:9]} is given twice")
+            table[row] = checked(values, size, place)
+        if block.default is not None:
+            table = np.where(np.isnan(table), checked(block.default, size, block.end), table)
+        if np.isnan(table).any():
+            row, missing = int(np.argmax(np.isnan(table[:, 0]))), []
+            for parent, states_of in zip(reversed(parents), reversed(sizes), strict=True):
+                row, state_of = divmod(row, states_of)
+                missing.append(self.states[parent][state_of])
+            raise self.error(block.end, f"{child!r} has no probabilities where its parents are {missing[::-1][:9]}")
+        if not table.any():
+            raise self.error(block.end, f"all probabilities of {child!r} are 0")
+        return table
+
+    def _refuse_cycles(self) -> None:
+        """Refuse variables that are their own ancestors: the tables would then be of no joint distribution."""
+        waiting = {child: len(parents) for child, parents in self.parents.items()}
+        children: dict[str, list[str]] = {name: [] for name in self.states}
+        for child, parents in self.parents.items():
+            for parent in parents:
+                children[parent].append(child)
+        free = [name for name, count in waiting.items() if count == 0]
+        while free:
+            name = free.pop()
+            del waiting[name]
+            for child in children[name]:
+                waiting[child] -= 1
+                if waiting[child] == 0:
+                    free.append(child)
+        if not waiting:
+            return
+        # Each that is left has a parent that is left, so that going up comes back to where it has been.
+        seen: dict[str, int] = {}
+        name = next(iter(waiting))
+        while name not in seen:
+            seen[name] = len(seen)
+            name = next(parent for parent in self.parents[name] if parent in waiting)
+        cycle = [name, *reversed(list(seen)[seen[name] :])]
+        told = " -> ".join(map(repr, cycle if len(cycle) < 9 else [*cycle[:4], "...", *cycle[-4:]]))
+        place = next(block.start for block, child in zip(self.blocks, self.tables, strict=True) if child == name)
+        raise self.error(place, f"these variables are their own ancestors: {told}")
 
 
-def _unquoted(word: str) -> str:
-    return word.strip().strip('"')
+def _names_in(groups: list[list[str]], fit: Callable[[list[str]], bool]) -> list[str]:
+    """Names between commas and blanks; where these do not fit, between commas, with blanks inside of names."""
+    names = [word for words in groups for word in words]
+    return names if fit(names) else [" ".join(words) for words in groups if words]
+
+
+def _whole_table(values: np.ndarray, number: int, size: int) -> np.ndarray:
+    """
+    A table listed at once: the child's states outermost, as the format says.
+
+    Some writers list the child's states innermost; that is taken where only so they add up to 1.
+    """
+    outer, inner = values.reshape(size, number).T, values.reshape(number, size)
+    gaps = [np.abs(table.sum(axis=-1) - 1.0).max() for table in (outer, inner)]
+    return inner if gaps[1] < 0.01 < gaps[0] else outer

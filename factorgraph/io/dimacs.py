@@ -9,7 +9,7 @@ import numpy as np
 from factorgraph.factors import Or
 from factorgraph.graph import FactorGraph
 from factorgraph.io.model import Model
-from factorgraph.io.text import FileFormatError, is_absurd, read_text
+from factorgraph.io.text import FileFormatError, is_absurd, read_text, shown, whole
 from factorgraph.variables import Spin
 
 
@@ -37,17 +37,22 @@ def read_dimacs(path: str | Path) -> Model:
         if words[0] == "%":  # some collections end so
             break
         if size < 0:
-            if len(words) != 4 or words[:2] != ["p", "cnf"] or not (words[2].isdecimal() and words[3].isdecimal()):
-                raise FileFormatError(f"{path}, line {number}: 'p cnf VARIABLES CLAUSES' should come first, not {line[:40]!r}")
-            size, count = int(words[2]), int(words[3])
+            try:
+                if len(words) != 4 or words[:2] != ["p", "cnf"]:
+                    raise ValueError("other words")
+                size, count = whole(words[2]), whole(words[3])
+            except ValueError:
+                raise FileFormatError(
+                    f"{path}, line {number}: 'p cnf VARIABLES CLAUSES' should come first, not {shown(line)}"
+                ) from None
             if size < 1 or is_absurd(size, len(text)):
                 raise FileFormatError(f"{path}, line {number}: {size} variables do not fit a file of this size")
             continue
         for word in words:
             try:
-                literal = int(word)
+                literal = whole(word)
             except ValueError:
-                raise FileFormatError(f"{path}, line {number}: a literal should be a whole number, not {word[:40]!r}") from None
+                raise FileFormatError(f"{path}, line {number}: a literal should be a whole number, not {shown(word)}") from None
             if abs(literal) > size:
                 raise FileFormatError(f"{path}, line {number}: literal {literal} is of a variable above {size}")
             if literal:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from factorgraph.io.model import Model
-from factorgraph.io.text import Tokens, is_absurd, read_text
+from factorgraph.io.text import Tokens, is_absurd, joint_states, read_text, shown_count
 
 
 def read_libdai(path: str | Path) -> Model:
@@ -29,18 +28,18 @@ def read_libdai(path: str | Path) -> Model:
     raw = list(_factors(tokens, count))
     tokens.end()
     sizes: dict[int, int] = {}
-    for labels, table in raw:
-        for label, states in zip(labels, table.shape, strict=True):
-            sizes[label] = states
+    for shape, _ in raw:
+        sizes.update(shape)
     if not sizes:
         raise tokens.error("the model has no variables")
     ordered = sorted(sizes)
     number = {label: v for v, label in enumerate(ordered)}
-    factors = [([number[label] for label in labels], table) for labels, table in raw]
+    factors = [([number[label] for label in shape], table) for shape, table in raw]
     return Model.of_tables([sizes[label] for label in ordered], factors, [str(label) for label in ordered])
 
 
-def _factors(tokens: Tokens, count: int) -> Iterator[tuple[list[int], np.ndarray]]:
+def _factors(tokens: Tokens, count: int) -> Iterator[tuple[dict[int, int], np.ndarray]]:
+    """Each factor's variables with their numbers of states, and its table, flat with the last variable's fastest."""
     known: dict[int, int] = {}
     total, words = 0, tokens.left
     for factor in range(count):
@@ -52,18 +51,32 @@ def _factors(tokens: Tokens, count: int) -> Iterator[tuple[list[int], np.ndarray
         for label, states in zip(labels, sizes, strict=True):
             if known.setdefault(label, states) != states:
                 raise tokens.error(f"variable {label} has {states} states here, but {known[label]} in a factor before")
-        entries = math.prod(sizes)
+        entries = joint_states(sizes)
         filled = tokens.integer(f"the number of entries of factor {factor}", high=entries)
         tokens.expect(2 * filled, "a place or a value")
         total += entries
         if is_absurd(total, words):
-            raise tokens.error(f"the table of factor {factor} would have {entries} entries, of which only {filled} are given")
+            raise tokens.error(
+                f"the table of factor {factor} would have {shown_count(entries)} entries, of which only {filled} are given"
+            )
         pairs = tokens.numbers(2 * filled, f"a place or a value of factor {factor}").reshape(-1, 2)
-        places = pairs[:, 0].astype(np.int64)
-        if (places != pairs[:, 0]).any() or (places >= entries).any() or np.unique(places).size < filled:
-            raise tokens.error(f"the places of factor {factor} must be distinct whole numbers below {entries}")
+        places = np.minimum(pairs[:, 0], entries).astype(np.int64)  # what is above cannot always be cast
+        good = np.zeros(filled, dtype=bool)
+        good[np.unique(places, return_index=True)[1]] = True
+        good &= (places == pairs[:, 0]) & (places < entries)
+        if not good.all():
+            raise tokens.error(
+                f"the places of factor {factor} must be distinct whole numbers below {entries}",
+                back=2 * (filled - int(np.argmin(good))),
+            )
         if not pairs[:, 1].any():
             raise tokens.error(f"all entries of factor {factor} are 0, so that no state is possible")
         table = np.zeros(entries)
         table[places] = pairs[:, 1]
-        yield labels, table.reshape(sizes[::-1]).T
+        yield dict(zip(labels, sizes, strict=True)), _last_fastest(table, sizes)
+
+
+def _last_fastest(table: np.ndarray, sizes: list[int]) -> np.ndarray:
+    """A flat table whose first variable's states change fastest, turned around; axes for all variables could be too many."""
+    several = [states for states in sizes if states > 1]
+    return table.reshape(several[::-1]).T.reshape(-1)

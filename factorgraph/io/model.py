@@ -12,6 +12,8 @@ from factorgraph.factors import Table
 from factorgraph.graph import FactorGraph
 from factorgraph.variables import Categorical, VariableType
 
+_MOST_AXES = 30  # of a factor's table: NumPy's iterators take 32, of which the engine uses some
+
 
 class Model:
     """
@@ -64,8 +66,9 @@ class Model:
         Parameters
         ----------
         sizes : number of states of each variable
-        factors : pairs of the numbers of a factor's variables and its table, one axis for each. A table of a single
-            number (no variables) scales another.
+        factors : pairs of the numbers of a factor's variables and its table, one axis for each, or flat with the last
+            variable's states changing fastest. A table of a single number (no variables) scales another. From a factor
+            of more than 30 variables those of a single state are left out, since nothing depends on them.
         names, states : as the attributes
         """
         graph = FactorGraph()
@@ -81,6 +84,10 @@ class Model:
         constant = 0.0
         with np.errstate(divide="ignore"):
             for scope, table in factors:
+                if len(scope) > _MOST_AXES:
+                    scope = [v for v in scope if sizes[v] > 1] or scope[:1]
+                    if len(scope) > _MOST_AXES:
+                        raise ValueError(f"a table of {len(scope)} variables has too many axes; split its factor")
                 logs = np.log(np.asarray(table, dtype=np.float64)).reshape([sizes[v] for v in scope])
                 if len(scope) == 0:
                     constant += float(logs)

@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import stat
 import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
+LARGEST_FILE = 2**30  # bytes of text, packed or not
+_FREE_UNPACKED = 2**26  # bytes that a file of any size may unpack to, and ...
+_EXPANSION = 200  # ... for each of its own bytes; tables of numbers unpack to some 50 to 100
+_PIECE = 2**20
+_NO_FILES: list[tuple[Callable[[int], bool], str]] = [
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+]
+
+MANY_STATES = 2**64  # no table has so many entries: counting ends here, since numbers could grow as long as a file
 _LARGEST_INTEGER = 2**31 - 1
+_LONGEST_INTEGER = 40  # digits
 _FREE = 1_000_000
 _PER_WORD = 100
 
@@ -19,23 +37,93 @@ def is_absurd(entries: int, words: int) -> bool:
     return entries > _FREE + _PER_WORD * words
 
 
+def whole(word: str) -> int:
+    """
+    A whole number.
+
+    Raises
+    ------
+    ValueError
+        The word is none, or is longer than any number or count in a file: Python takes ever longer to read such
+        numbers, and beyond 4,300 digits refuses.
+    """
+    if len(word) > _LONGEST_INTEGER:
+        raise ValueError("too many digits")
+    return int(word)
+
+
+def shown(word: str) -> str:
+    """A word of a file for a message, cut where it is long."""
+    return repr(word) if len(word) <= 40 else f"{word[:40]!r}... ({len(word):,} characters)"
+
+
+def joint_states(sizes: Iterable[int]) -> int:
+    """The number of joint states of variables of so many states; `MANY_STATES` where there are more."""
+    product = 1
+    for size in sizes:
+        product *= size
+        if product >= MANY_STATES:
+            return MANY_STATES
+    return product
+
+
+def shown_count(count: int) -> str:
+    """A number of joint states for a message."""
+    return "2**64 or more" if count == MANY_STATES else str(count)
+
+
 class FileFormatError(ValueError):
     """A file is not in the format that it should be in; the message has its name and the line."""
 
 
 def read_text(path: str | Path) -> str:
-    """A file's text, unpacked where the name ends with .gz."""
-    raw = Path(path).read_bytes()
-    if Path(path).suffix.lower() == ".gz":
-        try:
-            raw = gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise FileFormatError(f"{path}: not a whole gzip file ({error})") from None
+    """
+    A file's text, unpacked where the name ends with .gz, without a byte-order mark.
+
+    Files come from anywhere: what is no regular file would block or never end, and a small packed file can unpack to
+    any size, so both are refused before memory is taken for them.
+
+    Raises
+    ------
+    FileFormatError
+        It is not a regular file, too large, not a whole gzip file, or not text.
+    """
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((words for test, words in _NO_FILES if test(status.st_mode)), "something else")
+        raise FileFormatError(f"{path}: it should be a regular file, but is {kind}")
+    with open(path, "rb") as file:
+        if Path(path).suffix.lower() == ".gz":
+            raw = _unpacked(path, file)
+        else:
+            raw = _read(path, file, lambda: LARGEST_FILE)
     try:
-        return raw.decode("utf-8")
+        return raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
+        line = raw.count(b"\n", 0, error.start) + 1
         raise FileFormatError(f"{path}, line {line}: not text (byte {error.start} is {raw[error.start]:#x})") from None
+
+
+def _unpacked(path: str | Path, file: BinaryIO) -> bytearray:
+    # Bounded by what was taken in so far, so that a bomb is found out early.
+    try:
+        with gzip.GzipFile(fileobj=file) as unpacking:
+            return _read(path, unpacking, lambda: min(LARGEST_FILE, _FREE_UNPACKED + _EXPANSION * file.tell()))
+    except (OSError, EOFError, zlib.error) as error:
+        raise FileFormatError(f"{path}: not a whole gzip file ({error})") from None
+
+
+def _read(path: str | Path, file: BinaryIO | gzip.GzipFile, bound: Callable[[], int]) -> bytearray:
+    """All of a file in pieces, refused when it turns out to be longer than ``bound()``, a bound that may grow meanwhile."""
+    raw = bytearray()
+    if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+        raise FileFormatError(f"{path}: it has more than {LARGEST_FILE:,} bytes, too many to read")
+    while piece := file.read(_PIECE):
+        raw += piece
+        if len(raw) > (most := bound()):
+            what = "it has" if most == LARGEST_FILE else "it is too small to be a text that unpacks to"
+            raise FileFormatError(f"{path}: {what} more than {most:,} bytes, too many to read")
+    return raw
 
 
 class Tokens:
@@ -70,20 +158,25 @@ class Tokens:
                 break
         return FileFormatError(f"{self.path}, line {line}: {message}")
 
-    def word(self, what: str) -> str:
-        """The next token as it is."""
+    def peek(self, what: str) -> str:
+        """The next token as it is, which remains the next."""
         if not self.left:
             raise self.error(f"the file ends where {what} should be")
+        return self._tokens[self._next]
+
+    def word(self, what: str) -> str:
+        """The next token as it is."""
+        word = self.peek(what)
         self._next += 1
-        return self._tokens[self._next - 1]
+        return word
 
     def integer(self, what: str, low: int = 0, high: int = _LARGEST_INTEGER) -> int:
         """The next token as a whole number from ``low`` to ``high``."""
         word = self.word(what)
         try:
-            value = int(word)
+            value = whole(word)
         except ValueError:
-            raise self.error(f"{what} should be a whole number, not {word[:40]!r}") from None
+            raise self.error(f"{what} should be a whole number, not {shown(word)}") from None
         if not low <= value <= high:
             raise self.error(f"{what} is {value}, not from {low} to {high}")
         return value
@@ -114,12 +207,15 @@ class Tokens:
                     float(word)
                 except ValueError:
                     self._next += number + 1
-                    raise self.error(f"{what} should be a number, not {word[:40]!r}") from None
+                    raise self.error(f"{what} should be a number, not {shown(word)}") from None
             raise
         wrong = ~(np.isfinite(values) & (values >= 0))
         if wrong.any():
             self._next += int(np.argmax(wrong)) + 1
-            raise self.error(f"{what} is {words[int(np.argmax(wrong))]}; it should be a finite number of at least 0")
+            word = words[int(np.argmax(wrong))]
+            raise self.error(
+                f"{what} is {word if len(word) <= 40 else shown(word)}; it should be a finite number of at least 0"
+            )
         self._next += count
         return values
 
@@ -133,5 +229,5 @@ class Tokens:
         if self.left:
             self._next += 1
             raise self.error(
-                f"the model is complete, but {self.left + 1} more words follow, the first {self._tokens[self._next - 1][:40]!r}"
+                f"the model is complete, but {self.left + 1} more words follow, the first {shown(self._tokens[self._next - 1])}"
             )

@@ -13,13 +13,13 @@ from factorgraph.backends import get_backend
 from factorgraph.files import write_text
 from factorgraph.graph import FactorGraph
 from factorgraph.io.model import Model
-from factorgraph.io.text import Tokens, is_absurd, read_text
+from factorgraph.io.text import Tokens, is_absurd, joint_states, read_text, shown, shown_count
 from factorgraph.variables import DiscreteType
 
 
 def read_uai(path: str | Path) -> Model:
     """
-    Read a model: MARKOV or BAYES.
+    Read a model: MARKOV or BAYES, or without this header as it was until 2008 (.erg), taken as MARKOV.
 
     Tables list the states with those of a factor's last variable changing fastest.
 
@@ -29,9 +29,11 @@ def read_uai(path: str | Path) -> Model:
         The file is malformed or truncated; the message has the line.
     """
     tokens = Tokens(path, read_text(path))
-    kind = tokens.word("MARKOV or BAYES")
-    if kind.upper() not in ("MARKOV", "BAYES"):
-        raise tokens.error(f"a model begins with MARKOV or BAYES, not {kind[:40]!r}")
+    kind = tokens.peek("MARKOV or BAYES")
+    if kind.upper() in ("MARKOV", "BAYES"):
+        tokens.word("MARKOV or BAYES")
+    elif not kind.isdecimal():
+        raise tokens.error(f"a model begins with MARKOV or BAYES, or with the number of variables, not {shown(kind)}", back=0)
     number = tokens.integer("the number of variables", low=1)
     sizes = tokens.integers(number, "a number of states", low=1)
     if is_absurd(int(sizes.sum()), tokens.left):
@@ -47,14 +49,16 @@ def read_uai(path: str | Path) -> Model:
         scopes.append(scope)
     factors = []
     for factor, scope in enumerate(scopes):
-        entries = math.prod(int(q) for q in sizes[scope])
+        entries = joint_states(sizes[scope].tolist())
         stated = tokens.integer(f"the number of entries of factor {factor}", high=2**62)
         if stated != entries:
-            raise tokens.error(f"factor {factor} has {stated} entries, but its variables have {entries} joint states")
+            raise tokens.error(
+                f"factor {factor} has {stated} entries, but its variables have {shown_count(entries)} joint states"
+            )
         values = tokens.numbers(entries, f"an entry of factor {factor}")
         if not values.any():
             raise tokens.error(f"all entries of factor {factor} are 0, so that no state is possible")
-        factors.append((scope.tolist(), values.reshape(sizes[scope])))
+        factors.append((scope.tolist(), values))
     tokens.end()
     return Model.of_tables(sizes.tolist(), factors)
 
@@ -62,6 +66,8 @@ def read_uai(path: str | Path) -> Model:
 def read_uai_evidence(path: str | Path, model: Model | None = None) -> list[dict[int, int]]:
     """
     Read evidence, in either form: ``k v s v s ...``, or after a line with the number of sets, each in that form.
+
+    Where a file can be read as both, it is of several sets if each has a line of its own.
 
     Parameters
     ----------
@@ -74,17 +80,18 @@ def read_uai_evidence(path: str | Path, model: Model | None = None) -> list[dict
     list of dict
         One for each set of evidence: the position of each observed variable's state.
     """
-    tokens = Tokens(path, read_text(path))
+    text = read_text(path)
+    tokens = Tokens(path, text)
     first = tokens.integer("the number of observed variables")
-    # A single set without a leading number of sets has an odd number of words; one set with it has an even number.
-    if tokens.left == 2 * first:
-        lengths = [first]
-    else:
+    lines = [line.split() for line in text.split("\n") if line.strip()]
+    headed = len(lines[0]) == 1 and len(lines) > 1
+    # By words alone, a set of two pairs is like two sets of which one is empty.
+    single = tokens.left == 2 * first and not (headed and all(_is_set(words) for words in lines[1:]))
+    if not single:
         tokens.expect(first, "a set of evidence")
-        lengths = [-1] * first
     found = []
-    for length in lengths:
-        width = length if length >= 0 else tokens.integer("the number of observed variables")
+    for _ in range(1 if single else first):
+        width = first if single else tokens.integer("the number of observed variables")
         pairs = tokens.integers(2 * width, "a variable or a state").reshape(-1, 2).tolist()
         evidence: dict[int, int] = {}
         for variable, state in pairs:
@@ -99,6 +106,11 @@ def read_uai_evidence(path: str | Path, model: Model | None = None) -> list[dict
         found.append(evidence)
     tokens.end()
     return found
+
+
+def _is_set(words: list[str]) -> bool:
+    """Whether a line is a whole set of evidence."""
+    return len(words) % 2 == 1 and words[0] == str(len(words) // 2)
 
 
 def read_uai_result(path: str | Path) -> tuple[str, Any]:
@@ -123,12 +135,12 @@ def read_uai_result(path: str | Path) -> tuple[str, Any]:
         try:
             answer = float(word) * math.log(10.0)
         except ValueError:
-            raise tokens.error(f"log10 of the partition function should be a number, not {word[:40]!r}") from None
+            raise tokens.error(f"log10 of the partition function should be a number, not {shown(word)}") from None
     elif task in ("MAP", "MPE"):
         task = "MAP"
         answer = tokens.integers(tokens.integer("the number of variables"), "a state")
     else:
-        raise tokens.error(f"an answer begins with MAR, PR or MAP, not {task[:40]!r}")
+        raise tokens.error(f"an answer begins with MAR, PR or MAP, not {shown(task)}")
     tokens.end()
     return task, answer
 
