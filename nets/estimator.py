@@ -102,7 +102,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Epochs done.
     history_ : list of dict
         For each epoch: ``epoch``, ``train_error`` (percent, point-wise, on at most 10,000 training rows), ``seconds``
-        (of training alone), and with validation data ``test_error`` and ``test_error_bayes``.
+        (of training alone), and with validation data ``test_error``, ``test_nll``, and these with ``_bayes``.
     settings_ : dict, what was chosen for ``encoding``, ``biases``, ``method``, ``replicas`` and ``batch_size``
     weight_beliefs_ : list of arrays
         Of each layer the beliefs over its weights: for binary ones their means (K, N), for real ones means and variances

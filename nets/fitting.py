@@ -85,6 +85,7 @@ class Run:
         if self._validation is not None:
             row["test_error"] = self._error(means, "validation", bayesian=False)
             row["test_error_bayes"] = self._error(means, "validation", bayesian=True)
+            row |= {"test_nll": self._loss["validation", False], "test_nll_bayes": self._loss["validation", True]}
         row["seconds"] = seconds
         return row, [self.trainer.inference.backend.to_host(mean) for mean in means]
 

@@ -87,7 +87,15 @@ def test_rows_are_predicted_alike_alone_and_together(fitted: BPClassifier, digit
 
 def test_history_has_a_row_for_each_epoch(fitted: BPClassifier) -> None:
     assert [row["epoch"] for row in fitted.history_] == [1, 2, 3, 4]
-    assert set(fitted.history_[0]) == {"epoch", "train_error", "test_error", "test_error_bayes", "seconds"}
+    assert set(fitted.history_[0]) == {
+        "epoch",
+        "train_error",
+        "test_error",
+        "test_error_bayes",
+        "test_nll",
+        "test_nll_bayes",
+        "seconds",
+    }
     assert fitted.n_iter_ == 4
     assert all(0 <= row["train_error"] <= 100 for row in fitted.history_)
 
@@ -148,10 +156,10 @@ def test_beliefs_are_averaged_over_epochs(digits: Dataset, weights: str) -> None
 def test_early_stopping_goes_back_to_the_best_epoch(digits: Dataset) -> None:
     model = BPClassifier((31,), epochs=60, early_stopping=True, n_epochs_no_change=3, random_state=0)
     model.fit(digits.X_train, digits.y_train)
-    errors = [row["test_error_bayes"] for row in model.history_]
-    assert len(errors) < 60
-    assert int(np.argmin(errors)) == len(errors) - 4
-    assert len(errors) == model.n_iter_
+    losses = [row["test_nll_bayes"] for row in model.history_]
+    assert len(losses) < 60
+    assert int(np.argmin(losses)) == len(losses) - 4
+    assert len(losses) == model.n_iter_
 
 
 def test_on_epoch_can_stop(digits: Dataset) -> None:
