@@ -24,7 +24,7 @@ from nets.settings import check_settings, choose_masks, one_for_each_layer, plai
 from nets.training import MEMORY_LIMIT, Trainer
 
 _OF_TRAINER = "reinforcement iterations init_scale dtype memory_limit temperature coupling argmax".split()
-_UNPICKLED = ("_predictor", "_trainer", "_snapshot")  # compiled anew where needed, or only for `save`
+_UNPICKLED = ("_predictor", "_trainer")  # compiled anew where needed
 
 
 class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -264,8 +264,6 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if first:
             self._start(X, np.random.default_rng(check_random_state(self.random_state).randint(2**31)))
         elif not hasattr(self, "_trainer"):
-            if not hasattr(self, "_snapshot"):
-                raise NotFittedError("a copied model cannot go on with its run; save the original, and load the file")
             self._make_trainer(len(X), np.random.default_rng())
             self._trainer.restore(self._snapshot[0], self._snapshot[1]["rng"])
         self._encoder: Code = self._encoder if first else self._encoder.with_rows(X)

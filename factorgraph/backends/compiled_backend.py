@@ -86,5 +86,6 @@ def _library(source: str) -> ctypes.CDLL:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"a kernel does not compile:\n{done.stderr}\n{source}")
+        told = "\n".join(done.stderr.splitlines()[:20]).replace(str(stem), "kernel")
+        raise RuntimeError(f"a kernel does not compile (g++ ended with {done.returncode}):\n{told}")
     return ctypes.CDLL(str(stem.with_suffix(".so")))
