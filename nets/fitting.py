@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 import zlib
 from typing import Any
 
@@ -15,6 +16,7 @@ from nets.settings import plain_settings
 from nets.training import Trainer
 
 EVALUATED_ROWS = 10_000  # of the training set, for its error
+PATIENCE = 5  # epochs at chance before it is told
 
 
 class Run:
@@ -50,7 +52,7 @@ class Run:
         self._chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
         self._sample: np.ndarray | None = None
         self.best: tuple[float, list[np.ndarray]] | None = None
-        self.waited = 0
+        self.waited = self._at_chance = 0
         # A number that tells other training data apart.
         self._fingerprint = zlib.crc32(labels.tobytes(), zlib.crc32(np.ascontiguousarray(inputs).data))
         self.batches = len(inputs) // trainer.network.batch_size
@@ -82,6 +84,7 @@ class Run:
             means = self._average = self._averaged(means, number)
         row = {"train_error": self._error(means, "train", bayesian=False)}
         self.trainer.check_health(row["train_error"], self._chance)
+        self._tell_if_nothing_is_learnt(row["train_error"], number)
         if self._validation is not None:
             row["test_error"] = self._error(means, "validation", bayesian=False)
             row["test_error_bayes"] = self._error(means, "validation", bayesian=True)
@@ -113,6 +116,24 @@ class Run:
         share = 4.0 / (number + 3.0)
         kind = self.trainer.network.weights[0].type
         return [kind.mix_means(old, new, share) for old, new in zip(self._average, beliefs, strict=True)]
+
+    def _tell_if_nothing_is_learnt(self, train_error: float, number: int) -> None:
+        self._at_chance = self._at_chance + 1 if train_error > 0.9 * self._chance else 0
+        if self._at_chance != PATIENCE:
+            return
+        network = self.trainer.network
+        real = not isinstance(network.weights[0].type, fg.DiscreteType)
+        if real or any(not isinstance(block.type, fg.DiscreteType) for block in network.activations):
+            advice = "weights='binary' with activation='sign', or biases=False, so that units do not die"
+        elif network.num_layers > 6:
+            advice = "fewer hidden layers: more than five seldom learn"
+        else:
+            advice = "more hidden units, more epochs, or smaller batches"
+        warnings.warn(
+            f"after {number} epochs the training error ({train_error:.1f} %) is still about that of always answering with the "
+            f"most frequent class ({self._chance:.1f} %). If the labels can be learnt at all, try {advice}.",
+            stacklevel=2,
+        )
 
     def watch(self, bayesian: bool, beliefs: list[np.ndarray]) -> None:
         """

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_wine, make_hastie_10_2
+from sklearn.datasets import load_wine, make_classification, make_hastie_10_2
 
 from nets import BPClassifier, Dataset, load_dataset
 from nets.datasets import stratified_split
@@ -168,3 +168,16 @@ def test_one_row_is_predicted_as_among_others(digits: Dataset) -> None:
         together = model.predict_proba(digits.X_test[:9])
         alone = np.concatenate([model.predict_proba(row[None]) for row in digits.X_test[:9]])
     np.testing.assert_allclose(alone, together, rtol=1e-9, atol=1e-12)
+
+
+def test_training_at_chance_is_told_with_advice_that_works() -> None:
+    """Units that died, and what the warning names."""
+    X, y = make_classification(900, 20, n_informative=10, n_redundant=2, n_classes=4, random_state=0)
+    dead = {"weights": "real", "activation": "relu", "biases": True, "batch_size": 128, "epochs": 6, "random_state": 0}
+    with pytest.warns(UserWarning, match=r"after \d+ epochs the training error .* try weights='binary' .* or biases=False"):
+        model = BPClassifier((51, 51), **dead).fit(X, y)
+    assert model.history_[-1]["train_error"] > 60.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for advice in ({"weights": "binary", "activation": "sign"}, {"biases": False}):
+            assert BPClassifier((51, 51), **{**dead, **advice}).fit(X, y).history_[-1]["train_error"] < 55.0
