@@ -1,5 +1,5 @@
 """
-Many sets of evidence: the ALARM network asked for each of 24 patients, by several processes and as one batch.
+Many sets of evidence: the ALARM network asked for each of 12 patients, by several processes and as one batch.
 
     python examples/many_patients.py
 
@@ -18,7 +18,7 @@ import factorgraph as fg
 
 MONITORS = ["BP", "HRBP", "CVP", "SAO2", "PRESS", "EXPCO2"]
 CAUSE = "HYPOVOLEMIA"
-PATIENTS, PROCESSES = 24, 2
+PATIENTS, PROCESSES = 12, 2
 DAMPING, ITERATIONS = 0.3, 60
 _received = {}
 

@@ -145,6 +145,7 @@ def main() -> int:
             if not noticed:
                 print(f"{place}:{line}: {before}   ->   {after}", flush=True)
             shutil.copy(path, folder / place)
+            print(f"{run} of {options.number}", end="\r", file=sys.stderr, flush=True)
     print(f"{survived} of {run} changes were not noticed")
     return 0
 

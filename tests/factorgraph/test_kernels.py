@@ -427,7 +427,7 @@ def test_the_texts_compile_for_gpus(tmp_path: Path) -> None:
             last = "sequence" if "KERNEL sequence(" in source else "edge_update"
             body = source.replace(f"KERNEL {last}(", f"KERNEL {last}_{number}(")
             joined += f"\nnamespace n{number} {{\n{body}\n}}\n"
-        for architecture in ("75", "90", "100") if dtype == "float32" else ("90",):
+        for architecture in ("75", "100") if dtype == "float32" else ("90",):
             if nvrtc is not None:
                 compile_by_nvrtc(nvrtc, joined, architecture)
             else:
