@@ -222,3 +222,18 @@ def test_counting_factors_know_whether_messages_can_be_infinite(make: Any, width
     table = kernel.enumerated()[..., 0]
     forced = [np.isneginf(np.moveaxis(table, axis, 0).reshape(2, -1).max(axis=1)).any() for axis in range(width)]
     assert kernel.can_be_hard(kernel.parameters()) == any(forced)
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+def test_many_states_of_a_potts_pair_need_no_table(mode: str) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(20_000), 2)
+    graph.add_factors("alike", fg.Potts(2.0), x[0], x[1])
+    weights = -np.arange(20_000) / 5000
+    graph.set_prior(x, weights)
+    found = fg.run(graph, mode=mode).log_partition
+    if mode == "max":
+        assert found == pytest.approx(2.0, abs=1e-12)
+    else:
+        each, both = np.exp(weights).sum(), np.exp(2 * weights).sum()
+        assert found == pytest.approx(np.log(each**2 + np.expm1(2.0) * both), abs=1e-10)
