@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from factorgraph.backends.log_convolution import convolve_by_terms
+
 Array: TypeAlias = Any
 Index: TypeAlias = "slice | Array"
 
@@ -159,8 +161,7 @@ class Backend:
         xp = self.xp
         largest = xp.max(array, axis=axis, keepdims=True)
         largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
-        total = xp.log(xp.sum(xp.exp(array - largest), axis=axis))
-        return total + xp.squeeze(largest, axis=axis)
+        return xp.log(xp.sum(xp.exp(array - largest), axis=axis)) + xp.squeeze(largest, axis=axis)
 
     def log_add_exp(self, a: Array, b: Array) -> Array:
         """``log(exp(a) + exp(b))``."""
@@ -168,6 +169,10 @@ class Backend:
         larger, smaller = xp.maximum(a, b), xp.minimum(a, b)
         gap = xp.where(smaller == larger, xp.zeros_like(larger), smaller - larger)
         return larger + xp.log1p(xp.exp(gap))
+
+    def log_convolve(self, left: Array, right: Array, start: int, stop: int, mode: str) -> Array:
+        """Reduce ``left[i] + right[k - i]`` over i for k from ``start`` to ``stop``, with full relative accuracy of each k."""
+        return convolve_by_terms(self, left, right, start, stop, mode)
 
     def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
         """

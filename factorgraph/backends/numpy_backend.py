@@ -10,6 +10,7 @@ from scipy import special
 
 from factorgraph.backends.base import Array, Backend, Index, Plate
 from factorgraph.backends.kernels.erfcx import ERFCX
+from factorgraph.backends.log_convolution import BLOCK, log_convolve
 
 _CHUNK_BYTES = 1 << 19  # half of a usual second-level cache: room for the chunk and its result
 _ELEMENTWISE_BYTES = 1 << 19  # of each array of a long chain: fewer calls count for more than the cache
@@ -67,6 +68,11 @@ class NumpyBackend(Backend):
         np.log(total, out=total)
         total += largest.squeeze(axis)
         return total
+
+    def log_convolve(self, left: Array, right: Array, start: int, stop: int, mode: str) -> Array:
+        if mode == "max" or min(left.shape[0], right.shape[0]) < 2 * BLOCK:
+            return super().log_convolve(left, right, start, stop, mode)
+        return log_convolve(left, right, start, stop)
 
     def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
         if getattr(function, "by_columns", False):

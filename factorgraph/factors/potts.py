@@ -65,6 +65,9 @@ class Potts(Factor):
     ) -> list[Array]:
         return [self._message(incoming[1 - port], parameters["coupling"], semiring) for port in ports]
 
+    def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
+        return semiring.sum(incoming[0] + self._message(incoming[1], parameters["coupling"], semiring), axis=0)
+
     @staticmethod
     def _message(weights: Array, coupling: Array, semiring: Semiring) -> Array:
         """Equal states with the coupling, or any other state: ``J + w(x)`` joined with the sum of all w but w(x)."""

@@ -10,7 +10,8 @@ import numpy as np
 from factorgraph.backends import get_backend
 from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
-from factorgraph.inference import ContradictionError
+from factorgraph.inference import ContradictionError, Inference
+from factorgraph.inference.memory import memory_needed
 from factorgraph.junction.elimination import Elimination, find_elimination
 from factorgraph.junction.junction_tree import JunctionTree
 from factorgraph.junction.tables import TableModel, TooLargeError, table_model
@@ -18,6 +19,7 @@ from factorgraph.semiring import MODES
 from factorgraph.variables import DiscreteType
 
 MAX_CLIQUE = 1 << 27
+_WIDE = float(1 << 16)  # joint states of a factor beyond which a forest is answered by messages, without tables
 _HOST = get_backend("numpy", "float64")
 
 
@@ -25,6 +27,9 @@ _HOST = get_backend("numpy", "float64")
 class ExactSize:
     """
     What exact answers would take.
+
+    A forest with factors of more than 65,536 joint states is answered by belief propagation, without tables: there the width
+    is 1, a clique the states of one variable, and the entries are those of the messages.
 
     Attributes
     ----------
@@ -46,6 +51,9 @@ class ExactSize:
 
 def exact_size(graph: FactorGraph) -> ExactSize:
     """How large the tables for exact answers would be; nothing of that size is made."""
+    _check_discrete(graph)
+    if _is_wide_forest(graph):
+        return _forest_size(graph)
     model = table_model(graph)
     if not model.possible:
         return ExactSize(0, 1.0, 1.0, 0.0)
@@ -58,7 +66,8 @@ def exact(graph: FactorGraph, *, mode: str = "sum", max_clique: int = MAX_CLIQUE
     Exact answers for a graph of discrete variables, by a junction tree.
 
     Evidence and the states that zeros rule out are taken out first; then variables are eliminated in the best order found.
-    Works where the graph, without them, has a small treewidth.
+    Works where the graph, without them, has a small treewidth; and on every forest, however many variables its factors have, as
+    belief propagation is exact there.
 
     Parameters
     ----------
@@ -94,22 +103,54 @@ def exact(graph: FactorGraph, *, mode: str = "sum", max_clique: int = MAX_CLIQUE
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
+    _check_discrete(graph)
+    if _is_wide_forest(graph):
+        _refuse_too_large(_forest_size(graph), max_clique)
+        return _ForestResult(graph, mode)
     model = table_model(graph)
     if not model.possible:
         raise ContradictionError(ExactResult(graph, model, None, mode))
     elimination, free = _eliminate(model)
     tree = JunctionTree(model, elimination, free, mode)
-    size = _size(tree, elimination)
+    _refuse_too_large(_size(tree, elimination), max_clique)
+    result = ExactResult(graph, model, tree, mode)
+    if result.log_partition == -np.inf:
+        raise ContradictionError(result)
+    return result
+
+
+def _check_discrete(graph: FactorGraph) -> None:
+    for block in graph.variable_blocks.values():
+        if not isinstance(block.type, DiscreteType):
+            raise TypeError(
+                f"exact answers need variables with states, but {block.name!r} are {block.type!r}; run the graph instead"
+            )
+
+
+def _is_wide_forest(graph: FactorGraph) -> bool:
+    """Whether belief propagation is exact, and tables of the factors would be large."""
+    return graph.is_forest and any(
+        np.prod([float(len(kind.states)) for kind in block.kernel.spread_types()]) > _WIDE
+        for block in graph.factor_blocks.values()
+        if block.kernel is not None
+    )
+
+
+def _forest_size(graph: FactorGraph) -> ExactSize:
+    states = {
+        block.name: len(block.type.states) for block in graph.variable_blocks.values() if isinstance(block.type, DiscreteType)
+    }
+    entries = sum(port.size * states[port.name] for block in graph.factor_blocks.values() for port in block.ports)
+    return ExactSize(1, float(max(states.values())), float(entries), float(memory_needed(graph, _HOST, None)))
+
+
+def _refuse_too_large(size: ExactSize, max_clique: int) -> None:
     if size.largest_clique > max_clique or size.memory > 64.0 * max_clique:
         raise TooLargeError(
             f"exact answers would need a clique of {size.largest_clique:.3g} joint states ({size.width + 1} variables; at most "
             f"{max_clique:.3g} are allowed) and {size.memory / 2**30:.3g} GiB for messages; run belief propagation instead, or "
             "raise max_clique"
         )
-    result = ExactResult(graph, model, tree, mode)
-    if result.log_partition == -np.inf:
-        raise ContradictionError(result)
-    return result
 
 
 def _eliminate(model: TableModel) -> tuple[Elimination, list[int]]:
@@ -120,7 +161,7 @@ def _eliminate(model: TableModel) -> tuple[Elimination, list[int]]:
 
 
 def _size(tree: JunctionTree, elimination: Elimination) -> ExactSize:
-    width = max((len(clique.axes) for clique in tree.cliques), default=1) - 1
+    width = max((len(around) for around in elimination.neighbours), default=0)
     return ExactSize(width, 2.0**elimination.log_largest, 2.0**elimination.log_total, 8.0 * 2 * tree.message_entries)
 
 
@@ -237,3 +278,28 @@ class ExactResult:
         kind = self._graph.block_of(variables).type
         assert isinstance(kind, DiscreteType)
         return kind
+
+
+class _ForestResult(ExactResult):
+    """The answers of belief propagation on a forest, which are exact."""
+
+    def __init__(self, graph: FactorGraph, mode: str) -> None:
+        self._graph, self.run_mode = graph, mode
+        self._result = Inference(graph, mode=mode, dtype="float64", backend="numpy").run()
+        self.contradictions = self._result.contradictions
+        self.log_partition = self._result.log_partition
+
+    def marginals(self, variables: Variables) -> np.ndarray:
+        return self._result.marginals(variables)
+
+    def mean(self, variables: Variables) -> np.ndarray:
+        return self._result.mean(variables)
+
+    def mode(self, variables: Variables) -> np.ndarray:
+        return self._result.mode(variables)
+
+    def factor_marginals(self, factors: str | Factors) -> np.ndarray:
+        return self._result.factor_marginals(factors)
+
+    def gradient(self, factors: str | Factors) -> np.ndarray:
+        return self._result.gradient(factors)

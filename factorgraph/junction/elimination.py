@@ -17,6 +17,7 @@ from scipy.sparse import csgraph
 Rule: TypeAlias = "Callable[[int, list[set[int]], list[float]], float]"
 
 _TRIES = 1000
+_HUB = 64  # neighbours from which on a variable is priced anew only now and then
 _SECONDS_PER_ENTRY = 1e-8
 _MOST_SECONDS = 10.0
 
@@ -43,7 +44,8 @@ def find_elimination(sizes: Sequence[int], scopes: Sequence[Sequence[int]]) -> E
     """
     A good order: the best of two along the graph and of many greedy ones, with ties broken at random (always the same way).
 
-    The search goes on for as long as it is short beside the work that it may save.
+    Variables with at most one neighbour go first, as some best order has them first; a forest is then done, in linear time. The
+    search goes on for as long as it is short beside the work that it may save.
 
     Parameters
     ----------
@@ -59,8 +61,50 @@ def find_elimination(sizes: Sequence[int], scopes: Sequence[Sequence[int]]) -> E
     for v, others in enumerate(adjacency):
         others.discard(v)
     weights = [math.log2(size) for size in sizes]
+    leaves = _take_off_leaves(adjacency, weights)
+    core = sorted(set(range(len(sizes))) - set(leaves.order))
+    if not core:
+        return leaves
+    number = {v: i for i, v in enumerate(core)}
+    inner = _search([{number[u] for u in adjacency[v]} for v in core], [weights[v] for v in core])
+    return Elimination(
+        leaves.order + [core[i] for i in inner.order],
+        leaves.neighbours + [{core[i] for i in around} for around in inner.neighbours],
+        max(leaves.log_largest, inner.log_largest),
+        float(np.logaddexp2(leaves.log_total, inner.log_total)),
+    )
+
+
+def _take_off_leaves(adjacency: list[set[int]], weights: list[float]) -> Elimination:
+    """Eliminate variables with at most one neighbour until none is left; they are taken out of ``adjacency``."""
+    order: list[int] = []
+    neighbours: list[set[int]] = []
+    largest, total = 0.0, 0.0
+    waiting = [v for v, around in enumerate(adjacency) if len(around) <= 1]
+    done = [False] * len(weights)
+    for v in waiting:
+        if done[v]:
+            continue
+        done[v] = True
+        around = adjacency[v]
+        adjacency[v] = set()
+        order.append(v)
+        neighbours.append(around)
+        size = weights[v]
+        for u in around:
+            size += weights[u]
+            adjacency[u].discard(v)
+            if len(adjacency[u]) <= 1:
+                waiting.append(u)
+        largest = max(largest, size)
+        total += 2.0**size
+    return Elimination(order, neighbours, largest, math.log2(total) if total else -math.inf)
+
+
+def _search(adjacency: list[set[int]], weights: list[float]) -> Elimination:
+    """The best order that is found in the time that it may save."""
     rng = random.Random(0)
-    ranks = [list(range(len(sizes))), _along(adjacency)]
+    ranks = [list(range(len(weights))), _along(adjacency)]
     started = time.monotonic()
     best = _greedy(adjacency, weights, _fill, rng, math.inf)
     assert best is not None
@@ -116,7 +160,12 @@ def _weighted_fill(v: int, adjacency: list[set[int]], weights: list[float]) -> f
 def _greedy(
     adjacency: list[set[int]], weights: list[float], rule: Rule, rng: random.Random, limit: float
 ) -> Elimination | None:
-    """Eliminate the cheapest variable by a rule, again and again; None once the tables are larger than the limit."""
+    """
+    Eliminate the cheapest variable by a rule, again and again; None once the tables are larger than the limit.
+
+    The price of a variable with very many neighbours is old until an eighth of them have changed, or its turn has come: it is
+    dear in any case, and to price it at every change would take quadratic time.
+    """
     adjacency = [set(others) for others in adjacency]
     waiting = [(rule(v, adjacency, weights), rng.random(), v) for v in range(len(weights))]
     current = [cost for cost, _, _ in waiting]
@@ -124,11 +173,19 @@ def _greedy(
     order: list[int] = []
     neighbours: list[set[int]] = []
     done = [False] * len(weights)
+    priced = [len(others) for others in adjacency]
+    old: set[int] = set()
     largest, total = 0.0, 0.0
     while waiting:
         cost, _, v = heapq.heappop(waiting)
         if done[v] or cost != current[v]:
             continue
+        if v in old:
+            old.discard(v)
+            priced[v], current[v] = len(adjacency[v]), rule(v, adjacency, weights)
+            if current[v] > cost:
+                heapq.heappush(waiting, (current[v], rng.random(), v))
+                continue
         done[v] = True
         around = adjacency[v]
         size = weights[v] + sum(weights[u] for u in around)
@@ -144,10 +201,19 @@ def _greedy(
             missing = around - adjacency[u]
             missing.discard(u)
             if missing and rule in (_fill, _weighted_fill):
-                changed |= adjacency[u]
+                if len(adjacency[u]) <= _HUB:
+                    changed |= adjacency[u]
+                else:
+                    changed.update(*(adjacency[u] & adjacency[w] for w in missing))
             adjacency[u] |= missing
         for u in changed:
             if not done[u]:
+                degree = len(adjacency[u])
+                if degree > _HUB and abs(degree - priced[u]) * 8 < priced[u]:
+                    old.add(u)
+                    continue
+                old.discard(u)
+                priced[u] = degree
                 value = rule(u, adjacency, weights)
                 if value != current[u]:
                     current[u] = value

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from factorgraph.junction.elimination import Elimination
-from factorgraph.junction.product import Product, Tables
+from factorgraph.junction.product import Product, SmallProduct, Tables, product_of
 from factorgraph.junction.tables import TableModel
 
+_MERGED = 1 << 8  # entries; up to here a clique is joined to its parent, as a call costs more than entries
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, slots=True)
 class Clique:
     """
     A clique: the variables that it shares with its parent, and those eliminated here.
@@ -56,6 +59,7 @@ class JunctionTree:
         self.cliques: list[Clique] = []
         self.clique_of: dict[int, int] = {}
         self._build(elimination, free)
+        self._merge()
         self.order = self._bottom_up()
         self.root = list(range(len(self.cliques)))
         for number in reversed(self.order):
@@ -89,6 +93,32 @@ class JunctionTree:
                 first = min(scope, key=rank.__getitem__)
                 self.cliques[self.clique_of[first]].tables.append(number)
 
+    def _merge(self) -> None:
+        """Join small cliques to their parents, as long as what they make is small."""
+        sizes, order = self.model.sizes, self._bottom_up()
+        entries = [math.prod([sizes[v] for v in clique.axes]) for clique in self.cliques]
+        place = list(range(len(self.cliques)))  # the clique that each has become a part of
+        for number in order:
+            clique = self.cliques[number]
+            own = math.prod([sizes[v] for v in clique.own])
+            if clique.parent >= 0 and entries[clique.parent] * own <= _MERGED:
+                entries[clique.parent] *= own
+                self.cliques[clique.parent].own += clique.own
+                self.cliques[clique.parent].tables += clique.tables
+                place[number] = clique.parent
+        for number in reversed(order):  # a clique may be joined to one that is joined to another
+            place[number] = place[place[number]]
+        left = [number for number in range(len(self.cliques)) if place[number] == number]
+        renumbered = {number: new for new, number in enumerate(left)}
+        self.clique_of = {v: renumbered[place[number]] for v, number in self.clique_of.items()}
+        self.cliques = [self.cliques[number] for number in left]
+        for clique in self.cliques:
+            clique.children = []
+        for new, clique in enumerate(self.cliques):
+            if clique.parent >= 0:
+                clique.parent = renumbered[place[clique.parent]]
+                self.cliques[clique.parent].children.append(new)
+
     def _bottom_up(self) -> list[int]:
         """Cliques, each before its parent."""
         found = [number for number, clique in enumerate(self.cliques) if clique.parent < 0]
@@ -100,9 +130,7 @@ class JunctionTree:
     def message_entries(self) -> int:
         """Entries of all messages to parents."""
         sizes = self.model.sizes
-        return sum(
-            int(np.prod([sizes[v] for v in clique.shared], dtype=np.float64)) for clique in self.cliques if clique.shared
-        )
+        return sum(math.prod([sizes[v] for v in clique.shared]) for clique in self.cliques if clique.shared)
 
     def collect(self) -> float:
         """Messages from the leaves to the roots; the log-sum (or maximum) of all."""
@@ -129,9 +157,12 @@ class JunctionTree:
                 marginals[v] = values / values.sum()
             for child, values in zip(children, found[len(clique.own) :], strict=True):
                 assert child.up is not None
-                possible = (child.up > -np.inf) & (values > 0)
-                child.down = np.full(values.shape, -np.inf)
-                child.down[possible] = np.log(values[possible]) + self._log_of(number) - child.up[possible]
+                # In place: these are the arrays that memory goes to.
+                np.log(values, out=values)
+                values += self._log_of(number)
+                values -= child.up
+                values[np.isneginf(child.up)] = -np.inf
+                child.down = values
         return marginals
 
     def project(self, number: int, targets: list[list[int]]) -> list[np.ndarray]:
@@ -157,17 +188,17 @@ class JunctionTree:
                 part = table[tuple(chosen.get(v, slice(None)) if v not in position else slice(None) for v in variables)]
                 tables.append(_aligned([v for v in variables if v in position], part, position))
             sizes = [self.model.sizes[v] for v in clique.own]
-            best = np.unravel_index(Product(sizes, tables).best(), sizes)
+            best = np.unravel_index(product_of(sizes, tables).best(), sizes)
             chosen |= {v: int(state) for v, state in zip(clique.own, best, strict=True)}
         return chosen
 
     def _log_of(self, number: int) -> float:
         return self.logs[self.root[number]]
 
-    def _product(self, clique: Clique, with_parent: bool) -> Product:
+    def _product(self, clique: Clique, with_parent: bool) -> Product | SmallProduct:
         position = {v: axis for axis, v in enumerate(clique.axes)}
         tables = [_aligned(variables, table, position) for variables, table in self._clique_tables(clique, with_parent)]
-        return Product([self.model.sizes[v] for v in clique.axes], tables)
+        return product_of([self.model.sizes[v] for v in clique.axes], tables)
 
     def _clique_tables(self, clique: Clique, with_parent: bool) -> list[tuple[list[int], np.ndarray]]:
         found = [(list(self.model.scopes[t]), self.model.tables[t]) for t in clique.tables]

@@ -12,10 +12,46 @@ from typing import TypeAlias
 
 import numpy as np
 
-_SMALL = 1 << 10
+SMALL = 1 << 10  # entries; up to here a product is made whole, as calls cost more than entries
 PIECE = 1 << 16  # entries; a piece and its temporaries stay in the second-level cache
 
 Tables: TypeAlias = "list[tuple[tuple[int, ...], np.ndarray]]"
+
+
+def product_of(sizes: Sequence[int], tables: Tables) -> Product | SmallProduct:
+    """The sum of log-tables over the joint states of some axes, as `Product`, in the form that suits its size."""
+    return SmallProduct(sizes, tables) if math.prod(sizes) <= min(SMALL, PIECE) else Product(sizes, tables)
+
+
+class SmallProduct:
+    """`Product` for few joint states: one array."""
+
+    def __init__(self, sizes: Sequence[int], tables: Tables) -> None:
+        self._joint = np.zeros(sizes)
+        for axes, table in tables:
+            shape = [1] * len(sizes)
+            for axis, size in zip(axes, table.shape, strict=True):
+                shape[axis] = size
+            self._joint += table.reshape(shape)
+
+    def reduce_last(self, kept: int, mode: str) -> np.ndarray:
+        """As `Product.reduce_last`."""
+        rows = self._joint.reshape(math.prod(self._joint.shape[:kept]), -1)
+        return _reduce(rows.copy(), mode)
+
+    def project(self, axes_list: Sequence[Sequence[int]], shift: float, mode: str) -> list[np.ndarray]:
+        """As `Product.project`."""
+        weights = np.exp(self._joint - shift)
+        join = np.maximum if mode == "max" else np.add
+        count = weights.ndim
+        return [
+            np.asarray(join.reduce(weights, axis=tuple([axis for axis in range(count) if axis not in axes])))
+            for axes in axes_list
+        ]
+
+    def best(self) -> int:
+        """As `Product.best`."""
+        return int(np.argmax(self._joint))
 
 
 class Product:
@@ -114,7 +150,7 @@ def _joined(sizes: tuple[int, ...], tables: Tables) -> Tables:
         if found:
             last_axes, last = found[-1]
             union = tuple(sorted({*last_axes, *axes}))
-            if math.prod(sizes[axis] for axis in union) <= max(_SMALL, last.size, table.size):
+            if math.prod(sizes[axis] for axis in union) <= max(SMALL, last.size, table.size):
                 found[-1] = union, _spread(sizes, union, last_axes, last) + _spread(sizes, union, axes, table)
                 continue
         found.append((axes, table))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,29 +45,36 @@ class TableModel:
 
 def table_model(graph: FactorGraph) -> TableModel:
     """
-    Tables of a graph's priors and factors, restricted to the states that evidence and zeros leave.
+    Tables of a discrete graph's priors and factors, restricted to the states that evidence and zeros leave.
 
     Raises
     ------
     TypeError
-        A variable has no states to enumerate, or a factor is a block factor.
+        A factor is a block factor.
     TooLargeError
         A factor has too many joint states for a table.
     """
     masks, scopes, tables = _priors(graph)
-    place = {}
+    has_zeros = [bool(np.isneginf(table).any()) for table in tables]
+    place: dict[tuple[str, int], int] = {}
+    first = graph.first_nodes()
     for block in graph.factor_blocks.values():
-        for number, (scope, table) in enumerate(_block_tables(graph, block, masks)):
-            place[block.name, number] = len(tables)
-            scopes.append(scope)
-            tables.append(table)
-    possible = _take_out_zeros(masks, scopes, tables)
-    allowed = [np.flatnonzero(mask) for mask in masks]
+        found, whole = _block_tables(block, first)
+        zeros: list[bool] = np.ravel(np.isneginf(whole).any(axis=tuple(range(whole.ndim - 1)))).tolist()
+        place |= {(block.name, number): len(tables) + number for number in range(block.count)}
+        scopes += found
+        shared = whole.shape[-1] == 1
+        tables += [whole[..., 0]] * block.count if shared else [whole[..., number] for number in range(block.count)]
+        has_zeros += zeros * block.count if shared else zeros
+    possible = _take_out_zeros(masks, scopes, tables, has_zeros)
+    allowed = _allowed(masks)
     sizes = [a.size for a in allowed]
     constant = 0.0
     for number, (scope, table) in enumerate(zip(scopes, tables, strict=True)):
         if not possible:
             break
+        if all(1 < sizes[v] == states for v, states in zip(scope, table.shape, strict=True)):
+            continue  # nothing is taken out, and factors that share a table go on to share it
         restricted = table[np.ix_(*(allowed[v] for v in scope))]
         scopes[number] = tuple(v for v in scope if sizes[v] > 1)
         tables[number] = restricted.reshape([sizes[v] for v in scopes[number]])
@@ -85,8 +91,7 @@ def _priors(graph: FactorGraph) -> tuple[list[np.ndarray], list[tuple[int, ...]]
     tables: list[np.ndarray] = []
     for block in graph.variable_blocks.values():
         kind = block.type
-        if not isinstance(kind, DiscreteType):
-            raise TypeError(f"exact answers need variables with states, but {block.name!r} are {kind!r}; run the graph instead")
+        assert isinstance(kind, DiscreteType)
         own = np.ones((block.size, len(kind.states)), dtype=np.bool_)
         if block.observed is not None and block.values is not None:
             seen = np.flatnonzero(block.observed)
@@ -101,11 +106,20 @@ def _priors(graph: FactorGraph) -> tuple[list[np.ndarray], list[tuple[int, ...]]
     return masks, scopes, tables
 
 
-def _block_tables(graph: FactorGraph, block: Factors, masks: list[np.ndarray]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Scope and whole table of each factor of a block."""
+def _allowed(masks: list[np.ndarray]) -> list[np.ndarray]:
+    """The states that each mask leaves; one array for all variables that keep the same."""
+    seen: dict[bytes, np.ndarray] = {}
+    for mask in masks:
+        key = mask.tobytes()
+        if key not in seen:
+            seen[key] = np.flatnonzero(mask)
+    return [seen[mask.tobytes()] for mask in masks]
+
+
+def _block_tables(block: Factors, first: dict[str, int]) -> tuple[list[tuple[int, ...]], np.ndarray]:
+    """Scope of each factor of a block, and the tables of all, ``(q_0, ..., q_k, F or 1)``."""
     if block.kernel is None:
         raise TypeError(f"exact answers need factors with tables, but {block.name!r} are a block factor")
-    first = graph.first_nodes()
     nodes = np.concatenate([p.index.reshape(block.count, -1) + first[p.name] for p in block.ports], axis=1)
     states = [len(kind.states) for kind in block.kernel.spread_types()]
     entries = float(np.prod([float(q) for q in states])) * (block.count if len(states) > 8 else 1)
@@ -114,12 +128,12 @@ def _block_tables(graph: FactorGraph, block: Factors, masks: list[np.ndarray]) -
             f"exact answers need a table for each factor; those of {block.name!r} have {len(states)} variables and would take "
             f"{entries * 8 / 2**30:.3g} GiB"
         )
-    whole = block.kernel.enumerated()
-    for number in range(block.count):
-        yield tuple(nodes[number].tolist()), whole[..., min(number, whole.shape[-1] - 1)]
+    return [tuple(row) for row in nodes.tolist()], block.kernel.enumerated()
 
 
-def _take_out_zeros(masks: list[np.ndarray], scopes: list[tuple[int, ...]], tables: list[np.ndarray]) -> bool:
+def _take_out_zeros(
+    masks: list[np.ndarray], scopes: list[tuple[int, ...]], tables: list[np.ndarray], has_zeros: list[bool]
+) -> bool:
     """Rule out states that no factor's possible configuration has, until none is left (generalised arc consistency)."""
     touching: list[list[int]] = [[] for _ in masks]
     for number, scope in enumerate(scopes):
@@ -127,7 +141,6 @@ def _take_out_zeros(masks: list[np.ndarray], scopes: list[tuple[int, ...]], tabl
             touching[v].append(number)
     if not all(mask.any() for mask in masks):
         return False
-    has_zeros = [bool(np.isneginf(table).any()) for table in tables]
     waiting = [number for number, zeros in enumerate(has_zeros) if zeros]
     queued = set(waiting)
     while waiting:

@@ -102,12 +102,57 @@ def test_what_is_too_large_is_refused_before_memory_is_taken(monkeypatch: pytest
         fg.exact(graph, max_clique=4)
 
 
-def test_a_wide_factor_is_refused_by_name() -> None:
+def test_a_wide_factor_in_a_cycle_is_refused_by_name() -> None:
     graph = fg.FactorGraph()
     x = graph.add_variables("x", fg.Spin(), 100)
     graph.add_factors("wide", fg.Parity(), x[None])
+    graph.add_factors("pair", fg.Ising(1.0), x[0], x[1])
     with pytest.raises(fg.TooLargeError, match="'wide' have 100 variables"):
         fg.exact(graph)
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+def test_forests_of_wide_factors_are_answered_without_tables(mode: str) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 100)
+    y = graph.add_variables("y", fg.Categorical(100_000), 2)
+    graph.add_factors("wide", fg.Parity(), x[None])
+    graph.add_factors("same", fg.Equality(), y[0], y[1])
+    graph.set_prior(x, 0.1)
+    graph.set_prior(y[0], -1e-3 * np.arange(100_000))
+    assert fg.exact_size(graph).memory < 1e8
+    found = fg.exact(graph, mode=mode)
+    if mode == "sum":
+        log = 100 * np.log(2 * np.cosh(0.1)) + np.log((1 + np.tanh(0.1) ** 100) / 2)
+        log += np.log(-1 / np.expm1(-1e-3)) + np.log1p(-np.exp(-100.0))
+        assert found.log_partition == pytest.approx(log, abs=1e-10)
+    else:
+        assert found.log_partition == pytest.approx(10.0, abs=1e-10)
+    assert (found.mode(y) == 0).all()
+    assert found.marginals(x).shape == (100, 2)
+    graph.observe(y, [0, 1])
+    with pytest.raises(fg.ContradictionError):
+        fg.exact(graph, mode=mode)
+
+
+def test_forests_make_no_fill_and_hubs_no_quadratic_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    priced = []
+    fill = elimination._fill
+    monkeypatch.setattr(elimination, "_fill", lambda v, adjacency, w: priced.append(len(adjacency[v])) or fill(v, adjacency, w))
+    for rim in (False, True):
+        graph = fg.FactorGraph()
+        hub = graph.add_variables("hub", fg.Spin())
+        x = graph.add_variables("x", fg.Spin(), 1000)
+        graph.add_factors("spokes", fg.Ising(0.2), hub, x)
+        if rim:
+            graph.add_factors("rim", fg.Ising(0.3), x, x[np.roll(np.arange(1000), 1)])
+        assert fg.exact_size(graph).width == (3 if rim else 1)
+        assert sum(priced) < 100_000  # at each change: 500,000
+    sums = []
+    for h in (0.2, -0.2):  # the rim by its transfer matrix, for both states of the hub
+        values = np.linalg.eigvalsh([[np.exp(0.3 + h), np.exp(-0.3)], [np.exp(-0.3), np.exp(0.3 - h)]])
+        sums.append(1000 * np.log(values[1]) + np.log1p((values[0] / values[1]) ** 1000))
+    assert fg.exact(graph).log_partition == pytest.approx(np.logaddexp(*sums), rel=1e-12)
 
 
 @pytest.mark.parametrize("direct", [True, False])

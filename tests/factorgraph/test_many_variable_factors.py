@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.backends.base import Backend
+from factorgraph.factors.kernel import FactorKernel, to_device
+from factorgraph.semiring import Semiring
 from factorgraph.testing import Enumeration, check_factor
 
 SPIN = fg.Spin()
@@ -222,3 +224,60 @@ def test_counting_factors_know_whether_messages_can_be_infinite(make: Any, width
     table = kernel.enumerated()[..., 0]
     forced = [np.isneginf(np.moveaxis(table, axis, 0).reshape(2, -1).max(axis=1)).any() for axis in range(width)]
     assert kernel.can_be_hard(kernel.parameters()) == any(forced)
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+def test_many_states_of_a_potts_pair_need_no_table(mode: str) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(20_000), 2)
+    graph.add_factors("alike", fg.Potts(2.0), x[0], x[1])
+    weights = -np.arange(20_000) / 5000
+    graph.set_prior(x, weights)
+    found = fg.run(graph, mode=mode).log_partition
+    if mode == "max":
+        assert found == pytest.approx(2.0, abs=1e-12)
+    else:
+        each, both = np.exp(weights).sum(), np.exp(2 * weights).sum()
+        assert found == pytest.approx(np.log(each**2 + np.expm1(2.0) * both), abs=1e-10)
+
+
+@pytest.mark.parametrize("scale", [0.1, 3.0, 40.0, 2000.0])
+@pytest.mark.parametrize("zeros", [0.0, 0.3, 0.97])
+def test_convolutions_by_blocks_equal_the_plain_form(scale: float, zeros: float, rng: np.random.Generator) -> None:
+    left, right = scale * rng.normal(size=(201, 2, 3)), scale * rng.normal(size=(333, 2, 3))
+    left[rng.random(left.shape) < zeros], right[rng.random(right.shape) < zeros] = -np.inf, -np.inf
+    right[:100] = -np.inf
+    backend = fg.get_backend("numpy", "float64")
+    with np.errstate(all="ignore"):
+        for start, stop in ((0, 533), (200, 333)):
+            for a, b in ((left, right), (right, left)):
+                plain = Backend.log_convolve(backend, a, b, start, stop, "sum")
+                np.testing.assert_allclose(backend.log_convolve(a, b, start, stop, "sum"), plain, rtol=1e-13, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("scale", [0.3, 30.0, 3000.0])
+@pytest.mark.parametrize(
+    "factor",
+    [
+        fg.Cardinality(lambda count: -((count - 70.0) ** 2) / 9),
+        fg.Cardinality(lambda count: np.where(count % 3 == 0, 0.0, -np.inf)),
+        fg.AtMost(90),
+    ],
+    ids=repr,
+)
+def test_wide_counts_equal_the_plain_form(factor: fg.Factor, scale: float, dtype: str, rng: np.random.Generator) -> None:
+    kernel = FactorKernel(factor, [SPIN], [300], 2)
+    parameters = kernel.parameters()
+    fields = scale * rng.normal(size=(300, 2))
+    fields[:60, 1] = np.inf
+    with np.errstate(all="ignore"):
+        found = []
+        for backend, name in ((fg.get_backend("numpy", dtype), dtype), (fg.get_backend("array-api-strict"), "float64")):
+            semiring = Semiring(backend, "sum")
+            given, device = backend.asarray(fields), to_device(parameters, backend)
+            messages = kernel.messages([given], device, [0], semiring)[0]
+            found.append((backend.to_host(messages), backend.to_host(kernel.log_partition([given], device, semiring)), name))
+    rounding = np.finfo(dtype).eps * 300 * scale * 30
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-12, atol=rounding)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-12, atol=rounding)
