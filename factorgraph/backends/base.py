@@ -94,11 +94,7 @@ class Backend:
     # Between host and device: only at the edges of a run, never inside one.
 
     def asarray(self, values: Any, copy: bool = True) -> Array:
-        """
-        Host array to device, as the backend's floating-point type; without ``copy`` both may share memory.
-
-        What is on the device already, of any floating-point type, stays there.
-        """
+        """Array of the host or device to the device, as the backend's type; without ``copy`` memory may be shared."""
         if isinstance(values, type(self.xp.zeros((0,), device=self.device))):
             return self.xp.astype(values, self.dtype)
         return self.xp.asarray(np.asarray(values, dtype=self.dtype_name), device=self.device, copy=True)
