@@ -38,7 +38,7 @@ class Counting(Factor):
     takes_output: ClassVar[bool] = False
 
     def __init__(self, literals: Any = 1) -> None:
-        self.literals = np.asarray(literals)
+        self.literals = np.array(literals)
 
     def count_potentials(self, width: int) -> np.ndarray:
         """Log-potentials of the counts 0 to d: ``(d + 1, F or 1)``; with an output port ``(2, d + 1, F or 1)``."""
@@ -156,7 +156,7 @@ class Cardinality(Counting):
     def __init__(self, log_potentials: Any, literals: Any = 1) -> None:
         super().__init__(literals)
         self._function: Callable[[np.ndarray], Any] | None = log_potentials if callable(log_potentials) else None
-        self._array = None if self._function else np.asarray(log_potentials, dtype=np.float64)
+        self._array = None if self._function else np.array(log_potentials, dtype=np.float64)
 
     def __repr__(self) -> str:
         if self._array is None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from factorgraph.backends import WEAK_COUPLING, Array
 from factorgraph.factors.base import Factor, Parameters
-from factorgraph.semiring import Semiring
+from factorgraph.semiring import Semiring, find_too_large
 from factorgraph.variables import Spin, VariableType
 
 
@@ -20,13 +20,14 @@ class Ising(Factor):
     Parameters
     ----------
     coupling : float or (F,) array
-        J, in units of the temperature; positive for spins that like to be equal, infinite for spins that must be.
+        J, in units of the temperature; positive for spins that like to be equal, infinite for spins that must be;
+        finite ones up to 1e6.
     """
 
     arity: ClassVar[int | None] = 2
 
     def __init__(self, coupling: Any) -> None:
-        self.coupling = np.asarray(coupling, dtype=np.float64)
+        self.coupling = np.array(coupling, dtype=np.float64)
         self._weak = bool(np.abs(self.coupling).max(initial=0.0) <= WEAK_COUPLING)
 
     def __repr__(self) -> str:
@@ -74,8 +75,11 @@ class Ising(Factor):
 
 
 def check_coupling(coupling: np.ndarray, count: int) -> None:
-    """Refuse couplings of a wrong shape or NaN."""
+    """Refuse couplings of a wrong shape, NaN or out of range."""
     if coupling.shape not in ((), (count,)):
         raise ValueError(f"coupling has shape {coupling.shape}; expected a number or ({count},), one for each factor")
     if np.isnan(coupling).any():
         raise ValueError(f"coupling of factor {int(np.argmax(np.isnan(np.atleast_1d(coupling))))} is NaN")
+    too_large = find_too_large(np.atleast_1d(coupling))
+    if too_large is not None:
+        raise ValueError(f"coupling: {too_large}")

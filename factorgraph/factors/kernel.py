@@ -11,7 +11,7 @@ import numpy as np
 from factorgraph.backends import Array, Backend, get_backend
 from factorgraph.factors.base import Factor, Parameters
 from factorgraph.factors.table_source import table_source
-from factorgraph.semiring import Semiring
+from factorgraph.semiring import Semiring, find_too_large
 from factorgraph.variables import Categorical, DiscreteType, Spin, VariableType
 
 _MAX_TABLE_ENTRIES = 1 << 28  # 2 GiB in float64
@@ -255,11 +255,14 @@ def to_device(parameters: Mapping[str, np.ndarray], backend: Backend) -> dict[st
 
 
 def check_log_potentials(table: np.ndarray) -> None:
-    """Refuse log-potentials, the factor axis last, that are NaN, +inf or all -inf."""
+    """Refuse log-potentials, the factor axis last, that are NaN, +inf, out of range or all -inf."""
     if np.isnan(table).any():
         raise ValueError("its log-potentials contain NaN")
     if np.isposinf(table).any():
         raise ValueError("its log-potentials contain +inf")
+    too_large = find_too_large(table)
+    if too_large is not None:
+        raise ValueError(f"its log-potentials: {too_large}")
     empty = np.isneginf(table).reshape(-1, table.shape[-1]).all(axis=0)
     if empty.any():
         raise ValueError(f"all log-potentials of factor {int(np.argmax(empty))} are -inf, so that no state is possible")

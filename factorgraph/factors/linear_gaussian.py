@@ -41,9 +41,9 @@ class LinearGaussian(Factor):
     """
 
     def __init__(self, coefficients: Sequence[Any], noise_variance: Any, offset: Any = 0.0) -> None:
-        self.coefficients = [np.asarray(a, dtype=np.float64) for a in coefficients]
-        self.noise_variance = np.asarray(noise_variance, dtype=np.float64)
-        self.offset = np.asarray(offset, dtype=np.float64)
+        self.coefficients = [np.array(a, dtype=np.float64) for a in coefficients]
+        self.noise_variance = np.array(noise_variance, dtype=np.float64)
+        self.offset = np.array(offset, dtype=np.float64)
 
     def __repr__(self) -> str:
         return f"LinearGaussian({len(self.coefficients)} coefficients)"

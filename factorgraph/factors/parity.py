@@ -24,20 +24,27 @@ class Parity(Factor):
     The product of d spins: potential ``exp(J x_1 x_2 ... x_d)``.
 
     With the infinite coupling of the default it is a parity check: an even number of spins is -1 (with bits 0 and 1 as
-    spins +1 and -1, the bits add up to 0 modulo 2). -inf asks for an odd number. A message costs O(1) per edge.
+    spins +1 and -1, the bits add up to 0 modulo 2). ``Parity(-np.inf)`` asks for an odd number; ``Parity(-1)`` does not, but is
+    a soft coupling, with which odd numbers only weigh ``exp(2)`` times as much as even ones. A message costs O(1) per edge.
 
     Parameters
     ----------
     coupling : float or (F,) array, default inf
-        J, in units of the temperature.
+        J, in units of the temperature; finite ones up to 1e6.
 
     Examples
     --------
-    >>> import factorgraph as fg
+    >>> import numpy as np, factorgraph as fg
     >>> graph = fg.FactorGraph()
     >>> bits = graph.add_variables("bits", fg.Spin(), shape=(3,))
     >>> _ = graph.add_factors("check", fg.Parity(), bits[None])       # one factor of three spins
     >>> graph.observe(bits[:2], [1, -1])
+    >>> fg.run(graph).mean(bits[2]).item()
+    -1.0
+    >>> graph = fg.FactorGraph()
+    >>> bits = graph.add_variables("bits", fg.Spin(), shape=(3,))
+    >>> _ = graph.add_factors("odd", fg.Parity(-np.inf), bits[None])
+    >>> graph.observe(bits[:2], [1, 1])
     >>> fg.run(graph).mean(bits[2]).item()
     -1.0
     """
@@ -46,7 +53,7 @@ class Parity(Factor):
     arity: ClassVar[int | None] = 1
 
     def __init__(self, coupling: Any = np.inf) -> None:
-        self.coupling = np.asarray(coupling, dtype=np.float64)
+        self.coupling = np.array(coupling, dtype=np.float64)
 
     def __repr__(self) -> str:
         return f"Parity({self.coupling if self.coupling.ndim == 0 else f'{self.coupling.shape[0]} couplings'})"

@@ -32,7 +32,7 @@ class Potts(Factor):
     arity: ClassVar[int | None] = 2
 
     def __init__(self, coupling: Any) -> None:
-        self.coupling = np.asarray(coupling, dtype=np.float64)
+        self.coupling = np.array(coupling, dtype=np.float64)
 
     def __repr__(self) -> str:
         return f"Potts({self.coupling if self.coupling.ndim == 0 else f'{self.coupling.shape[0]} couplings'})"

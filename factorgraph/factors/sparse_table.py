@@ -9,7 +9,7 @@ import numpy as np
 
 from factorgraph.backends import Array
 from factorgraph.factors.base import Factor, Parameters
-from factorgraph.semiring import Semiring
+from factorgraph.semiring import Semiring, find_too_large
 from factorgraph.variables import DiscreteType, VariableType
 
 
@@ -24,7 +24,7 @@ class SparseTable(Factor):
     configurations : (C, k) array of values
         The possible joint states, one in a row: a value of each port's variable (-1 and +1 for spins).
     log_potentials : (C,) or (F, C) array, default 0
-        Of the configurations, shared by all factors or one row for each.
+        Of the configurations, shared by all factors or one row for each; finite ones up to 1e6 in size.
 
     Examples
     --------
@@ -37,8 +37,8 @@ class SparseTable(Factor):
     """
 
     def __init__(self, configurations: Any, log_potentials: Any = 0.0) -> None:
-        self.configurations = np.asarray(configurations)
-        self.log_potentials = np.asarray(log_potentials, dtype=np.float64)
+        self.configurations = np.array(configurations)
+        self.log_potentials = np.array(log_potentials, dtype=np.float64)
 
     def __repr__(self) -> str:
         return f"SparseTable({len(self.configurations)} configurations)"
@@ -72,6 +72,9 @@ class SparseTable(Factor):
         weights = weights[:, None] if weights.ndim == 1 else weights.T
         if np.isnan(weights).any() or np.isposinf(weights).any():
             raise ValueError("log_potentials contains NaN or +inf")
+        too_large = find_too_large(weights)
+        if too_large is not None:
+            raise ValueError(f"log_potentials: {too_large}")
         if np.isneginf(weights.max(axis=0)).any():
             raise ValueError("log_potentials of a factor are all -inf, so that no state is possible")
         arrays = {"weights": weights}

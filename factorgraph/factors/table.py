@@ -19,8 +19,8 @@ class Table(Factor):
     ----------
     log_potentials : array or callable
         ``(q_0, ..., q_k)``, shared by all factors of the block, or ``(F, q_0, ..., q_k)``, one table for each. An axis
-        runs over the states of a port in their order (-1, +1 for spins). -inf rules a joint state out. A callable is
-        a vectorised function of the states, as in `Factor.log_potential`.
+        runs over the states of a port in their order (-1, +1 for spins). -inf rules a joint state out; finite ones are
+        up to 1e6 in size. A callable is a vectorised function of the states, as in `Factor.log_potential`.
 
     Examples
     --------
@@ -35,7 +35,7 @@ class Table(Factor):
 
     def __init__(self, log_potentials: Any) -> None:
         self._function: Callable[..., Any] | None = log_potentials if callable(log_potentials) else None
-        self._array = None if self._function else np.asarray(log_potentials, dtype=np.float64)
+        self._array = None if self._function else np.array(log_potentials, dtype=np.float64)
         self._shared = True
 
     def __repr__(self) -> str:

@@ -40,7 +40,7 @@ class ExactSize:
     total_entries : float
         Joint states of all cliques: time goes with it, some 10 ns each.
     memory : float
-        Bytes for the messages between cliques.
+        Bytes that marginals take at most: messages between cliques, tables, and the work on one clique.
     """
 
     width: int
@@ -105,14 +105,15 @@ def exact(graph: FactorGraph, *, mode: str = "sum", max_clique: int = MAX_CLIQUE
         raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
     _check_discrete(graph)
     if _is_wide_forest(graph):
-        _refuse_too_large(_forest_size(graph), max_clique)
+        size = _forest_size(graph)
+        _refuse_too_large(size, size.memory, max_clique)
         return _ForestResult(graph, mode)
     model = table_model(graph)
     if not model.possible:
         raise ContradictionError(ExactResult(graph, model, None, mode))
     elimination, free = _eliminate(model)
     tree = JunctionTree(model, elimination, free, mode)
-    _refuse_too_large(_size(tree, elimination), max_clique)
+    _refuse_too_large(_size(tree, elimination), 16.0 * tree.message_entries, max_clique)
     result = ExactResult(graph, model, tree, mode)
     if result.log_partition == -np.inf:
         raise ContradictionError(result)
@@ -144,11 +145,11 @@ def _forest_size(graph: FactorGraph) -> ExactSize:
     return ExactSize(1, float(max(states.values())), float(entries), float(memory_needed(graph, _HOST, None)))
 
 
-def _refuse_too_large(size: ExactSize, max_clique: int) -> None:
-    if size.largest_clique > max_clique or size.memory > 64.0 * max_clique:
+def _refuse_too_large(size: ExactSize, messages: float, max_clique: int) -> None:
+    if size.largest_clique > max_clique or messages > 64.0 * max_clique:
         raise TooLargeError(
             f"exact answers would need a clique of {size.largest_clique:.3g} joint states ({size.width + 1} variables; at most "
-            f"{max_clique:.3g} are allowed) and {size.memory / 2**30:.3g} GiB for messages; run belief propagation instead, or "
+            f"{max_clique:.3g} are allowed) and {size.memory / 2**30:.3g} GiB of memory; run belief propagation instead, or "
             "raise max_clique"
         )
 
@@ -162,7 +163,7 @@ def _eliminate(model: TableModel) -> tuple[Elimination, list[int]]:
 
 def _size(tree: JunctionTree, elimination: Elimination) -> ExactSize:
     width = max((len(around) for around in elimination.neighbours), default=0)
-    return ExactSize(width, 2.0**elimination.log_largest, 2.0**elimination.log_total, 8.0 * 2 * tree.message_entries)
+    return ExactSize(width, 2.0**elimination.log_largest, 2.0**elimination.log_total, tree.memory)
 
 
 class ExactResult:

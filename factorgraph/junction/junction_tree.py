@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from factorgraph.junction.elimination import Elimination
-from factorgraph.junction.product import Product, SmallProduct, Tables, product_of
+from factorgraph.junction.product import PIECE, Product, SmallProduct, Tables, product_of
 from factorgraph.junction.tables import TableModel
 
 _MERGED = 1 << 8  # entries; up to here a clique is joined to its parent, as a call costs more than entries
+
+_OBJECT = 1000.0  # bytes for a variable or a table, whatever its size
 
 
 @dataclass(eq=False, slots=True)
@@ -131,6 +133,26 @@ class JunctionTree:
         """Entries of all messages to parents."""
         sizes = self.model.sizes
         return sum(math.prod([sizes[v] for v in clique.shared]) for clique in self.cliques if clique.shared)
+
+    @property
+    def memory(self) -> float:
+        """
+        Bytes that marginals take at most: messages both ways, tables, the work on one clique, and Python's own for each object.
+
+        Beliefs of factors, which are as large as their tables, come on top.
+        """
+        sizes, tables = self.model.sizes, self.model.tables
+        work = 0
+        for clique in self.cliques:
+            entries = math.prod([sizes[v] for v in clique.axes])
+            children = [math.prod([sizes[v] for v in self.cliques[child].shared]) for child in clique.children]
+            inputs = sum(children) + sum(tables[t].size for t in clique.tables)
+            inputs += math.prod([sizes[v] for v in clique.shared])
+            arrays = len(clique.tables) + 2 * len(children) + len(clique.own) + 6  # of the size of a piece, indices included
+            work = max(work, inputs + sum(children) + min(entries, PIECE) * arrays)
+        own = {id(table if table.base is None else table.base): table.size for table in tables}
+        numbers = 2 * self.message_entries + work + sum(own.values()) + sum(sizes)
+        return 8.0 * numbers + _OBJECT * (len(tables) + len(sizes))
 
     def collect(self) -> float:
         """Messages from the leaves to the roots; the log-sum (or maximum) of all."""

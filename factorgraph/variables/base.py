@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Array, Backend, Plate, get_backend
-from factorgraph.semiring import Semiring
+from factorgraph.semiring import Semiring, find_too_large
 
 
 class VariableType(ABC):
@@ -297,7 +297,7 @@ class DiscreteType(VariableType):
         return backend.xp.max(backend.xp.where(chosen, weights, backend.xp.full_like(weights, -backend.xp.inf)), axis=0)
 
     def check_prior(self, params: np.ndarray) -> str | None:
-        problem = super().check_prior(params)
+        problem = super().check_prior(params) or find_too_large(params)
         if problem is None and np.isneginf(self.log_weights(params, _HOST).max(axis=0)).any():
             problem = "it rules out every state of a variable"
         return problem

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -202,3 +204,26 @@ def test_the_gradient_is_the_derivative() -> None:
         delta[place] = step
         slope = (fg.exact(build(couplings, table + delta)).log_partition - found.log_partition) / step
         assert found.gradient("shared")[place] == pytest.approx(slope, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "states"), [(2, 3, 2), (1, 500, 2), (1, 50, 200), (12, 12, 2), (14, 30, 2), (6, 7, 4)]
+)
+def test_marginals_take_no_more_memory_than_is_promised(
+    rows: int, columns: int, states: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elimination, "_MOST_SECONDS", 0.0)  # one order, the same both times
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(states), (rows, columns))
+    graph.add_factors("across", fg.Potts(0.3), x[:, 1:], x[:, :-1])
+    if rows > 1:
+        graph.add_factors("down", fg.Potts(0.2), x[1:], x[:-1])
+    promised = fg.exact_size(graph).memory
+    tracemalloc.start()
+    try:
+        fg.exact(graph).marginals(x)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken <= promised + 2**18  # what NumPy and Python keep for themselves at a first call
+    assert promised <= 4 * taken + 2**18
