@@ -52,7 +52,8 @@ class Run:
         self._chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
         self._sample: np.ndarray | None = None
         self.best: tuple[float, list[np.ndarray]] | None = None
-        self.waited = self._at_chance = 0
+        self.waited = 0
+        self._at_chance: int | None = 0  # epochs after each other
         # A number that tells other training data apart.
         self._fingerprint = zlib.crc32(labels.tobytes(), zlib.crc32(np.ascontiguousarray(inputs).data))
         self.batches = len(inputs) // trainer.network.batch_size
@@ -118,9 +119,12 @@ class Run:
         return [kind.mix_means(old, new, share) for old, new in zip(self._average, beliefs, strict=True)]
 
     def _tell_if_nothing_is_learnt(self, train_error: float, number: int) -> None:
-        self._at_chance = self._at_chance + 1 if train_error > 0.9 * self._chance else 0
-        if self._at_chance != PATIENCE:
+        if self._at_chance is None:  # told already
             return
+        self._at_chance = self._at_chance + 1 if train_error > 0.9 * self._chance else 0
+        if self._at_chance < PATIENCE:
+            return
+        self._at_chance = None
         network = self.trainer.network
         real = not isinstance(network.weights[0].type, fg.DiscreteType)
         if real or any(not isinstance(block.type, fg.DiscreteType) for block in network.activations):

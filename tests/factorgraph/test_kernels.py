@@ -218,30 +218,25 @@ def problem(name: str, rng: np.random.Generator) -> tuple[fg.FactorGraph, list[f
     return graph, [spins, states], schedule
 
 
-@pytest.fixture(params=["as they come", "specialised"])
-def specialised(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether kernels are compiled for the sizes of each call, as those of large problems are."""
-    if request.param == "specialised":
-        monkeypatch.setattr(fused, "_MANY_THREADS", 0)
-    return bool(request.param == "specialised")
+PLAIN: dict[str, Any] = {}
+DAMPED = {"damping": 0.3, "reinforcement": 0.02}
+BATCH = {"batch": 3, "damping": "auto"}
+BY_VARIABLE = {"damping": {"spins": np.linspace(0, 0.5, 60)}}
 
 
-@pytest.mark.usefixtures("specialised")
 @pytest.mark.parametrize("name", ["pairs", "sweep", "tables", "parity", "counts", "hub", "tree"])
 @pytest.mark.parametrize("mode", ["sum", "max"])
 @pytest.mark.parametrize(
-    "controls",
-    [
-        {},
-        {"damping": 0.3, "reinforcement": 0.02},
-        {"batch": 3, "damping": "auto"},
-        {"damping": {"spins": np.linspace(0, 0.5, 60)}},
-    ],
-    ids=["plain", "damped", "batch", "by variable"],
+    ("controls", "many_threads"),
+    [(PLAIN, None), (DAMPED, None), (BATCH, None), (BY_VARIABLE, None), (DAMPED, 0), (BATCH, 0)],
+    ids=["plain", "damped", "batch", "by variable", "damped, specialised", "batch, specialised"],
 )
 def test_fused_programs_equal_numpy(
-    kernels: str, name: str, mode: str, controls: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    kernels: str, name: str, mode: str, controls: dict[str, Any], many_threads: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where kernels are compiled for the sizes of each call, as those of large problems are."""
+    if many_threads is not None:
+        monkeypatch.setattr(fused, "_MANY_THREADS", many_threads)
     controls = {**controls, "reinforcement": 0.0} if name == "tree" else controls
     many = fused._MANY_EDGES
     monkeypatch.setattr(fused, "_MANY_EDGES", 8 if name == "hub" else many)
