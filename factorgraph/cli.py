@@ -158,7 +158,7 @@ def _info(options: Any) -> int:
     try:
         size = exact_size(graph)
         rows.append(("width", f"at most {size.width} (largest clique {size.largest_clique:.3g} joint states)"))
-        entries = f"{size.memory / 2**20:,.1f} MiB for messages, {size.total_entries:.3g} joint states in all"
+        entries = f"{size.memory / 2**20:,.1f} MiB of memory, {size.total_entries:.3g} joint states in all"
         rows.append(("exact answers", entries))
     except TooLargeError as error:
         rows.append(("exact answers", str(error)))

@@ -101,6 +101,22 @@ class Factor:
         """
         raise NotImplementedError
 
+    def centred_log_partition(
+        self, incoming: Sequence[Array], values: Sequence[Array], parameters: Parameters, semiring: Semiring
+    ) -> Array:
+        """
+        The log-potential at some values, plus the log-partition with all counted from there; optional, for real variables.
+
+        ``values`` are the means of the beliefs; each incoming density is taken with its curvature only, centred there. At the
+        means all first-order terms cancel between factors and variables, so that with `Gaussian.centre` these are the terms of
+        Bethe's free energy, without the large ones that cancel where something is known very sharply.
+
+        Returns
+        -------
+        (F,) array
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no centred log-partition")
+
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:

@@ -171,6 +171,50 @@ class LinearGaussian(Factor):
         free = free - xp.log(divisor) if is_sum else free + constant
         return xp.where(flats == 0, bound, xp.where(flats == 1, free, xp.full_like(total, xp.inf)))
 
+    def centred_log_partition(
+        self, incoming: Sequence[Array], values: Sequence[Array], parameters: Parameters, semiring: Semiring
+    ) -> Array:
+        """
+        As `Factor.centred_log_partition`.
+
+        With the determinant multiplied out, ``v J_1 ... J_k + sum_i a_i^2 prod_(j != i) J_j``, a cavity that has lost its
+        digits beside a sharp message, or is flat, does no harm: others outweigh it.
+        """
+        xp, coefficients, noise = semiring.xp, parameters["coefficients"], parameters["variance"]
+        residual = parameters["offset"] + xp.zeros_like(values[0])
+        size = xp.abs(residual)
+        for port, value in enumerate(values):
+            term = coefficients[port, ...] * value
+            residual, size = residual - term, size + xp.abs(term)
+        exact = noise + xp.zeros_like(residual) == 0
+        # What is left within rounding is none.
+        rounding = 8.0 * float(xp.finfo(residual.dtype).eps) * size
+        residual = xp.where(xp.abs(residual) <= rounding, xp.zeros_like(residual), residual)
+        safe = xp.where(exact, xp.ones_like(residual), noise + xp.zeros_like(residual))
+        density = xp.where(exact, xp.zeros_like(residual), -0.5 * residual * (residual / safe))
+        if semiring.mode == "max":
+            return density - xp.where(exact, xp.zeros_like(safe), 0.5 * xp.log(2.0 * math.pi * safe))
+        determinant, others = noise + xp.zeros_like(residual), xp.ones_like(residual)
+        scale, free = xp.zeros_like(residual), xp.zeros_like(residual)
+        for port, params in enumerate(incoming):
+            precision, weight = params[1, ...], coefficients[port, ...] ** 2
+            certain = precision == xp.inf
+            largest = xp.where(certain, xp.ones_like(precision), xp.clip(xp.abs(precision), 1.0, None))
+            share = precision / largest
+            determinant = xp.where(certain, determinant, determinant * share + weight * others / largest)
+            others = xp.where(certain, others, others * share)
+            scale = scale + xp.log(largest)
+            free = free + xp.astype(~certain, residual.dtype)
+        known = (free == 0) & exact  # nothing to integrate: the relation holds or not
+        determinant = xp.where(known, xp.ones_like(determinant), xp.abs(determinant))
+        free = xp.where(known, xp.ones_like(free), free)
+        met = xp.where(
+            known & (xp.abs(residual) > 1e-6 * (1.0 + xp.abs(parameters["offset"]))),
+            xp.full_like(residual, -xp.inf),
+            xp.zeros_like(residual),
+        )
+        return met + density + 0.5 * ((free - 1.0) * math.log(2.0 * math.pi) - xp.log(determinant) - scale)
+
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """Joint mean (first row) and covariance of the variables, ``(1 + d, d, F)``."""
         xp = semiring.xp

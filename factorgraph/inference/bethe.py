@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from factorgraph.backends import Array
@@ -36,6 +38,8 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
     -------
     () array, or (B,) in a batch
     """
+    if (centred := _centred_log_partition(state, calls, blocks, semiring)) is not None:
+        return centred
     backend = state.backend
     total: np.ndarray = np.zeros(() if state.batch is None else state.batch)
     variable_terms: list[Array | None] = []
@@ -74,6 +78,47 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
             factor = state.block_factors[name]
             terms = factor.log_partition(ports_of(name, pools, state), state.memories[name], backend)
             total = total + float(backend.to_host(terms))
+    return total
+
+
+def _centred_log_partition(
+    state: State, calls: list[EdgeCall], blocks: dict[str, list[int]], semiring: Semiring
+) -> np.ndarray | None:
+    """The same with all counted from the means, where types and factors can: no large terms that cancel; None elsewhere."""
+    factors = [state.potentials[call.factors].kernel.factor for call in calls]
+    if blocks or not all(factor.gives("centred_log_partition") for factor in factors):
+        return None
+    if not all(hasattr(pool.pool.type, "centre") for pool in state.pools):
+        return None
+    backend, xp = state.backend, state.backend.xp
+    total: np.ndarray = np.zeros(() if state.batch is None else state.batch)
+    means, alone = [], []
+    with np.errstate(all="ignore"):
+        for pool in state.pools:
+            kind: Any = pool.pool.type
+            belief = pool.total if pool.infinite is None else kind.join(pool.total, pool.infinite, backend)
+            mean, centred = kind.centre(belief, backend)
+            free = kind.log_partition(centred, semiring)
+            if pool.any_observed:
+                observed = backend.mask_array(pool.observed)
+                mean = xp.where(observed, backend.asarray(pool.possible_values), mean)
+                free = xp.where(observed, xp.zeros_like(free), free)
+            host = backend.to_host(free)
+            if not np.isfinite(host).all():
+                return None  # improper: infinite in any form
+            total = total + (host + backend.to_host(kind.log_density(pool.prior, backend.to_host(mean), backend))).sum(axis=0)
+            means.append(mean)
+            alone.append(free)
+        for call in calls:
+            values: dict[int, Array] = {}
+            for read in call.reads:
+                places = backend.take(means[read.pool], read.places, 0)
+                for port, part, _ in read.parts:
+                    values[port] = places if len(read.parts) == 1 else backend.take(places, part, 0)
+                total = total - backend.to_host(backend.take(alone[read.pool], read.places, 0)).sum(axis=0)
+            potentials = state.potentials[call.factors]
+            given = incoming(call, state), [values[port] for port in range(len(values))], potentials.parameters, semiring
+            total = total + backend.to_host(potentials.kernel.factor.centred_log_partition(*given)).sum(axis=0)
     return total
 
 

@@ -95,6 +95,11 @@ class Gaussian(VariableType):
         mean = xp.where(precision == xp.inf, h, mean)
         return xp.stack([mean, xp.where(precision > 0, 1.0 / precision, xp.full_like(precision, xp.inf))])
 
+    def centre(self, params: Array, backend: Backend) -> tuple[Array, Array]:
+        """Mean, ``(n,)``, and the same belief counted from there, for `Factor.centred_log_partition`."""
+        mean = self.mean(params, backend)[0, ...]
+        return mean, backend.xp.stack([backend.xp.zeros_like(mean), params[1, ...]])
+
     def from_mean(self, mean: Array, backend: Backend) -> Array:
         xp = backend.xp
         value, precision = mean[0, ...], 1.0 / mean[1, ...]

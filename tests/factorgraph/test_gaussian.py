@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
+from factorgraph.inference.execute import incoming
+from factorgraph.inference.program import EdgeCall, edge_call
+from factorgraph.schedules import Step
 from factorgraph.testing import check_factor, check_variable
 
 
@@ -253,3 +256,54 @@ def test_messages_that_grow_without_end_are_told_early() -> None:
     assert result.converged.tolist() == [False, True]
     assert result.iterations[0] < 200
     np.testing.assert_allclose(result.marginals(x)[1][:, 0], 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("noise", [1e-2, 1e-8, 1e-14, 1e-20, 1e-30, 1e-300, 0.0])
+def test_centred_terms_do_not_cancel_where_noise_is_small(noise: float) -> None:
+    """Three steps of a walk, each measured: terms of the free energy from the engine's beliefs and cavities."""
+    offset = np.array([5.0, 4.0, -3.3])
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 3)
+    graph.set_prior(x[0], fg.Gaussian.from_moments(1.0, 4.0))
+    graph.add_factors("walk", fg.LinearGaussian([1, -0.9], 1.0), x[1:], x[:-1])
+    graph.add_factors("seen", fg.LinearGaussian([1.0], noise, offset), x)
+    variance = [4.0, 0.81 * 4.0 + 1.0, 0.81 * (0.81 * 4.0 + 1.0) + 1.0]
+    covariance = np.array([[variance[min(i, j)] * 0.9 ** abs(i - j) for j in range(3)] for i in range(3)])
+    inside = covariance + noise * np.eye(3)
+    apart = offset - [1.0, 0.9, 0.81]
+    expected = -0.5 * (apart @ np.linalg.solve(inside, apart) + np.linalg.slogdet(2 * np.pi * inside)[1])
+    expected += 0.125 + 0.5 * np.log(8 * np.pi)  # the prior as it is given has no normalisation
+    inference = fg.Inference(graph)
+    inference.run()
+    state, semiring, (pool,) = inference.state, inference.semiring, inference.state.pools
+    belief = pool.total if pool.infinite is None else fg.Gaussian().join(pool.total, pool.infinite, state.backend)
+    with np.errstate(all="ignore"):
+        mean, centred = fg.Gaussian().centre(belief, state.backend)
+        alone = fg.Gaussian().log_partition(centred, semiring)
+        total = (alone + (pool.prior[0] - 0.5 * pool.prior[1] * mean) * mean).sum()
+        for name, ports in (("walk", 2), ("seen", 1)):
+            call = edge_call(Step(name, tuple(range(ports))), graph, state.layout, state.backend)
+            assert isinstance(call, EdgeCall)
+            values = [np.empty(0)] * ports
+            for read in call.reads:
+                for port, part, _ in read.parts:
+                    values[port] = mean[read.places][part]
+                total -= alone[read.places].sum()
+            potentials = state.potentials[name]
+            given = incoming(call, state), values, potentials.parameters, semiring
+            total += potentials.kernel.factor.centred_log_partition(*given).sum()
+    assert total == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("variance", [1e-2, 1e-8, 1e-14, 1e-20, 1e-300, 0.0])
+def test_the_log_partition_loses_no_digits_where_noise_is_tiny(variance: float) -> None:
+    """A walk of three steps, seen at its end: the density of what is seen, times the mass of the prior as it is given."""
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), (3,))
+    graph.set_prior(x[0], fg.Gaussian.from_moments(1.0, 4.0))
+    graph.add_factors("walk", fg.LinearGaussian([1, -1], noise_variance=variance), x[1:], x[:-1])
+    graph.add_factors("seen", fg.LinearGaussian([1], noise_variance=0.5, offset=2.0), x[2])
+    total = 4.0 + 2 * variance + 0.5
+    mass = 1.0 / (2 * 4.0) + 0.5 * np.log(2 * np.pi * 4.0)
+    expected = mass - 0.5 * (np.log(2 * np.pi * total) + 1.0 / total)
+    np.testing.assert_allclose(fg.run(graph).log_partition, expected, rtol=1e-10)
