@@ -223,6 +223,8 @@ def _train(options: argparse.Namespace) -> int:
     )
     print(f"{'epoch':>5} {'train %':>8} {'test %':>8} {'Bayes %':>8} {'seconds':>8}", flush=True)
 
+    finished = [model.n_iter_] if resume else []  # epochs that are kept
+
     def on_epoch(fitted: BPClassifier) -> None:
         row = fitted.history_[-1]
         print(
@@ -232,17 +234,18 @@ def _train(options: argparse.Namespace) -> int:
         )
         with options.listener.held():
             _keep(fitted, options)
+            finished.append(row["epoch"])
 
     code = 0
     try:
         model.fit(data.X_train, data.y_train, (data.X_test, data.y_test), on_epoch, resume)
     except Stopped as stop:
         code = stop.exit_code
-        if not getattr(model, "history_", None):
+        if not finished:
             print(f"{stop} before the first epoch was finished: nothing kept", file=sys.stderr)
             return code
-        kept = f"the model of epoch {model.n_iter_} is kept in {options.save}" if options.save else "no --save was given"
-        print(f"{stop} after epoch {model.n_iter_}: {kept}", file=sys.stderr)
+        kept = f"the model of epoch {finished[-1]} is kept in {options.save}" if options.save else "no --save was given"
+        print(f"{stop} after epoch {finished[-1]}: {kept}", file=sys.stderr)
     row = model.history_[-1]
     seconds = sum(entry["seconds"] for entry in model.history_)
     print(

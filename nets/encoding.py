@@ -80,8 +80,10 @@ class EachFeature:
         count = self.count + other.count
         share = other.count / count
         step = other.mean - self.mean
-        variance = (1.0 - share) * self.deviation**2 + share * other.deviation**2 + share * (1.0 - share) * step**2
-        return EachFeature(count, self.mean + share * step, np.sqrt(variance))
+        # The root of the variances' mean and of what the means differ by; no square is taken that may overflow.
+        within = np.hypot(np.sqrt(1.0 - share) * self.deviation, np.sqrt(share) * other.deviation)
+        deviation = np.hypot(within, np.sqrt(share * (1.0 - share)) * step)
+        return EachFeature(count, self.mean + share * step, deviation)
 
     def size(self, features: int) -> int:
         """Number of inputs."""

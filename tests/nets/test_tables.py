@@ -59,6 +59,8 @@ def test_units_change_nothing_at_all(rng: np.random.Generator) -> None:
     units = 2.0 ** np.array([-600, -20, 0, 20, 300, 600])
     np.testing.assert_array_equal(EachFeature.of(X * units)(X * units), plain)
     assert np.abs(plain).max() <= 5.0
+    parts = [EachFeature.of(Z[:100]).with_rows(Z[100:])(Z) for Z in (X, X * units)]
+    np.testing.assert_allclose(parts[1], parts[0], rtol=1e-12)
 
 
 def test_scales_go_on_being_learnt(rng: np.random.Generator) -> None:
