@@ -91,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         "--activation", choices=ACTIVATIONS, nargs="+", default=["sign"], help="of hidden units, one or one a hidden layer"
     )
     train.add_argument("--biases", action=argparse.BooleanOptionalAction, help="weights for constant inputs too")
-    train.add_argument("--temperature", type=float, default=0.0, help="how far labels are in doubt")
+    train.add_argument("--temperature", type=float, help="how far labels are in doubt; default: by the network")
+    train.add_argument("--init-scale", type=float, help="deviation of the weights' first fields; default: by the depth")
     train.add_argument("--replicas", type=int, help="that hidden weights are drawn to the centre of; 1 for none")
     train.add_argument("--coupling", type=float, default=1.0, help="of replicas to their centre")
     train.add_argument(
@@ -205,6 +206,7 @@ def _train(options: argparse.Namespace) -> int:
         averaging=options.averaging,
         prediction=options.prediction,
         temperature=options.temperature,
+        init_scale=options.init_scale,
         replicas=options.replicas,
         coupling=options.coupling,
         memory_limit=options.memory_limit << 20,

@@ -23,7 +23,7 @@ from nets.prediction import Predictor
 from nets.settings import check_settings, choose_masks, one_for_each_layer, plain_settings, settings_of, weight_type
 from nets.training import MEMORY_LIMIT, Trainer
 
-_OF_TRAINER = "reinforcement iterations init_scale dtype memory_limit temperature coupling argmax".split()
+_OF_TRAINER = "reinforcement iterations dtype memory_limit coupling argmax".split()
 _UNPICKLED = ("_predictor", "_trainer")  # compiled anew where needed
 
 
@@ -43,7 +43,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Rows of a mini-batch; 128, or 32 for fewer than 1,000 rows, or all. Rows that do not fill a last batch wait.
     prior_strength : float or one for each layer, optional
         Power to which each batch's posterior is raised as the next one's prior: 1 keeps all evidence, less forgets, more
-        polarises. Default 1 for hidden layers, 0.98 for the output layer (0.9 if it is alone). With ``prediction="point"`` 0.9
+        polarises. Default 1 for hidden layers, 0.98 for the output layer. With ``prediction="point"`` 0.9
         for the output layer, and for hidden ones up to 1.001 in the second half of the epochs of `fit`, e^2 in all.
     damping : float or one for each layer, default 0.8
         Share of the old weights kept at each update. Without it training collapses.
@@ -51,8 +51,9 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Reinforcement within a batch, for ``iterations`` above 1.
     iterations : int, default 1
         Forward and backward sweeps for each batch.
-    init_scale : float, default 1
-        Standard deviation of the initial fields on the weights.
+    init_scale : float, optional
+        Standard deviation of the initial fields on the weights. Default 1, or 3 for four or more hidden layers of signs:
+        through those, weaker weights hand nothing on.
     encoding : {"auto", "standardize", "each-feature", "thermometer"}, default "auto"
         How features become inputs: less the mean, by the standard deviation, of all features together, or of each by itself; or
         each as 9 signs that tell which of its deciles it is above. ``"auto"``: together where all share one scale, as
@@ -83,8 +84,10 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     biases : bool, optional
         Whether units have weights for constant inputs, as many as the square root of their inputs. Default: with features
         encoded each by itself.
-    temperature : float, default 0
+    temperature : float, optional
         How far labels are in doubt: a wrong one is as likely as ``exp(-1 / temperature)`` to 1; 1 keeps tasks in turn best.
+        Default 0 for signs and weights of few values, but 0.5 for others, and where there is no hidden layer or one of fewer
+        than 10 units, which cannot satisfy all labels.
     replicas, coupling : int, optional, and float, default 1
         Focusing: hidden weights learn as those of one of so many replicas, coupled to a common centre; 1 for none. Default 7
         for 10,000 rows or more, else 1; for real weights (which can have no more) and other activations 1, and ``"bpi"``.
@@ -103,7 +106,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     history_ : list of dict
         For each epoch: ``epoch``, ``train_error`` (percent, point-wise, on at most 10,000 training rows), ``seconds``
         (of training alone), and with validation data ``test_error``, ``test_nll``, and these with ``_bayes``.
-    settings_ : dict, what was chosen for ``encoding``, ``biases``, ``method``, ``replicas`` and ``batch_size``
+    settings_ : dict, what was chosen for ``encoding``, ``biases`` and all settings whose default is None
     weight_beliefs_ : list of arrays
         Of each layer the beliefs over its weights: for binary ones their means (K, N), for real ones means and variances
         (2, K, N), else probabilities of their q values (q, K, N). Biases are the last columns.
@@ -133,7 +136,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         damping: Any = 0.8,
         reinforcement: float = 0.0,
         iterations: int = 1,
-        init_scale: float = 1.0,
+        init_scale: float | None = None,
         encoding: str = "auto",
         prediction: str = "bayesian",
         averaging: bool = True,
@@ -148,7 +151,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         weights: Any = "binary",
         activation: str | Sequence[str] = "sign",
         biases: bool | None = None,
-        temperature: float = 0.0,
+        temperature: float | None = None,
         replicas: int | None = None,
         coupling: float = 1.0,
         memory_limit: int = MEMORY_LIMIT,
@@ -281,7 +284,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._encoder = choose_code(self.encoding, X)
         self._rows, outputs = len(X), 1 if len(self.classes_) == 2 else len(self.classes_)
         self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), outputs)
-        self.settings_ = settings_of(self, self._encoder, self._rows)
+        self.settings_ = settings_of(self, self._encoder, self._rows, len(self.classes_))
         self._begun = plain_settings(self)
         self.masks_ = choose_masks(self.density, self._sizes, rng, self.settings_["biases"])
         self._make_trainer(len(X), rng)
@@ -301,7 +304,7 @@ class BPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             one_for_each_layer(self.damping, [0.8] * layers, layers, "damping"),
             backend=get_backend(self.backend, self.dtype, self.products),
             rng=rng,
-            replicas=self.settings_["replicas"],
+            **{name: self.settings_[name] for name in ("replicas", "temperature", "init_scale")},
             **{name: getattr(self, name) for name in _OF_TRAINER},
             **self._network_settings(),
         )

@@ -12,7 +12,7 @@ import numpy as np
 import factorgraph as fg
 from nets.metrics import negative_log_likelihood
 from nets.prediction import Predictor
-from nets.settings import plain_settings
+from nets.settings import DEEP, plain_settings
 from nets.training import Trainer
 
 EVALUATED_ROWS = 10_000  # of the training set, for its error
@@ -50,6 +50,9 @@ class Run:
         self._inputs, self._labels, self._validation = inputs, labels, validation
         self._targets = 2 * labels - 1 if classes == 2 else labels
         self._chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
+        # So few hidden units tell at most so many classes apart.
+        told = 2 ** min(30, min(trainer.network.sizes[1:-1], default=30))
+        self._reachable = 100.0 * (1.0 - np.sort(np.bincount(labels))[::-1][:told].sum() / len(labels))
         self._sample: np.ndarray | None = None
         self.best: tuple[float, list[np.ndarray]] | None = None
         self.waited = 0
@@ -84,7 +87,7 @@ class Run:
         if self._averaging:
             means = self._average = self._averaged(means, number)
         row = {"train_error": self._error(means, "train", bayesian=False)}
-        self.trainer.check_health(row["train_error"], self._chance)
+        self.trainer.check_health(row["train_error"], self._chance, self._reachable)
         self._tell_if_nothing_is_learnt(row["train_error"], number)
         if self._validation is not None:
             row["test_error"] = self._error(means, "validation", bayesian=False)
@@ -128,9 +131,11 @@ class Run:
         network = self.trainer.network
         real = not isinstance(network.weights[0].type, fg.DiscreteType)
         if real or any(not isinstance(block.type, fg.DiscreteType) for block in network.activations):
-            advice = "weights='binary' with activation='sign', or biases=False, so that units do not die"
-        elif network.num_layers > 6:
-            advice = "fewer hidden layers: more than five seldom learn"
+            advice = (
+                "temperature=0.5, which is the default, or weights='binary' with activation='sign', so that units do not die"
+            )
+        elif network.num_layers > DEEP:
+            advice = f"init_scale=3, which is the default from {DEEP} hidden layers on, or fewer of them"
         else:
             advice = "more hidden units, more epochs, or smaller batches"
         warnings.warn(
@@ -216,9 +221,8 @@ def default_prior_strength(epoch: int, epochs: int, batches: int, layers: int, p
 
     Hidden layers keep all evidence. For point-wise predictions they polarise in the second half of the run, by a factor of at
     most e^2 in all and 1.001 a batch, and the output layer, whose weights stay open, forgets faster. Chosen on a validation
-    part of MNIST's and Fashion-MNIST's training sets. A network without hidden layers, which often cannot satisfy its labels,
-    forgets as fast, or it swings.
+    part of MNIST's and Fashion-MNIST's training sets.
     """
     late = prediction == "point" and 2 * epoch >= epochs > 1
     hidden = 1.0 + min(1e-3, 2.0 / (batches * (epochs - epochs // 2))) if late else 1.0
-    return [hidden] * (layers - 1) + [0.9 if prediction == "point" or layers == 1 else 0.98]
+    return [hidden] * (layers - 1) + [0.9 if prediction == "point" else 0.98]

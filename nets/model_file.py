@@ -73,6 +73,8 @@ def load_model(model: Any, path: str | Path) -> None:
         sizes, classes = [int(size) for size in meta["sizes"]], arrays["classes"]
         _check_sizes(model, sizes, classes)
         model.settings_ = {name: meta["settings"][name] for name in ("encoding", "biases", "method", "replicas", "batch_size")}
+        # Files of before have these among the estimator's own settings.
+        model.settings_ |= {name: meta["settings"].get(name, getattr(model, name)) for name in ("temperature", "init_scale")}
         model._begun = plain_settings(model)
         beliefs = [arrays[f"weights/{layer}"] for layer in range(len(sizes) - 1)]
         masks = [arrays.get(f"mask/{layer}") for layer in range(len(sizes) - 1)]

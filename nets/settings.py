@@ -15,7 +15,9 @@ from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 
 MANY_ROWS = 10_000
 FEW_ROWS = 1_000
-_LEFT_OPEN = ("method", "replicas", "batch_size")  # may be None
+DEEP = 4  # hidden layers through which weights of mean square 0.4 hand nothing on
+_NARROW = 10
+_LEFT_OPEN = ("method", "replicas", "batch_size", "temperature", "init_scale")  # may be None
 
 
 def check_settings(model: Any, by_parts: bool = False) -> None:
@@ -45,11 +47,11 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
     if not isinstance(sizes, (list, tuple, np.ndarray)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in sizes):
         raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
     for name, value in (("init_scale", model.init_scale), ("memory_limit", model.memory_limit)):
-        if not (_is_number(value) and value > 0):
+        if not ((_is_number(value) and value > 0) or (value is None and name in _LEFT_OPEN)):
             raise ValueError(f"{name} must be above 0, and a finite number, not {value!r}")
     for name in ("temperature", "coupling", "reinforcement"):
         value = getattr(model, name)
-        if not (_is_number(value) and value >= 0):
+        if not ((_is_number(value) and value >= 0) or (value is None and name in _LEFT_OPEN)):
             raise ValueError(f"{name} must be at least 0, and a finite number, not {value!r}")
     for name, high, told in (("prior_strength", np.inf, ""), ("damping", 1.0, " and below 1")):
         value = getattr(model, name)
@@ -77,14 +79,38 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
-def settings_of(model: Any, code: Code, rows: int) -> dict[str, Any]:
-    """What was chosen for settings that were left open: `BPClassifier.settings_`."""
+def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, Any]:
+    """
+    What was chosen for settings that were left open: `BPClassifier.settings_`.
+
+    Signals fade from layer to layer: of inputs of mean square p, signs of weights of mean square q have ``2 / pi arcsin(q p)``
+    (the law of the sum is normal). Initial fields of deviation 1 have q = 0.4, those of 3 have 0.8. Narrow networks cannot
+    satisfy all labels, so that their weights would never settle; and where certain labels push numbers without bounds, ReLUs
+    may all end below 0. Chosen on held-out rows: see ``docs/experiments.md``.
+    """
     method, replicas = choose_learning(model, rows)
     encoding = next(name for name, kind in CODES.items() if isinstance(code, kind))
     biases = code.biases if model.biases is None else bool(model.biases)
     # So that a small set has more than a few batches, and rare classes are heard.
     size = (32 if rows < FEW_ROWS else 128) if model.batch_size is None else int(model.batch_size)
-    return {"encoding": encoding, "biases": biases, "method": method, "replicas": replicas, "batch_size": size}
+    hidden = [int(units) for units in model.hidden_layer_sizes]
+    signs = only_signs(model)
+    deep = signs and len(hidden) >= DEEP
+    narrow = min(hidden, default=0) < max(_NARROW, classes)
+    return {
+        "encoding": encoding,
+        "biases": biases,
+        "method": method,
+        "replicas": replicas,
+        "batch_size": size,
+        "temperature": (0.0 if signs and not narrow else 0.5) if model.temperature is None else float(model.temperature),
+        "init_scale": (3.0 if deep else 1.0) if model.init_scale is None else float(model.init_scale),
+    }
+
+
+def only_signs(model: Any) -> bool:
+    """Whether weights have finitely many values and all hidden units are signs."""
+    return isinstance(weight_type(model.weights), DiscreteType) and set(np.ravel(model.activation)) <= {"sign"}
 
 
 def plain_settings(model: Any) -> dict[str, Any]:
@@ -127,8 +153,7 @@ def choose_learning(model: Any, rows: int) -> tuple[str | Sequence[str], int]:
     has; with them ``mf`` errs less than ``bpi``. Real weights have none, and activations other than signs lose by them.
     Chosen on held-out rows: see ``docs/experiments.md``.
     """
-    signs = isinstance(weight_type(model.weights), DiscreteType) and set(np.ravel(model.activation)) == {"sign"}
-    method, replicas = ("mf", 7) if signs and rows >= MANY_ROWS else ("bpi", 1)
+    method, replicas = ("mf", 7) if only_signs(model) and rows >= MANY_ROWS else ("bpi", 1)
     return method if model.method is None else model.method, replicas if model.replicas is None else model.replicas
 
 

@@ -226,7 +226,7 @@ class Trainer:
         """`means` on the host."""
         return [self.inference.backend.to_host(mean) for mean in self.means()]
 
-    def check_health(self, train_error: float, chance: float) -> None:
+    def check_health(self, train_error: float, chance: float, reachable: float = 0.0) -> None:
         """
         Notice training that has collapsed.
 
@@ -234,6 +234,7 @@ class Trainer:
         ----------
         train_error : error on the training set, in percent
         chance : error of always answering with the most frequent class, in percent
+        reachable : error that the best of such networks has at least, in percent
 
         Raises
         ------
@@ -247,17 +248,18 @@ class Trainer:
         if not isinstance(self.network.weights[0].type, fg.DiscreteType):
             return
         polarisation = self._polarisation(beliefs)
-        if min(polarisation) > POLARISED and train_error > 0.8 * chance:
+        if min(polarisation) > POLARISED and train_error > reachable + 0.8 * (chance - reachable):
             raise CollapsedTrainingError(
                 f"training has collapsed: all weights are polarised (mean squared magnetisation {min(polarisation):.5f}) "
                 f"though the training error is {train_error:.1f} %, near chance ({chance:.1f} %). Raise damping (0.8 trains "
                 "well), lower prior_strength to 1 or below, or use larger batches."
             )
         fields = [float(np.median(np.abs(_sample(self.inference.state.belief(weights))))) for weights in self.network.weights]
-        if max(fields) > EXPLODED:
+        if max(fields) > EXPLODED and train_error > reachable + 0.25 * (chance - reachable):
             raise CollapsedTrainingError(
                 f"training has collapsed: fields explode (median {max(fields):.1e}), so that no batch can change a weight any "
-                "more. Raise damping (0.8 trains well), or lower prior_strength: above 1 it multiplies fields at every batch."
+                "more. Raise damping (0.8 trains well), lower prior_strength (above 1 it multiplies fields at every batch), "
+                "or, where the network cannot satisfy all labels, leave them in doubt by temperature=0.5."
             )
 
     def _polarisation(self, beliefs: Sequence[np.ndarray]) -> list[float]:

@@ -133,7 +133,7 @@ class PlateState(PoolState):
         self.prior = xp.asarray(self.total, copy=True)
         self.prior_is_finite = bool(self.backend.to_host(xp.all(xp.isfinite(self.total))))
         self.totals.clear()
-        self.centre = None
+        self.centre = self.infinite = None
         self.version += 1
         self.mean_version, self.stale = self.version, False
 

@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_wine, make_classification, make_hastie_10_2
 
+from factorgraph import get_backend
 from nets import BPClassifier, Dataset, load_dataset
 from nets.datasets import stratified_split
 from nets.encoding import EachFeature, Standardization, choose_code, share_one_scale
+from nets.prediction import Predictor
+from nets.settings import weight_type
+from nets.training import CollapsedTrainingError
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +52,26 @@ def test_images_are_encoded_as_one_and_tables_each_feature_by_itself(digits: Dat
     assert isinstance(choose_code("auto", digits.X_train), Standardization)
     for X in (load_wine().data, rng.normal(size=(100, 40)), np.zeros((5, 64)), ODD["constant columns"](digits.X_train)):
         assert isinstance(choose_code("auto", X), EachFeature)
-    model = BPClassifier((5,), epochs=1).fit(load_wine().data, load_wine().target)
-    assert model.settings_ == {"encoding": "each-feature", "biases": True, "method": "bpi", "replicas": 1, "batch_size": 32}
+    model = BPClassifier((15,), epochs=1).fit(load_wine().data, load_wine().target)
+    chosen = {"encoding": "each-feature", "biases": True, "method": "bpi", "replicas": 1, "batch_size": 32}
+    assert model.settings_ == {**chosen, "temperature": 0.0, "init_scale": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "settings", "temperature", "scale"),
+    [
+        ((51,), {}, 0.0, 1.0),
+        ((51, 9), {}, 0.5, 1.0),
+        ((), {}, 0.5, 1.0),
+        ((51,), {"activation": "relu"}, 0.5, 1.0),
+        ((51,), {"weights": "real"}, 0.5, 1.0),
+        ((51,) * 4, {}, 0.0, 3.0),
+        ((51,) * 4, {"weights": "real", "temperature": 0.0, "init_scale": 2.0}, 0.0, 2.0),
+    ],
+)
+def test_doubt_and_scale_by_default(sizes: tuple[int, ...], settings: dict[str, Any], temperature: float, scale: float) -> None:
+    model = BPClassifier(sizes, epochs=1, random_state=0, **settings).fit(load_wine().data, load_wine().target)
+    assert (model.settings_["temperature"], model.settings_["init_scale"]) == (temperature, scale)
 
 
 def test_units_change_nothing_at_all(rng: np.random.Generator) -> None:
@@ -174,12 +196,57 @@ def test_one_row_is_predicted_as_among_others(digits: Dataset) -> None:
 
 def test_training_at_chance_is_told_with_advice_that_works() -> None:
     """Units that died, and what the warning names."""
-    X, y = make_classification(900, 20, n_informative=10, n_redundant=2, n_classes=4, random_state=0)
-    dead = {"weights": "real", "activation": "relu", "biases": True, "batch_size": 128, "epochs": 6, "random_state": 0}
-    with pytest.warns(UserWarning, match=r"after \d+ epochs the training error .* try weights='binary' .* or biases=False"):
-        model = BPClassifier((51, 51), **dead).fit(X, y)
+    X, y = make_classification(900, 20, n_informative=10, n_redundant=2, n_classes=4, random_state=1)
+    dead = {"weights": "real", "activation": "relu", "biases": True, "temperature": 0.0, "batch_size": 128, "epochs": 6}
+    with pytest.warns(UserWarning, match=r"after \d+ epochs the training error .* try temperature=0.5.* or weights='binary'"):
+        model = BPClassifier((51, 51), random_state=0, **dead).fit(X, y)
     assert model.history_[-1]["train_error"] > 60.0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for advice in ({"weights": "binary", "activation": "sign"}, {"biases": False}):
-            assert BPClassifier((51, 51), **{**dead, **advice}).fit(X, y).history_[-1]["train_error"] < 55.0
+        for advice in ({"weights": "binary", "activation": "sign"}, {"temperature": 0.5}):
+            assert BPClassifier((51, 51), random_state=0, **{**dead, **advice}).fit(X, y).history_[-1]["train_error"] < 55.0
+
+
+@pytest.mark.parametrize("bayesian", [False, True])
+@pytest.mark.parametrize("weights", ["binary", "ternary", "real"])
+def test_a_predictor_forgets_the_weights_before(weights: str, bayesian: bool) -> None:
+    X = np.random.default_rng(0).normal(size=(40, 5))
+    kind = weight_type(weights)
+
+    def beliefs(seed: int) -> list[np.ndarray]:
+        fields = [np.random.default_rng(seed + layer).normal(size=shape) for layer, shape in enumerate([(7, 5), (3, 7)])]
+        backend = get_backend("numpy", "float64")
+        return [kind.mean(kind.from_quadratic(h, np.ones_like(h), backend), backend) for h in fields]
+
+    used, fresh = (Predictor((5, 7, 3), "numpy", weight_type=kind) for _ in range(2))
+    first = used.probabilities(beliefs(1), used.rows(X), bayesian)
+    second = used.probabilities(beliefs(7), used.rows(X), bayesian)
+    assert np.array_equal(second, fresh.probabilities(beliefs(7), fresh.rows(X), bayesian))
+    assert not np.allclose(first, second)
+
+
+@pytest.mark.parametrize(("sizes", "most"), [((), 12.0), ((5,), 20.0), ((3,), 60.0), ((1,), 90.0), ((51,) * 10, 15.0)])
+def test_shallow_narrow_and_deep_networks_learn_by_default(digits: Dataset, sizes: tuple[int, ...], most: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        errors = [
+            BPClassifier(sizes, random_state=seed).fit(digits.X_train, digits.y_train).evaluate(digits.X_test, digits.y_test)
+            for seed in (0, 1)
+        ]
+    assert all(found["test_error_bayes"] < most for found in errors)
+
+
+def test_what_a_network_cannot_satisfy_is_told_with_advice_that_works(digits: Dataset) -> None:
+    with pytest.raises(CollapsedTrainingError, match=r"temperature=0\.5"):
+        BPClassifier((), temperature=0.0, batch_size=128, random_state=0).fit(digits.X_train, digits.y_train)
+    model = BPClassifier((), temperature=0.5, batch_size=128, random_state=0).fit(digits.X_train, digits.y_train)
+    assert model.score(digits.X_test, digits.y_test) > 0.9
+
+
+def test_biases_do_not_ruin_real_weights() -> None:
+    X, y = make_classification(1200, 20, n_informative=10, n_redundant=2, n_classes=4, random_state=0)
+    X, y, held_X, held_y = stratified_split(X, y, 0.3, np.random.default_rng(0))
+    model = BPClassifier((51, 51), weights="real", activation="relu", biases=True, random_state=0).fit(X, y)
+    found = model.evaluate(held_X, held_y)
+    assert found["test_error_bayes"] < 35
+    assert found["test_error"] < 35

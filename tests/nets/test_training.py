@@ -178,8 +178,9 @@ def test_collapse_is_named_and_stops_training_with_advice(digits: Dataset) -> No
     ("field", "train_error", "message"),
     [
         (50.0, 80.0, r"all weights are polarised .* near chance \(90.0 %\).*Raise damping"),
-        (1e7, 1.0, r"fields explode .*Raise damping.*lower prior_strength"),
+        (1e7, 50.0, r"fields explode .*Raise damping.*lower prior_strength"),
         (50.0, 1.0, None),
+        (1e7, 1.0, None),
         (0.1, 80.0, None),
     ],
 )
