@@ -8,8 +8,8 @@ if not hasattr(factorgraph, "BlockFactor"):
         "(pip uninstall factorgraph) and install ours again (pip install --force-reinstall factorgraph-nets)"
     )
 
+from nets.classifier import BPClassifier
 from nets.datasets import Dataset, DatasetError, load_dataset
-from nets.estimator import BPClassifier
 from nets.network import Network
 from nets.perceptron import Perceptron
 from nets.training import CollapsedTrainingError

@@ -14,8 +14,8 @@ import numpy as np
 
 from factorgraph import BackendUnavailableError, backend_names
 from factorgraph.files import write_text
+from nets.classifier import BPClassifier
 from nets.datasets import NAMES, DatasetError, download_dataset, hold_out, load_dataset, load_rows
-from nets.estimator import BPClassifier
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
 from nets.model_file import check_same_settings

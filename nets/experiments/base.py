@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from nets.classifier import BPClassifier
 from nets.datasets import Dataset, load_dataset
-from nets.estimator import BPClassifier
 
 Published = dict[str, tuple[float, float]]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from nets.classifier import BPClassifier
 from nets.datasets import Dataset
-from nets.estimator import BPClassifier
 from nets.experiments.base import Case, Experiment
 
 TASKS = 6

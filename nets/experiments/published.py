@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from nets.classifier import BPClassifier
 from nets.datasets import Dataset
-from nets.estimator import BPClassifier
 from nets.experiments.base import Case, Experiment, Published
 from nets.experiments.continual import continual
 

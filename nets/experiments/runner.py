@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from factorgraph.files import write_text
+from nets.classifier import BPClassifier
 from nets.datasets import Dataset, hold_out
-from nets.estimator import BPClassifier
 from nets.experiments.base import Case, Experiment, summary
 from nets.model_file import check_same_settings
 
