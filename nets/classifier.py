@@ -9,10 +9,11 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from nets.datasets import stratified_split
+from nets.datasets import stratified_rows
 from nets.encoding import Code, encode
 from nets.estimator import BPEstimator
 from nets.fitting import Run, check_same_run, default_prior_strength
@@ -84,6 +85,9 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
     replicas, coupling : int, optional, and float, default 1
         Focusing: hidden weights learn as those of one of so many replicas, coupled to a common centre; 1 for none. Default 7
         for 10,000 rows or more, else 1; for real weights (which can have no more) and other activations 1, and ``"bpi"``.
+    class_weight : dict of labels and numbers, or "balanced", optional
+        How many times each row of a class counts, times its ``sample_weight``. ``"balanced"``: classes count the same, and rows
+        once on average.
     memory_limit : int, default 2 GiB
         Bytes that the messages of ``bp`` (with several iterations) and of exact cavities may take.
     random_state : int, RandomState or None
@@ -124,6 +128,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         validation_data: tuple[Any, Any] | None = None,
         on_epoch: Callable[[BPClassifier], Any] | None = None,
         resume: bool = False,
+        sample_weight: Any = None,
     ) -> BPClassifier:
         """
         Train from scratch, or to the end of a run that was left.
@@ -139,6 +144,9 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         resume : bool, default False
             Go on with a model that `load` read, on the same data, to ``epochs`` epochs in all, bit for bit as if it had never
             stopped.
+        sample_weight : (n,) array, optional
+            How many times each row counts, 0 or any positive number: the factors of a row of weight 2 send weights what those
+            of two such rows in the same batch would. Not for ``cavity="exact"`` and ``method="bp"``.
 
         Raises
         ------
@@ -158,25 +166,27 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
             raise ValueError(f"BPClassifier needs samples of at least 2 classes; y has 1 class: {self.classes_[0]!r}")
+        X, y, counts = self._counted(X, y, sample_weight)
         validation = None if validation_data is None else self._check_labelled(*validation_data)
         rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
         if self.early_stopping and validation is None:
-            X, y, *held = stratified_split(X, y, self.validation_fraction, rng)
-            validation = held[0], held[1]
+            kept, held = stratified_rows(y, self.validation_fraction, rng)
+            validation = X[held], y[held]
+            X, y, counts = X[kept], y[kept], None if counts is None else counts[kept]
         if snapshot is None:
             self._start(X, rng)
         else:
             self._make_trainer(len(X), rng)
-        self._train(X, y, range(self.n_iter_, self.epochs), validation, on_epoch, snapshot, self.averaging)
+        self._train(X, y, counts, range(self.n_iter_, self.epochs), validation, on_epoch, snapshot, self.averaging)
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> BPClassifier:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> BPClassifier:
         """
         Train for one epoch on these rows, going on from the weights as they are; bit for bit where `load` read them.
 
         Parameters
         ----------
-        X, y : as in `fit`
+        X, y, sample_weight : as in `fit`
         classes : array of all classes, needed at the first call unless ``y`` has them all
         """
         first = not hasattr(self, "weight_beliefs_")
@@ -192,14 +202,33 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(f"y has labels that are not among the classes: {unknown[:5].tolist()}")
+        X, y, counts = self._counted(X, y, sample_weight)
         if first:
             self._start(X, np.random.default_rng(check_random_state(self.random_state).randint(2**31)))
         elif not hasattr(self, "_trainer"):
             self._make_trainer(len(X), np.random.default_rng())
             self._trainer.restore(self._snapshot[0], self._snapshot[1]["rng"])
         self._encoder: Code = self._encoder if first else self._encoder.with_rows(X)
-        self._train(X, y, range(1), None, None, None, False)
+        self._train(X, y, counts, range(1), None, None, None, False)
         return self
+
+    def _counted(self, X: np.ndarray, y: np.ndarray, weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Rows that count, and how many times each; None: once."""
+        if weight is None and self.class_weight is None:
+            return X, y, None
+        if "exact" in np.ravel(self.cavity) or "bp" in np.ravel(self.method or "mf"):
+            raise ValueError("sample_weight and class_weight need cavity='first-order', and method 'mf', 'bpi' or 'amp'")
+        counts = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
+        if counts.shape != (len(y),) or not (np.isfinite(counts) & (counts >= 0)).all():
+            raise ValueError(f"sample_weight must be {len(y)} numbers of at least 0, one for each row")
+        if self.class_weight is not None:
+            counts = counts * compute_sample_weight(self.class_weight, y)
+        counts_at_all = counts > 0
+        if not counts_at_all.any():
+            raise ValueError("sample_weight and class_weight leave no row: all are zero")
+        if (counts == 1).all():
+            return X, y, None
+        return X[counts_at_all], y[counts_at_all], counts[counts_at_all]
 
     def _check_labelled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         X, y = validate_data(self, X, y, dtype=np.float64, reset=False)
@@ -212,17 +241,18 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         self,
         X: np.ndarray,
         y: np.ndarray,
+        counts: np.ndarray | None,
         epochs: range,
         validation: tuple[np.ndarray, np.ndarray] | None,
         on_epoch: Callable[[BPClassifier], Any] | None,
         snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None,
         averaging: bool,
     ) -> None:
-        self._trainer.resize(min(self.settings_["batch_size"], len(X)))
+        self._trainer.resize(min(self.settings_["batch_size"], len(X)), counts is not None)
         if validation is not None:
             validation = encode(self._encoder, validation[0], self.dtype), np.searchsorted(self.classes_, validation[1])
         inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
-        run = Run(self._trainer, self._make_predictor(), inputs, labels, len(self.classes_), validation, averaging)
+        run = Run(self._trainer, self._make_predictor(), inputs, labels, len(self.classes_), validation, averaging, counts)
         run.begin(snapshot)
         layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
         for epoch in epochs:

@@ -106,12 +106,14 @@ def split(
     return X[order[rows:]], y[order[rows:]], X[order[:rows]], y[order[:rows]]
 
 
-def stratified_split(
-    X: np.ndarray, y: np.ndarray, share: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def stratified_rows(y: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """
     Hold out a share of the rows of each class, at least one in all, and never the only ones of a class; warns of classes
     of which none are.
+
+    Returns
+    -------
+    (n,) arrays of bool: rows that are kept, and rows that are held out
 
     Raises
     ------
@@ -130,7 +132,7 @@ def stratified_split(
     chosen = [rng.permutation(np.flatnonzero(y == label))[:number] for label, number in zip(classes, held, strict=True)]
     out = np.zeros(len(y), dtype=np.bool_)
     out[np.concatenate(chosen)] = True
-    return X[~out], y[~out], X[out], y[out]
+    return ~out, out
 
 
 def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:

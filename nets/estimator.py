@@ -58,6 +58,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         temperature: float | None = None,
         replicas: int | None = None,
         coupling: float = 1.0,
+        class_weight: Any = None,
         memory_limit: int = MEMORY_LIMIT,
         random_state: Any = None,
         verbose: bool = False,
@@ -89,6 +90,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         self.temperature = temperature
         self.replicas = replicas
         self.coupling = coupling
+        self.class_weight = class_weight
         self.memory_limit = memory_limit
         self.random_state = random_state
         self.verbose = verbose

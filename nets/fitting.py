@@ -31,6 +31,7 @@ class Run:
     classes : int
     validation : encoded rows and class numbers, or None
     averaging : whether beliefs are averaged over epochs
+    counts : how many times each training row is there, or None for once
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Run:
         classes: int,
         validation: tuple[np.ndarray, np.ndarray] | None,
         averaging: bool,
+        counts: np.ndarray | None = None,
     ) -> None:
         self.trainer, self._predictor, self._averaging = trainer, predictor, averaging
         self._average: list[Any] = []  # on the device
         self._loss: dict[tuple[str, bool], float] = {}  # of the last evaluation
         self._evaluated: dict[str, tuple[fg.Observations, np.ndarray]] = {}  # rows on the device, and their labels
         self._inputs, self._labels, self._validation = inputs, labels, validation
+        self._counts = None if counts is None else counts.astype(inputs.dtype)
         self._targets = 2 * labels - 1 if classes == 2 else labels
         self._chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
         # So few hidden units tell at most so many classes apart.
@@ -59,6 +62,8 @@ class Run:
         self._at_chance: int | None = 0  # epochs after each other
         # A number that tells other training data apart.
         self._fingerprint = zlib.crc32(labels.tobytes(), zlib.crc32(np.ascontiguousarray(inputs).data))
+        if counts is not None:
+            self._fingerprint = zlib.crc32(counts.tobytes(), self._fingerprint)
         self.batches = len(inputs) // trainer.network.batch_size
 
     def begin(self, snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None) -> None:
@@ -76,12 +81,12 @@ class Run:
         """
         start = time.perf_counter()
         if title is None:
-            self.trainer.epoch(self._inputs, self._targets)
+            self.trainer.epoch(self._inputs, self._targets, counts=self._counts)
         else:
             from tqdm.auto import tqdm
 
             with tqdm(total=self.batches, desc=title, leave=False, disable=None) as bar:
-                self.trainer.epoch(self._inputs, self._targets, bar.update)
+                self.trainer.epoch(self._inputs, self._targets, bar.update, self._counts)
         means = self.trainer.means()
         seconds = time.perf_counter() - start
         if self._averaging:

@@ -12,7 +12,7 @@ from factorgraph import get_backend
 from factorgraph.files import DamagedFileError, parse_json, read_npz, write_npz
 from nets.encoding import CODES
 from nets.network import constants_of
-from nets.settings import check_settings, plain, plain_settings, weight_type
+from nets.settings import check_settings, params_of, plain, plain_settings, weight_type
 
 _FORMAT, _VERSION = "nets.BPClassifier", 4
 
@@ -25,7 +25,7 @@ def save_model(model: Any, path: str | Path) -> None:
     """
     if model.classes_.dtype == object:
         raise TypeError("classes of type object cannot be saved without pickle; use strings or numbers")
-    params = model.get_params()
+    params = params_of(model)
     if not isinstance(params["random_state"], (int, np.integer, type(None))):
         params["random_state"] = None  # a generator's state is no setting
     meta = {
@@ -68,7 +68,10 @@ def load_model(model: Any, path: str | Path) -> None:
         meta = parse_json(arrays["meta"].tobytes())
         if meta["format"] != _FORMAT or meta["version"] != _VERSION:
             raise ValueError(f"it holds {meta['format']} version {meta['version']}")
-        model.__init__(**meta["params"])
+        params = meta["params"]
+        if isinstance(params.get("class_weight"), list):
+            params["class_weight"] = {label: weight for label, weight in params["class_weight"]}
+        model.__init__(**params)
         check_settings(model)
         sizes, classes = [int(size) for size in meta["sizes"]], arrays["classes"]
         _check_sizes(model, sizes, classes)

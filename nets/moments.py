@@ -126,13 +126,15 @@ class Moments:
             past = past - old.g * old.g * backend.matmul(self.weights_variance * old.m, old.x * self.inputs_variance)
         return past
 
-    def to_weights(self, g: Array, gamma: Array | None, backend: Backend) -> Sum:
+    def to_weights(self, g: Array, gamma: Array | None, counts: Array | None, backend: Backend) -> Sum:
         """
-        Sum over patterns of the fields that a neuron sends its weights, ``(K, N)``.
+        Sum over patterns of the fields that a neuron sends its weights, ``(K, N)``; ``counts`` of each pattern, one if None.
 
         ``g x`` without ``gamma``, ``(g + m x Gamma) x`` with it; with a reaction less
         ``m' (g g' Delta) + m m' (g' Gamma Delta x)``, primes marking the sweep before.
         """
+        if counts is not None:  # all terms are linear in one of the two
+            g, gamma = g * counts, None if gamma is None else gamma * counts
         pairs = [(g, self.x.T)]
         old, spread = self.reaction, self.inputs_variance
         if gamma is not None:
@@ -149,17 +151,19 @@ class Moments:
 
         return Sum(pairs, add_up)
 
-    def weights_curvature(self, g: Array, gamma: Array, backend: Backend) -> Array:
+    def weights_curvature(self, g: Array, gamma: Array, counts: Array | None, backend: Backend) -> Array:
         """
         Sum over patterns of the curvatures that a neuron sends its weights, ``(K, N)``: ``(x^2 + Delta) Gamma - Delta g^2``.
 
         At least 0: of an input whose sign is in doubt a pattern may say less than nothing, which a normal belief cannot take.
         """
-        spread = self.inputs_variance
+        spread, square = self.inputs_variance, g * g
+        if counts is not None:
+            gamma, square = gamma * counts, square * counts
         if spread is None:
             total = backend.matmul(gamma, self.x_square.T)
         else:
-            total = backend.matmul(gamma, (self.x_square + spread).T) - backend.matmul(g * g, spread.T)
+            total = backend.matmul(gamma, (self.x_square + spread).T) - backend.matmul(square, spread.T)
         total = backend.xp.clip(total, 0.0, None)
         return total if self.mask is None else total * self.mask
 

@@ -38,6 +38,8 @@ class Network:
     biases : bool, default False
         Whether each neuron has weights for constant inputs of 1, as many as the square root of its inputs: as strong as
         these, together.
+    counted : bool, default False
+        Whether there are data ``counts`` (M,): how many times each pattern is there.
 
     Attributes
     ----------
@@ -46,6 +48,7 @@ class Network:
     activations : list of Variables, (N_l, M) spins, or normal variables, of each hidden layer
     input : Variables, (N, M) data
     output : Variables, (1, M) spins or (M,) categorical
+    counts : Variables, (M,) data, or None
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Network:
         weight_type: fg.VariableType | None = None,
         activation: str | Sequence[str] = "sign",
         biases: bool = False,
+        counted: bool = False,
     ) -> None:
         if len(sizes) < 2 or any(size < 1 for size in sizes):
             raise ValueError(f"layer sizes must be at least 1, and at least two of them, not {tuple(sizes)}")
@@ -67,6 +71,7 @@ class Network:
         self.batch_size = batch_size
         self.graph = fg.FactorGraph()
         self.input = self.graph.add_variables("input", fg.Data(), (self.sizes[0], batch_size))
+        self.counts = self.graph.add_variables("counts", fg.Data(), (batch_size,)) if counted else None
         self.weights: list[fg.Variables] = []
         self.activations: list[fg.Variables] = []
         methods, cavities = (one_for_each(name, len(self.sizes) - 1) for name in (method, cavity))
@@ -95,8 +100,10 @@ class Network:
                 active,
                 (size + constants) ** -0.5,
                 constants,
+                counted,
             )
-            self.graph.add_factors(f"layer{layer}", perceptron, self.weights[-1], below, above)
+            counts = [] if self.counts is None else [self.counts]
+            self.graph.add_factors(f"layer{layer}", perceptron, self.weights[-1], below, above, *counts)
             below = above
         self.output = below
 

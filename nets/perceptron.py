@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -78,9 +78,12 @@ class Perceptron(BlockFactor):
         What the sums are multiplied by before identity and ReLU; ``1 / sqrt(N)`` keeps outputs at one scale.
     constants : int, default 0
         Inputs that are always 1, after those of the port: the weights are (K, N + constants), the last ones biases.
+    counted : bool, default False
+        Whether there is a fourth port, ``counts``, data (M,): how many times each pattern is there, 0 or any positive number.
+        Each pattern's message to the weights is sent so many times.
     """
 
-    ports: ClassVar[tuple[str, ...]] = ("weights", "input", "output")
+    ports: tuple[str, ...] = ("weights", "input", "output")
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class Perceptron(BlockFactor):
         activation: str = "sign",
         scale: float = 1.0,
         constants: int = 0,
+        counted: bool = False,
     ) -> None:
         for name, value, allowed in (
             ("method", method, METHODS),
@@ -103,6 +107,9 @@ class Perceptron(BlockFactor):
                 raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
         if constants < 0 or not scale > 0:
             raise ValueError(f"constants must be at least 0 and scale above 0, not {constants!r} and {scale!r}")
+        if counted:
+            self.ports = (*self.ports, "counts")
+        self.counted = counted
         self.method = method
         self.argmax = argmax
         self.cavity = cavity
@@ -119,7 +126,8 @@ class Perceptron(BlockFactor):
         return f"Perceptron({self.method!r}, cavity={self.cavity!r})"
 
     def check(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
-        weights, inputs, output = self._types = tuple(types)
+        self._types = tuple(types)
+        weights, inputs, output = self._types[:3]
         if not _is_number(weights):
             raise TypeError(f"weights must be numbers: Spin, Levels or Gaussian, not {weights!r}")
         if not (_is_number(inputs) or isinstance(inputs, Data)):
@@ -135,6 +143,11 @@ class Perceptron(BlockFactor):
             and (real or any(kind.squares_matter for kind in types[:2] if _is_number(kind)))
         ):
             raise ValueError(f"method 'bp' keeps true cavities of spins alone, not of {types!r}; take 'bpi' or 'amp'")
+        if self.counted:
+            if not isinstance(types[3], Data) or shapes[3] != shapes[1][-1:]:
+                raise ValueError(f"counts must be Data of shape {shapes[1][-1:]}, not {types[3]!r} of shape {shapes[3]}")
+            if not self._argmax and (self.method == "bp" or (self.method == "bpi" and self.cavity == "exact")):
+                raise ValueError("counts of patterns need method 'mf', 'amp' or 'bpi' with cavity 'first-order'")
         if len(shapes[0]) != 2 or len(shapes[1]) != 2:
             raise ValueError(f"weights must be (K, N) and input (N, M), not {shapes[0]} and {shapes[1]}")
         neurons, size = shapes[0][0], shapes[0][1] - self.constants
@@ -179,10 +192,10 @@ class Perceptron(BlockFactor):
         Raises
         ------
         NotImplementedError
-            A plate is neither spins nor data, or the activation is real.
+            A plate is neither spins nor data, or the activation is real, or patterns are counted.
         """
         output = ports[2]
-        if self.activation != "sign" or not all(isinstance(kind, (Spin, Data)) for kind in self._types[:2]):
+        if self.counted or self.activation != "sign" or not all(isinstance(kind, (Spin, Data)) for kind in self._types[:2]):
             raise NotImplementedError(f"{self!r} has a Bethe free energy between spins alone")
         xp, moments = backend.xp, self._moments(ports, memory, backend)
         u = moments.omega / xp.sqrt(moments.variance)
@@ -200,7 +213,7 @@ class Perceptron(BlockFactor):
         gamma = gamma if self.method != "mf" and not self._argmax else None
         if 0 in asked:
             squares = backend.matmul(g * g, moments.x_square.T)
-            total = total - xp.sum(moments.m * evaluate([moments.to_weights(g, gamma, backend)], backend)[0])
+            total = total - xp.sum(moments.m * evaluate([moments.to_weights(g, gamma, None, backend)], backend)[0])
             total = total + 0.5 * xp.sum(moments.weights_variance * squares)
         if 1 in asked:
             squares = moments.without_constants(backend.matmul((moments.m * moments.m).T, g * g))
@@ -226,17 +239,23 @@ class Perceptron(BlockFactor):
             if not second:
                 return fields, {}
         g, gamma = self._derivatives(moments, ports[2], memory, bool(second), backend)
+        counts = ports[3].mean if self.counted else None
         curvatures: dict[int, Array] = {}
         if second:
             assert gamma is not None
             if 0 in second:
-                curvatures[0] = moments.weights_curvature(g, gamma, backend)
+                curvatures[0] = moments.weights_curvature(g, gamma, counts, backend)
             if 1 in second:
                 curvatures[1] = moments.inputs_curvature(g, gamma, backend)
         if not exact:
             onsager = gamma if self.method != "mf" and not self._argmax else None
-            to = {0: moments.to_weights, 1: moments.to_inputs}
-            sums = {port: to[port](g, gamma if port in second else onsager, backend) for port in (0, 1) if port in asked}
+            sums = {}
+            for port in (port for port in (0, 1) if port in asked):
+                shift = gamma if port in second else onsager
+                to_inputs = port == 1
+                sums[port] = (
+                    moments.to_inputs(g, shift, backend) if to_inputs else moments.to_weights(g, shift, counts, backend)
+                )
             fields = dict(zip(sums, evaluate(list(sums.values()), backend), strict=True))
             if self.method == "amp" and not self._argmax:
                 # Plates may be updated in place.
@@ -282,7 +301,7 @@ class Perceptron(BlockFactor):
 
     def _moments(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Moments:
         """Worked out once for each pair of versions of weights and inputs."""
-        weights, inputs, _ = ports
+        weights, inputs = ports[:2]
         key = (weights.version, inputs.version)
         if memory.get("key") != key:
             moments = Moments(

@@ -69,6 +69,13 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
             raise ValueError(f"{name} must be True or False, not {value!r}")
     if not (_is_number(model.validation_fraction) and 0.0 < model.validation_fraction < 1.0):
         raise ValueError(f"validation_fraction must be above 0 and below 1, not {model.validation_fraction!r}")
+    each = model.class_weight
+    if not (each is None or isinstance(each, dict) or (isinstance(each, str) and each == "balanced")):
+        raise ValueError(f"class_weight must be None, 'balanced', or a dict of labels and numbers, not {each!r}")
+    if isinstance(each, dict) and not all(_is_number(value) and value >= 0 for value in each.values()):
+        raise ValueError(f"class_weight must have numbers of at least 0, not {each!r}")
+    if by_parts and isinstance(each, str):
+        raise ValueError("class_weight='balanced' needs all rows at once: use fit, or give partial_fit a dict")
     if not isinstance(weight_type(model.weights), DiscreteType) and (model.replicas or 1) > 1:
         raise ValueError(
             f"replicas must be 1 or None for real weights, not {model.replicas!r}: focusing needs a finite set of values"
@@ -115,7 +122,12 @@ def only_signs(model: Any) -> bool:
 
 def plain_settings(model: Any) -> dict[str, Any]:
     """An estimator's settings as JSON has them: tuples as lists, NumPy's numbers as numbers."""
-    return dict(json.loads(json.dumps(model.get_params(), default=plain)))
+    return dict(json.loads(json.dumps(params_of(model), default=plain)))
+
+
+def params_of(model: Any) -> dict[str, Any]:
+    """An estimator's settings, dictionaries as lists of pairs: JSON's keys are texts."""
+    return {name: list(map(list, v.items())) if isinstance(v, dict) else v for name, v in model.get_params().items()}
 
 
 def plain(value: Any) -> Any:

@@ -128,15 +128,18 @@ class Trainer:
         )
         self._rows = self.inference.backend.index_array(np.zeros(batch_size))
 
-    def resize(self, batch_size: int) -> None:
-        """Go on with batches of another size."""
-        if batch_size != self.network.batch_size:
+    def resize(self, batch_size: int, counted: bool = False) -> None:
+        """Go on with batches of another size, or whose rows are counted."""
+        if batch_size != self.network.batch_size or counted != (self.network.counts is not None):
             before = self.inference.state
+            self._settings[-1]["counted"] = counted
             self._compile(batch_size)
             for weights in self.network.weights:
                 self.inference.state.adopt(weights, before)
 
-    def epoch(self, X: np.ndarray, y: np.ndarray, on_batch: Callable[[], object] | None = None) -> None:
+    def epoch(
+        self, X: np.ndarray, y: np.ndarray, on_batch: Callable[[], object] | None = None, counts: np.ndarray | None = None
+    ) -> None:
         """
         Go through the data once in random order; rows that do not fill a last batch wait for another epoch.
 
@@ -145,16 +148,18 @@ class Trainer:
         X : (n, N) inputs, n at least the batch size
         y : (n,) labels: -1 or +1 for a single output, else 0 to K - 1
         on_batch : called after each batch
+        counts : (n,) how many times each row is there, of a network that takes them
         """
         network = self.network
         size = network.batch_size
         backend = self.inference.backend
         inputs, labels = self._on_device(network.input, X), self._on_device(network.output, y)
+        more = [] if network.counts is None or counts is None else [self._on_device(network.counts, counts)]
         order = backend.index_array(self.rng.permutation(len(X)))
-        run = self._runner(inputs, labels)
+        run = self._runner(inputs, labels, *more)
         for start in range(0, len(X) - size + 1, size):
             self._rows = backend.settle(self._rows, backend.take(order, slice(start, start + size), 0))
-            run(lambda: self._batch(inputs[self._rows], labels[self._rows]))
+            run(lambda: self._batch(inputs[self._rows], labels[self._rows], *(values[self._rows] for values in more)))
             if on_batch is not None:
                 on_batch()
 
@@ -166,14 +171,14 @@ class Trainer:
             self._data[variables.name] = values, observations
         return observations
 
-    def _runner(self, inputs: fg.Observations, labels: fg.Observations) -> Callable[[Callable[[], Any]], Any]:
+    def _runner(self, *data: fg.Observations) -> Callable[[Callable[[], Any]], Any]:
         """What runs a batch: recorded, where the backend can, with the data and settings of now."""
-        settings = (id(inputs), id(labels), self.prior_strength)
+        settings = (*map(id, data), self.prior_strength)
         if self._recorded is None or self._recorded[0] != settings:
             self._recorded = settings, self.inference.recording()
         return self._recorded[1]
 
-    def _batch(self, inputs: fg.Rows, labels: fg.Rows) -> None:
+    def _batch(self, inputs: fg.Rows, labels: fg.Rows, counts: fg.Rows | None = None) -> None:
         network, inference = self.network, self.inference
         for weights, strength in zip(network.weights, self.prior_strength, strict=True):
             inference.posterior_as_prior(weights, strength)
@@ -181,6 +186,8 @@ class Trainer:
                 inference.focus(weights, *self._focus)
         inference.reset(*network.activations, network.output)
         inference.observe(network.input, inputs)
+        if network.counts is not None and counts is not None:
+            inference.observe(network.counts, counts)
         if self._temperature:
             inference.set_prior(network.output, self._soft(labels.values))
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from factorgraph.backends import Array, Backend
 from factorgraph.variables import VariableType
@@ -68,7 +68,7 @@ class BlockFactor(ABC):
         Names of the ports, in the order in which ``add_factors`` takes the plates.
     """
 
-    ports: ClassVar[tuple[str, ...]]
+    ports: tuple[str, ...]
 
     @abstractmethod
     def check(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:

@@ -13,7 +13,7 @@ from sklearn.datasets import load_wine, make_classification, make_hastie_10_2
 
 from factorgraph import get_backend
 from nets import BPClassifier, Dataset, load_dataset
-from nets.datasets import stratified_split
+from nets.datasets import stratified_rows
 from nets.encoding import EachFeature, Standardization, choose_code, share_one_scale
 from nets.prediction import Predictor
 from nets.settings import weight_type
@@ -107,12 +107,13 @@ def test_rows_are_held_out_class_by_class(rng: np.random.Generator) -> None:
     y = np.r_[np.zeros(100), np.ones(40), [2, 2, 2], [3]]
     X = np.arange(len(y), dtype=float)[:, None]
     with pytest.warns(UserWarning, match=r"classes \[3.0\] have too few rows"):
-        train_X, train_y, held_X, held_y = stratified_split(X, y, 0.3, rng)
+        kept, held = stratified_rows(y, 0.3, rng)
+    train_X, train_y, held_X, held_y = X[kept], y[kept], X[held], y[held]
     assert np.unique(held_y, return_counts=True)[1].tolist() == [30, 12, 1]
     assert np.unique(train_y, return_counts=True)[1].tolist() == [70, 28, 2, 1]
     assert sorted(np.r_[train_X, held_X][:, 0]) == list(range(len(y)))
     with pytest.raises(ValueError, match="no class has two"):
-        stratified_split(X[-4:], np.arange(4), 0.5, rng)
+        stratified_rows(np.arange(4), 0.5, rng)
 
 
 def test_rare_classes_survive_early_stopping() -> None:
@@ -245,7 +246,8 @@ def test_what_a_network_cannot_satisfy_is_told_with_advice_that_works(digits: Da
 
 def test_biases_do_not_ruin_real_weights() -> None:
     X, y = make_classification(1200, 20, n_informative=10, n_redundant=2, n_classes=4, random_state=0)
-    X, y, held_X, held_y = stratified_split(X, y, 0.3, np.random.default_rng(0))
+    kept, held = stratified_rows(y, 0.3, np.random.default_rng(0))
+    X, y, held_X, held_y = X[kept], y[kept], X[held], y[held]
     model = BPClassifier((51, 51), weights="real", activation="relu", biases=True, random_state=0).fit(X, y)
     found = model.evaluate(held_X, held_y)
     assert found["test_error_bayes"] < 35

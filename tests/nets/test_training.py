@@ -29,8 +29,11 @@ def fitted(digits: Dataset) -> BPClassifier:
     return model.fit(digits.X_train, digits.y_train, (digits.X_test, digits.y_test))
 
 
-# No exception is needed: every check of scikit-learn's passes.
-@parametrize_with_checks([BPClassifier(epochs=20, random_state=0)])
+# One exception, as for scikit-learn's own networks: repeated rows fall into other mini-batches than one that counts more.
+@parametrize_with_checks(
+    [BPClassifier(epochs=20, random_state=0)],
+    expected_failed_checks=lambda _: {"check_sample_weight_equivalence_on_dense_data": "rows fall into other batches"},
+)
 def test_scikit_learn_estimator_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
