@@ -75,8 +75,13 @@ def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
     with open_whole(path) as file:
-        file.write(text.encode())
+        file.write(content)
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:

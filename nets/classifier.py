@@ -191,6 +191,8 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         first = not hasattr(self, "weight_beliefs_")
         check_settings(self, by_parts=True)
+        if not first and not hasattr(self, "_snapshot"):
+            raise ValueError("nothing to go on with: the model was saved with state=False")
         X, y = validate_data(self, X, y, dtype=np.float64, reset=first)
         check_classification_targets(y)
         if first:

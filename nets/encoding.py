@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 _LEVELS = 9
-_MOST_DEVIATIONS = 5.0  # that an input is from 0
 _FAR = 20.0  # median deviations beyond which a value says nothing of a feature's scale
 _FEW_FEATURES = 16
 
@@ -21,6 +20,7 @@ class Standardization:
     deviation: np.ndarray
 
     biases = False
+    most_deviations = np.inf
 
     @classmethod
     def of(cls, X: np.ndarray) -> Standardization:
@@ -59,6 +59,7 @@ class EachFeature:
     deviation: np.ndarray
 
     biases = True
+    most_deviations = 5.0  # that an input is from 0
 
     @classmethod
     def of(cls, X: np.ndarray) -> EachFeature:
@@ -96,7 +97,7 @@ class EachFeature:
     def __call__(self, X: np.ndarray) -> np.ndarray:
         varies = self.deviation > 0
         inputs = np.where(varies, X - self.mean, 0.0) / np.where(varies, self.deviation, 1.0)
-        return np.clip(inputs, -_MOST_DEVIATIONS, _MOST_DEVIATIONS)
+        return np.clip(inputs, -self.most_deviations, self.most_deviations)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,12 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from factorgraph import get_backend
 from nets.encoding import choose_code
+from nets.export import draw, export
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
 from nets.settings import choose_masks, one_for_each_layer, plain_settings, settings_of, weight_type
@@ -144,10 +146,54 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
             self._predictor = Predictor(self._sizes, self.backend, **self._network_settings())
         return self._predictor
 
-    def save(self, path: str | Path) -> None:
-        """Write the trained model to one ``.npz`` file, whole or not at all; `load` reads it, without pickle."""
+    def sample(self, n: int = 1, random_state: Any = None) -> list[np.ndarray]:
+        """
+        Draw networks from the beliefs: weights of each layer, ``(n, K, N)``, each weight for itself; 0 where there is none.
+
+        Parameters
+        ----------
+        n : int, default 1
+        random_state : int, RandomState or None
+        """
         check_is_fitted(self, "weight_beliefs_")
-        save_model(self, path)
+        rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
+        kind = weight_type(self.weights)
+        drawn = [draw(kind, np.asarray(belief, dtype=np.float64), n, rng) for belief in self.weight_beliefs_]
+        return [values if mask is None else values * mask for values, mask in zip(drawn, self.masks_, strict=True)]
+
+    def export(self, path: str | Path) -> None:
+        """
+        Write the point-wise network for use elsewhere.
+
+        Parameters
+        ----------
+        path : file that ends in ``.npz``, for a bit a weight, which the file ``nets/bits.py`` reads with NumPy alone; or in
+            ``.onnx``, for ONNX (needs the package ``onnx``)
+
+        Raises
+        ------
+        ValueError
+            Weights are not binary, or hidden units are no signs; or the file ends in something else.
+
+        Notes
+        -----
+        A hidden unit whose sum is exactly 0 is +1; here it is in doubt. No unit with an odd number of signs as inputs can be.
+        """
+        check_is_fitted(self, "weight_beliefs_")
+        export(self, path)
+
+    def save(self, path: str | Path, state: bool = True) -> None:
+        """
+        Write the trained model to one ``.npz`` file, whole or not at all; `load` reads it, without pickle.
+
+        Parameters
+        ----------
+        path : file
+        state : bool, default True
+            Whether what only going on with training needs is written too, which takes three times the rest.
+        """
+        check_is_fitted(self, "weight_beliefs_")
+        save_model(self, path, state)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

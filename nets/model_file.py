@@ -17,11 +17,11 @@ from nets.settings import check_settings, params_of, plain, plain_settings, weig
 _FORMAT, _VERSION = "nets.BPClassifier", 4
 
 
-def save_model(model: Any, path: str | Path) -> None:
+def save_model(model: Any, path: str | Path, state: bool = True) -> None:
     """
     Write a fitted `nets.BPClassifier`: settings, encoder, classes, history and the beliefs over all weights.
 
-    And where there is one, the state of its run, to go on with: see `nets.fitting.Run.snapshot`.
+    And where there is one and it is asked for, the state of its run, to go on with: see `nets.fitting.Run.snapshot`.
     """
     if model.classes_.dtype == object:
         raise TypeError("classes of type object cannot be saved without pickle; use strings or numbers")
@@ -40,7 +40,7 @@ def save_model(model: Any, path: str | Path) -> None:
     }
     if hasattr(model, "feature_names_in_"):
         meta["features"] = model.feature_names_in_.tolist()
-    kept, meta["run"] = getattr(model, "_snapshot", ({}, None))
+    kept, meta["run"] = getattr(model, "_snapshot", ({}, None)) if state else ({}, None)
     arrays = {f"weights/{layer}": belief for layer, belief in enumerate(model.weight_beliefs_)}
     arrays |= {f"encoder/{name}": np.asarray(value) for name, value in vars(model._encoder).items()}
     arrays |= {f"mask/{layer}": mask for layer, mask in enumerate(model.masks_) if mask is not None}
