@@ -1,4 +1,4 @@
-"""Command line: ``nets train``, ``evaluate``, ``predict``, ``download``."""
+"""Command line: ``nets train``, ``reproduce``, ``evaluate``, ``predict``, ``export``, ``download``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph import BackendUnavailableError, backend_names
+from factorgraph import BackendUnavailableError, __version__, backend_names
 from factorgraph.files import write_text
 from nets.classifier import BPClassifier
-from nets.datasets import NAMES, DatasetError, download_dataset, hold_out, load_dataset, load_rows
+from nets.datasets import NAMES, DatasetError, hold_out, load_dataset, load_rows
+from nets.downloads import download_dataset
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
 from nets.model_file import check_same_settings
 from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 from nets.settings import choose_learning
 from nets.signals import Listener, Stopped
+from nets.table_files import named
 from nets.training import CollapsedTrainingError
 
 _COLUMNS = ("epoch", "train_error", "test_error", "test_error_bayes", "seconds")
@@ -54,14 +56,17 @@ def _run(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nets", description="Deep binary networks trained by belief propagation.")
+    parser.add_argument("--version", action="version", version=f"nets {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    data_help = f"one of {', '.join(NAMES)}, or a path.npz with X_train, y_train, X_test, y_test (or X and y)"
+    data_help = f"one of {', '.join(NAMES)}, a path.npz with X_train, y_train, X_test, y_test (or X and y), or a table.csv"
+    target_help = "column of a table that holds the labels"
     validate_help = "hold out so many training rows, and test on them: for choosing settings"
     folder_help = "folder of the idx or idx.gz files (default: NETS_DATA, a path list, then the usual places)"
 
     train = commands.add_parser("train", help="train a network", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     train.add_argument("dataset", nargs="?", default="digits", metavar="DATASET", help=data_help)
     train.add_argument("--data", metavar="FOLDER", help=folder_help)
+    train.add_argument("--target", metavar="COLUMN", help=target_help)
     train.add_argument("--hidden", type=int, nargs="*", default=[101, 101], metavar="N", help="units of each hidden layer")
     train.add_argument("--method", choices=METHODS, nargs="+", help="approximation of the layers, one or one a layer")
     train.add_argument("--cavity", choices=CAVITIES, default="first-order", help="how bpi takes an input out of a sum")
@@ -135,16 +140,22 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("model", metavar="MODEL")
     evaluate.add_argument("dataset", nargs="?", default="digits", metavar="DATASET", help=data_help)
     evaluate.add_argument("--data", metavar="FOLDER", help=folder_help)
+    evaluate.add_argument("--target", metavar="COLUMN", help=target_help)
     evaluate.add_argument("--json", metavar="FILE", help="write the figures here")
     evaluate.set_defaults(run=_evaluate)
 
     predict = commands.add_parser("predict", help="labels that a saved model gives to rows")
     predict.add_argument("model", metavar="MODEL")
-    predict.add_argument("dataset", metavar="DATASET", help="rows to label: a path.npz with X, or the test part of a data set")
+    predict.add_argument("dataset", metavar="DATASET", help="path.npz with X, table.csv, or a data set's test part")
     predict.add_argument("--data", metavar="FOLDER", help=folder_help)
     predict.add_argument("--proba", action="store_true", help="print the probability of each class instead")
     predict.add_argument("--output", metavar="FILE", help="write there instead of to the screen")
     predict.set_defaults(run=_predict)
+
+    export = commands.add_parser("export", help="write the point-wise network of a saved model for use elsewhere")
+    export.add_argument("model", metavar="MODEL")
+    export.add_argument("output", metavar="FILE", help="ends in .npz for bits, which nets/bits.py reads, or in .onnx")
+    export.set_defaults(run=_export)
 
     download = commands.add_parser("download", help="fetch a data set from public mirrors, checked")
     download.add_argument("name", choices=NAMES[1:])
@@ -182,7 +193,7 @@ def _train(options: argparse.Namespace) -> int:
     for name in ("save", "json"):
         _check_writable(getattr(options, name))
     options.method = _one_or_many(options.method)
-    data = load_dataset(options.dataset, options.data)
+    data = load_dataset(options.dataset, options.data, options.target)
     if options.validate:
         data = hold_out(data, options.validate)
     model = BPClassifier(
@@ -240,7 +251,8 @@ def _train(options: argparse.Namespace) -> int:
 
     code = 0
     try:
-        model.fit(data.X_train, data.y_train, (data.X_test, data.y_test), on_epoch, resume)
+        X, held = (named(rows, data.features) for rows in (data.X_train, data.X_test))
+        model.fit(X, data.y_train, (held, data.y_test), on_epoch, resume)
     except Stopped as stop:
         code = stop.exit_code
         if not finished:
@@ -320,8 +332,8 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     _check_writable(options.json)
     model = BPClassifier.load(options.model)
-    data = load_dataset(options.dataset, options.data)
-    found = model.evaluate(data.X_test, data.y_test)
+    data = load_dataset(options.dataset, options.data, options.target)
+    found = model.evaluate(named(data.X_test, data.features), data.y_test)
     print(f"{data.name}, {len(data.X_test):,} test rows")
     print(f"{'':<12}{'error %':>9}{'-log p':>9}{'calibration error %':>21}")
     for name, suffix in (("point-wise", ""), ("Bayesian", "_bayes")):
@@ -334,7 +346,9 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     _check_writable(options.output)
     model = BPClassifier.load(options.model)
-    X = load_rows(options.dataset, options.data)
+    columns = list(model.feature_names_in_) if hasattr(model, "feature_names_in_") else None
+    X = load_rows(options.dataset, options.data, columns)
+    X = named(X, columns) if columns is not None and X.shape[1] == len(columns) else X
     if options.proba:
         lines = [" ".join(f"{p:.6f}" for p in row) for row in model.predict_proba(X)]
     else:
@@ -344,6 +358,12 @@ def _predict(options: argparse.Namespace) -> int:
         write_text(options.output, text)
     else:
         sys.stdout.write(text)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    _check_writable(options.output)
+    BPClassifier.load(options.model).export(options.output)
     return 0
 
 

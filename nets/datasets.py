@@ -1,4 +1,4 @@
-"""Data sets: the embedded digits, MNIST-like idx files wherever they lie, a user's own arrays; and a checked download."""
+"""Data sets: the embedded digits, MNIST-like idx files wherever they lie, a user's own arrays;  and tables."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import numpy as np
 
-from factorgraph.files import DamagedFileError, open_whole, read_npz
+from factorgraph.files import DamagedFileError, read_npz
 
-_PARTS = {
+PARTS = {
     "train_images": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
     "test_images": "t10k-images-idx3-ubyte",
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 # Bytes of the unpacked files, and their md5: the packed ones differ from mirror to mirror.
-_BYTES = {"train_images": 47_040_016, "train_labels": 60_008, "test_images": 7_840_016, "test_labels": 10_008}
-_MD5 = {
+BYTES = {"train_images": 47_040_016, "train_labels": 60_008, "test_images": 7_840_016, "test_labels": 10_008}
+MD5 = {
     "mnist": {
         "train_images": "6bbc9ace898e44ae57da46a324031adb",
         "train_labels": "a25bea736e30d166cdddb491f175f624",
@@ -42,19 +40,9 @@ _MD5 = {
         "test_labels": "15d484375f8d13e6eb1aabb0c3f46965",
     },
 }
-_MIRRORS = {
-    "mnist": (
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    ),
-    "fashion-mnist": (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
-        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
-    ),
-}
 _TORCHVISION = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}
-_MAX_BYTES = 1 << 31
-NAMES = ("digits", *_MD5)
+MAX_BYTES = 1 << 31
+NAMES = ("digits", *MD5)
 
 
 class DatasetError(ValueError):
@@ -71,6 +59,8 @@ class Dataset:
     name : str
     X_train, X_test : (n, features) arrays
     y_train, y_test : (n,) arrays of labels
+    features : list of str or None
+        Names of the columns of a table.
     """
 
     name: str
@@ -78,6 +68,7 @@ class Dataset:
     y_train: np.ndarray
     X_test: np.ndarray
     y_test: np.ndarray
+    features: list[str] | None = None
 
 
 def hold_out(data: Dataset, rows: int) -> Dataset:
@@ -86,7 +77,8 @@ def hold_out(data: Dataset, rows: int) -> Dataset:
 
     Which ones is drawn once and for all.
     """
-    return Dataset(f"{data.name}, held out", *split(data.X_train, data.y_train, rows, np.random.default_rng(0)))
+    parts = split(data.X_train, data.y_train, rows, np.random.default_rng(0))
+    return Dataset(f"{data.name}, held out", *parts, data.features)
 
 
 def split(
@@ -135,7 +127,7 @@ def stratified_rows(y: np.ndarray, share: float, rng: np.random.Generator) -> tu
     return ~out, out
 
 
-def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
+def load_dataset(name: str, folder: str | Path | None = None, target: str | None = None) -> Dataset:
     """
     Load a data set.
 
@@ -145,9 +137,12 @@ def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
         ``"digits"``: 1797 hand-written digits of 8 x 8 pixels that come with scikit-learn, a third held out for the
         test. ``"mnist"``, ``"fashion-mnist"``: from idx or idx.gz files. A path ending in ``.npz``: arrays ``X_train``,
         ``y_train``, ``X_test``, ``y_test`` (or with a small x), or ``X`` and ``y``, a third of which is held out.
+        A path ending in ``.csv`` or ``.tsv``: a table with a header (needs pandas), a third held out.
     folder : path, optional
         Where the idx files lie. Else each folder of the path list ``NETS_DATA``, the user's cache, the system's
         share/datasets; in each the folder itself, one of the data set's name, and torchvision's.
+    target : str, optional
+        The column of a table that holds the labels.
 
     Returns
     -------
@@ -162,27 +157,36 @@ def load_dataset(name: str, folder: str | Path | None = None) -> Dataset:
         from sklearn.datasets import load_digits
 
         X, y = load_digits(return_X_y=True)
-        return _hold_out_third(name, X, y)
-    if name in _MD5:
+        return hold_out_third(name, X, y)
+    if name in MD5:
         return _load_idx_set(name, folder)
     if str(name).endswith(".npz"):
         return _load_npz(Path(name))
-    raise DatasetError(f"unknown data set {name!r}; choose one of {NAMES} or a path ending in .npz")
+    if Path(name).suffix in (".csv", ".tsv"):
+        from nets.table_files import load_table
+
+        return load_table(Path(name), target)
+    raise DatasetError(f"unknown data set {name!r}; choose one of {NAMES} or a path ending in .npz, .csv or .tsv")
 
 
-def _hold_out_third(name: str, X: np.ndarray, y: np.ndarray) -> Dataset:
+def hold_out_third(name: str, X: np.ndarray, y: np.ndarray) -> Dataset:
     """Two thirds for training, always the same ones."""
     order = np.random.default_rng(0).permutation(len(X))
     train, test = order[: 2 * len(X) // 3], order[2 * len(X) // 3 :]
     return Dataset(name, X[train], y[train], X[test], y[test])
 
 
-def load_rows(name: str | Path, folder: str | Path | None = None) -> np.ndarray:
+def load_rows(name: str | Path, folder: str | Path | None = None, features: Sequence[str] | None = None) -> np.ndarray:
     """
-    Rows to predict, ``(n, features)``: the array X of a ``.npz`` file that has nothing else, or the test rows of a data set.
+    Rows to predict, ``(n, features)``: the array X of a ``.npz`` file that has nothing else, all rows of a table, or the test
+    rows of a data set.
 
-    Parameters and errors as in `load_dataset`.
+    Parameters and errors as in `load_dataset`; ``features`` are the columns of a table that are asked for.
     """
+    if Path(name).suffix in (".csv", ".tsv"):
+        from nets.table_files import load_columns
+
+        return load_columns(Path(name), features)
     if str(name).endswith(".npz"):
         arrays = _read_arrays(Path(name))
         if set(arrays) == {"X"}:
@@ -198,7 +202,7 @@ def _load_npz(path: Path) -> Dataset:
     if "X_train" in arrays and "X_test" in arrays:
         return Dataset(path.stem, arrays["X_train"], arrays["y_train"], arrays["X_test"], arrays["y_test"])
     if "X" in arrays:
-        return _hold_out_third(path.stem, arrays["X"], arrays["y"])
+        return hold_out_third(path.stem, arrays["X"], arrays["y"])
     raise DatasetError(f"{path}: has arrays {sorted(arrays)}; expected X_train, y_train, X_test, y_test, or X and y")
 
 
@@ -228,7 +232,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def _load_idx_set(name: str, folder: str | Path | None) -> Dataset:
     arrays = {}
-    for part in _PARTS:
+    for part in PARTS:
         path = _find(name, part, folder)
         arrays[part] = _read_idx(path, name, part)
     for kind in ("train", "test"):
@@ -258,12 +262,12 @@ def _find(name: str, part: str, folder: str | Path | None) -> Path:
     places = _folders(name, folder)
     for place in places:
         for suffix in ("", ".gz"):
-            path = place / (_PARTS[part] + suffix)
+            path = place / (PARTS[part] + suffix)
             if path.is_file():
                 return path
     searched = "\n  ".join(str(place) for place in dict.fromkeys(places))
     raise DatasetError(
-        f"{name}: no file {_PARTS[part]} or {_PARTS[part]}.gz in\n  {searched}\n"
+        f"{name}: no file {PARTS[part]} or {PARTS[part]}.gz in\n  {searched}\n"
         f"Name its folder (--data FOLDER, or the environment variable NETS_DATA), or fetch it: nets download {name}"
     )
 
@@ -276,7 +280,7 @@ def _read_idx(path: Path, name: str, part: str) -> np.ndarray:
         raise DatasetError(f"{path}: damaged gzip file ({error}); fetch it again: nets download {name}") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error})") from error
-    if len(content) == _BYTES[part] and hashlib.md5(content, usedforsecurity=False).hexdigest() != _MD5[name][part]:
+    if len(content) == BYTES[part] and hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[name][part]:
         raise DatasetError(
             f"{path}: its checksum is not that of {name}; it is damaged or of another data set. "
             f"Fetch it again: nets download {name}"
@@ -297,7 +301,7 @@ def _read_content(file: io.BufferedIOBase, path: Path, dimensions: int) -> bytes
     if len(header) < 4 + 4 * dimensions:
         raise DatasetError(f"{path}: truncated: {len(header)} bytes, less than an idx header")
     size = math.prod(int(n) for n in np.frombuffer(header, dtype=">u4", offset=4))
-    if size > _MAX_BYTES:
+    if size > MAX_BYTES:
         raise DatasetError(f"{path}: its header claims {size:.3g} bytes of data; the file is damaged")
     body = file.read(size + 1)
     if len(body) != size:
@@ -306,67 +310,3 @@ def _read_content(file: io.BufferedIOBase, path: Path, dimensions: int) -> bytes
             f"{path}: {problem}: its header says {size} bytes of data, it has {'more' if len(body) > size else len(body)}"
         )
     return header + body
-
-
-# Downloading.
-
-
-def download_dataset(name: str, folder: str | Path | None = None, mirrors: Sequence[str] | None = None) -> list[Path]:
-    """
-    Fetch a data set's idx.gz files from public mirrors, checked against the md5 of their content.
-
-    Parameters
-    ----------
-    name : {"mnist", "fashion-mnist"}
-    folder : path, optional
-        Default: the user's cache, where `load_dataset` looks.
-    mirrors : sequence of URLs, optional
-
-    Returns
-    -------
-    list of the files' paths; those that were there and whole are kept
-
-    Raises
-    ------
-    DatasetError
-        No mirror gave a file with the right checksum. A file is written whole or not at all.
-    """
-    if name not in _MD5:
-        raise DatasetError(f"{name!r} cannot be downloaded; choose one of {tuple(_MD5)}")
-    target = Path(folder) if folder is not None else cache_folder()
-    target = target / name
-    target.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for part, stem in _PARTS.items():
-        path = target / f"{stem}.gz"
-        if not (path.is_file() and _content_md5(path.read_bytes()) == _MD5[name][part]):
-            content = _fetch(name, part, mirrors or _MIRRORS[name])
-            with open_whole(path) as file:
-                file.write(content)
-        paths.append(path)
-    return paths
-
-
-def _fetch(name: str, part: str, mirrors: Sequence[str]) -> bytes:
-    problems = []
-    for mirror in mirrors:
-        url = mirror.rstrip("/") + f"/{_PARTS[part]}.gz"
-        try:
-            with urlopen(url, timeout=30) as reply:
-                packed: bytes = reply.read(_BYTES[part] + (1 << 20))
-        except (URLError, OSError, ValueError) as error:
-            problems.append(f"{url}: {error}")
-            continue
-        if _content_md5(packed) == _MD5[name][part]:
-            return packed
-        problems.append(f"{url}: wrong checksum")
-    raise DatasetError(f"{name}: no mirror gave {_PARTS[part]}.gz:\n  " + "\n  ".join(problems))
-
-
-def _content_md5(packed: bytes) -> str | None:
-    """The md5 of what a gzip file holds; None if it is damaged or absurdly large."""
-    try:
-        with gzip.open(io.BytesIO(packed)) as file:
-            return hashlib.md5(file.read(_MAX_BYTES), usedforsecurity=False).hexdigest()
-    except (OSError, EOFError, zlib.error):
-        return None

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import io
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from nets import datasets
-from nets.datasets import DatasetError, download_dataset, load_dataset
+from nets import datasets, downloads
+from nets.datasets import DatasetError, load_dataset
+from nets.downloads import download_dataset
 
-PARTS = datasets._PARTS
+PARTS = datasets.PARTS
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -155,7 +158,7 @@ def test_download_checks_the_content_and_tries_the_next_mirror(
     import hashlib
 
     right = {part: hashlib.md5(content).hexdigest() for part, content in contents.items()}
-    monkeypatch.setitem(datasets._MD5, "mnist", right)
+    monkeypatch.setitem(datasets.MD5, "mnist", right)
     target = tmp_path / "target"
     paths = download_dataset("mnist", target, [server + "nowhere/", server])
     assert len(paths) == 4
@@ -171,3 +174,26 @@ def test_download_of_wrong_content_writes_nothing(server: str, tmp_path: Path) -
     assert list((tmp_path / "target" / "mnist").iterdir()) == []
     with pytest.raises(DatasetError, match="'digits' cannot be downloaded"):
         download_dataset("digits", tmp_path)
+
+
+class Dripping(io.BytesIO):
+    """A mirror that sends a byte a second, by a clock of its own."""
+
+    headers: ClassVar[dict[str, str]] = {"Content-Length": "1000"}
+
+    def __init__(self, clock: list[float]) -> None:
+        super().__init__(b"x" * 1000)
+        self._clock = clock
+
+    def read1(self, size: int | None = -1) -> bytes:
+        self._clock[0] += 1.0
+        return self.read(1)
+
+
+def test_a_mirror_that_drips_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(downloads, "urlopen", lambda *_, **__: Dripping(clock))
+    monkeypatch.setattr(downloads.time, "monotonic", lambda: clock[0])
+    with pytest.raises(DatasetError, match=r"not whole after 600 s: 601 bytes came"):
+        downloads.download_dataset("mnist", tmp_path, ["http://mirror/"])
+    assert not list(tmp_path.rglob("*.gz"))
