@@ -163,7 +163,7 @@ def evaluation(backend: fg.Backend, epoch: float, rows: int) -> None:
 
     def evaluate() -> None:
         for which, bayesian in ((0, False), (1, False), (1, True)):
-            predictor.probabilities(beliefs, observed[which], bayesian)
+            predictor.marginals(beliefs, observed[which], bayesian)
 
     seconds = seconds_of(evaluate, backend, 3)
     print(f"evaluating {rows} rows three times: {seconds:.3f} s, {seconds / epoch:.2f} of the last epoch", flush=True)

@@ -12,6 +12,16 @@ from nets.classifier import BPClassifier
 from nets.datasets import Dataset, DatasetError, load_dataset
 from nets.network import Network
 from nets.perceptron import Perceptron
+from nets.regressor import BPRegressor
 from nets.training import CollapsedTrainingError
 
-__all__ = ["BPClassifier", "CollapsedTrainingError", "Dataset", "DatasetError", "Network", "Perceptron", "load_dataset"]
+__all__ = [
+    "BPClassifier",
+    "BPRegressor",
+    "CollapsedTrainingError",
+    "Dataset",
+    "DatasetError",
+    "Network",
+    "Perceptron",
+    "load_dataset",
+]

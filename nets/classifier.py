@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.exceptions import NotFittedError
-from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nets.datasets import stratified_rows
-from nets.encoding import Code, encode
 from nets.estimator import BPEstimator
-from nets.fitting import Run, check_same_run, default_prior_strength
+from nets.export import export
+from nets.fitting import default_prior_strength
 from nets.metrics import scores
-from nets.settings import check_settings, one_for_each_layer
+from nets.settings import check_settings, settings_of
+from nets.targets import Classes
+from nets.training import MEMORY_LIMIT
 
 
 class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
@@ -121,6 +121,75 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
     True
     """
 
+    classes_: np.ndarray
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] = (101, 101),
+        *,
+        method: str | Sequence[str] | None = None,
+        cavity: str | Sequence[str] = "first-order",
+        epochs: int = 20,
+        batch_size: int | None = None,
+        prior_strength: Any = None,
+        damping: Any = 0.8,
+        reinforcement: float = 0.0,
+        iterations: int = 1,
+        init_scale: float | None = None,
+        encoding: str = "auto",
+        prediction: str = "bayesian",
+        averaging: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_epochs_no_change: int = 10,
+        backend: str | None = None,
+        dtype: str = "float32",
+        products: str = "full",
+        argmax: str = "pairwise",
+        density: Any = 1.0,
+        weights: Any = "binary",
+        activation: str | Sequence[str] = "sign",
+        biases: bool | None = None,
+        temperature: float | None = None,
+        replicas: int | None = None,
+        coupling: float = 1.0,
+        class_weight: Any = None,
+        memory_limit: int = MEMORY_LIMIT,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.method = method
+        self.cavity = cavity
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.prior_strength = prior_strength
+        self.damping = damping
+        self.reinforcement = reinforcement
+        self.iterations = iterations
+        self.init_scale = init_scale
+        self.encoding = encoding
+        self.prediction = prediction
+        self.averaging = averaging
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_epochs_no_change = n_epochs_no_change
+        self.backend = backend
+        self.dtype = dtype
+        self.products = products
+        self.argmax = argmax
+        self.density = density
+        self.weights = weights
+        self.activation = activation
+        self.biases = biases
+        self.temperature = temperature
+        self.replicas = replicas
+        self.coupling = coupling
+        self.class_weight = class_weight
+        self.memory_limit = memory_limit
+        self.random_state = random_state
+        self.verbose = verbose
+
     def fit(
         self,
         X: Any,
@@ -154,30 +223,30 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
             All weights are polarised though the error is at chance.
         """
         check_settings(self)
-        if resume and not hasattr(self, "_snapshot"):
-            raise NotFittedError("nothing to resume: load a model that was saved while it was trained")
-        if resume and self.early_stopping and validation_data is None and self.random_state is None:
-            raise ValueError("resume with early_stopping needs the random_state that chose the rows held out")
-        snapshot = getattr(self, "_snapshot", None) if resume else None
+        snapshot = self._to_resume(validation_data) if resume else None
         X, y = validate_data(self, X, y, dtype=np.float64, reset=not resume)
-        check_classification_targets(y)
-        if resume:
-            check_same_run(self, y)
-        self.classes_ = np.unique(y)
+        check_labels(y)
+        classes = np.unique(y)
+        if resume and not np.array_equal(self.classes_, classes):
+            raise ValueError(f"the run to resume is of classes {self.classes_.tolist()}, but y has {classes.tolist()}")
+        self.classes_ = classes
         if len(self.classes_) < 2:
             raise ValueError(f"BPClassifier needs samples of at least 2 classes; y has 1 class: {self.classes_[0]!r}")
-        X, y, counts = self._counted(X, y, sample_weight)
+        counts = self._counts(y, sample_weight)
+        numbers = np.searchsorted(self.classes_, y)
         validation = None if validation_data is None else self._check_labelled(*validation_data)
-        rng = np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+        rng = self._new_rng()
         if self.early_stopping and validation is None:
             kept, held = stratified_rows(y, self.validation_fraction, rng)
-            validation = X[held], y[held]
-            X, y, counts = X[kept], y[kept], None if counts is None else counts[kept]
+            validation = X[held], numbers[held]
+            X, numbers, counts = X[kept], numbers[kept], None if counts is None else counts[kept]
+        there = X if counts is None else X[counts > 0]
         if snapshot is None:
-            self._start(X, rng)
+            self._start(there, rng)
         else:
-            self._make_trainer(len(X), rng)
-        self._train(X, y, counts, range(self.n_iter_, self.epochs), validation, on_epoch, snapshot, self.averaging)
+            self._make_trainer(len(there), rng)
+        epochs = range(self.n_iter_, self.epochs)
+        self._train(X, numbers, counts, epochs, self.averaging, validation, on_epoch, snapshot)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> BPClassifier:
@@ -191,10 +260,8 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         first = not hasattr(self, "weight_beliefs_")
         check_settings(self, by_parts=True)
-        if not first and not hasattr(self, "_snapshot"):
-            raise ValueError("nothing to go on with: the model was saved with state=False")
         X, y = validate_data(self, X, y, dtype=np.float64, reset=first)
-        check_classification_targets(y)
+        check_labels(y)
         if first:
             self.classes_ = np.unique(y if classes is None else classes)
             if len(self.classes_) < 2:
@@ -204,73 +271,43 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(f"y has labels that are not among the classes: {unknown[:5].tolist()}")
-        X, y, counts = self._counted(X, y, sample_weight)
-        if first:
-            self._start(X, np.random.default_rng(check_random_state(self.random_state).randint(2**31)))
-        elif not hasattr(self, "_trainer"):
-            self._make_trainer(len(X), np.random.default_rng())
-            self._trainer.restore(self._snapshot[0], self._snapshot[1]["rng"])
-        self._encoder: Code = self._encoder if first else self._encoder.with_rows(X)
-        self._train(X, y, counts, range(1), None, None, None, False)
+        counts = self._counts(y, sample_weight)
+        self._begin_or_go_on(X if counts is None else X[counts > 0])
+        self._train(X, np.searchsorted(self.classes_, y), counts, range(1))
         return self
 
-    def _counted(self, X: np.ndarray, y: np.ndarray, weight: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Rows that count, and how many times each; None: once."""
-        if weight is None and self.class_weight is None:
-            return X, y, None
-        if "exact" in np.ravel(self.cavity) or "bp" in np.ravel(self.method or "mf"):
-            raise ValueError("sample_weight and class_weight need cavity='first-order', and method 'mf', 'bpi' or 'amp'")
-        counts = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
-        if counts.shape != (len(y),) or not (np.isfinite(counts) & (counts >= 0)).all():
-            raise ValueError(f"sample_weight must be {len(y)} numbers of at least 0, one for each row")
-        if self.class_weight is not None:
-            counts = counts * compute_sample_weight(self.class_weight, y)
-        counts_at_all = counts > 0
-        if not counts_at_all.any():
-            raise ValueError("sample_weight and class_weight leave no row: all are zero")
-        if (counts == 1).all():
-            return X, y, None
-        return X[counts_at_all], y[counts_at_all], counts[counts_at_all]
-
     def _check_labelled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and their class numbers."""
         X, y = validate_data(self, X, y, dtype=np.float64, reset=False)
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(f"validation data have labels that the training data lack: {unknown[:5].tolist()}")
-        return X, y
+        return X, np.searchsorted(self.classes_, y)
 
-    def _train(
-        self,
-        X: np.ndarray,
-        y: np.ndarray,
-        counts: np.ndarray | None,
-        epochs: range,
-        validation: tuple[np.ndarray, np.ndarray] | None,
-        on_epoch: Callable[[BPClassifier], Any] | None,
-        snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None,
-        averaging: bool,
-    ) -> None:
-        self._trainer.resize(min(self.settings_["batch_size"], len(X)), counts is not None)
-        if validation is not None:
-            validation = encode(self._encoder, validation[0], self.dtype), np.searchsorted(self.classes_, validation[1])
-        inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
-        run = Run(self._trainer, self._make_predictor(), inputs, labels, len(self.classes_), validation, averaging, counts)
-        run.begin(snapshot)
-        layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
-        for epoch in epochs:
-            default = default_prior_strength(epoch, epochs.stop, run.batches, layers, self.prediction)
-            self._trainer.prior_strength = tuple(one_for_each_layer(self.prior_strength, default, layers, "prior_strength"))
-            row, beliefs = run.epoch(self.n_iter_ + 1, f"epoch {self.n_iter_ + 1}/{total}" if self.verbose else None)
-            self.n_iter_, self.weight_beliefs_ = self.n_iter_ + 1, beliefs
-            self.history_.append({"epoch": self.n_iter_, **row})
-            watched = self.early_stopping and validation is not None
-            if watched:
-                run.watch(self.prediction == "bayesian", beliefs)
-            self._snapshot: Any = run.snapshot()
-            if (on_epoch is not None and on_epoch(self)) or (watched and run.waited >= self.n_epochs_no_change):
-                break
-        if run.best is not None:
-            self.weight_beliefs_ = run.best[1]
+    def _targets(self) -> Classes:
+        return Classes(len(self.classes_))
+
+    def _num_outputs(self) -> int:
+        return 1 if len(self.classes_) == 2 else len(self.classes_)
+
+    def _choose_settings(self) -> dict[str, Any]:
+        return settings_of(self, self._encoder, self._rows, len(self.classes_))
+
+    def _default_prior_strength(self, epoch: int, epochs: int, batches: int) -> list[float]:
+        return default_prior_strength(epoch, epochs, batches, len(self._sizes) - 1, self.prediction)
+
+    def target_arrays(self) -> dict[str, np.ndarray]:
+        if self.classes_.dtype == object:
+            raise TypeError("classes of type object cannot be saved without pickle; use strings or numbers")
+        return {"classes": self.classes_}
+
+    def take_target_arrays(self, arrays: dict[str, np.ndarray], outputs: int) -> None:
+        classes = arrays["classes"]
+        self.classes_ = classes
+        if classes.ndim != 1 or len(np.unique(classes)) != len(classes) or len(classes) < 2:
+            raise ValueError(f"its classes are an array of shape {classes.shape}, not two or more different labels")
+        if outputs != self._num_outputs():
+            raise ValueError(f"its last layer has {outputs} units, not those of {len(classes)} classes")
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class of each row, ``(n,)``."""
@@ -286,8 +323,11 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "weight_beliefs_")
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        inputs = encode(self._encoder, X, self.dtype)
-        return self._probabilities(self.weight_beliefs_, inputs, self.prediction == "bayesian")
+        return self._probabilities(X, self.prediction == "bayesian")
+
+    def _probabilities(self, X: np.ndarray, bayesian: bool) -> np.ndarray:
+        found = self._marginals(X, bayesian)
+        return found / found.sum(axis=1, keepdims=True)
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """
@@ -300,10 +340,37 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         likelihood shows what errors cost who is certain.
         """
         check_is_fitted(self, "weight_beliefs_")
-        X, y = self._check_labelled(X, y)
-        inputs, labels = encode(self._encoder, X, self.dtype), np.searchsorted(self.classes_, y)
+        X, numbers = self._check_labelled(X, y)
         found: dict[str, float] = {}
         for suffix, bayesian in (("", False), ("_bayes", True)):
-            probabilities = self._probabilities(self.weight_beliefs_, inputs, bayesian)
-            found |= {name + suffix: value for name, value in scores(probabilities, labels).items()}
+            found |= {name + suffix: value for name, value in scores(self._probabilities(X, bayesian), numbers).items()}
         return found
+
+    def export(self, path: str | Path) -> None:
+        """
+        Write the point-wise network for use elsewhere.
+
+        Parameters
+        ----------
+        path : file that ends in ``.npz``, for a bit a weight, which the file ``nets/bits.py`` reads with NumPy alone; or in
+            ``.onnx``, for ONNX (needs the package ``onnx``)
+
+        Raises
+        ------
+        ValueError
+            Weights are not binary, or hidden units are no signs; or the file ends in something else.
+
+        Notes
+        -----
+        A hidden unit whose sum is exactly 0 is +1; here it is in doubt. No unit with an odd number of signs as inputs can be.
+        """
+        check_is_fitted(self, "weight_beliefs_")
+        export(self, path)
+
+
+def check_labels(y: np.ndarray) -> None:
+    """Refuse what are no labels of classes, and say what takes it."""
+    try:
+        check_classification_targets(y)
+    except ValueError as error:
+        raise ValueError(f"{error} BPRegressor is for numbers.") from error

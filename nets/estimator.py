@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
 from factorgraph import get_backend
-from nets.encoding import choose_code
-from nets.export import draw, export
+from nets.encoding import Code, choose_code, encode
+from nets.export import draw
+from nets.fitting import Run, check_same_run
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
-from nets.settings import choose_masks, one_for_each_layer, plain_settings, settings_of, weight_type
-from nets.training import MEMORY_LIMIT, Trainer
+from nets.settings import choose_masks, one_for_each_layer, plain_settings, weight_type
+from nets.targets import Targets
+from nets.training import Trainer
 
 _OF_TRAINER = "reinforcement iterations dtype memory_limit coupling argmax".split()
 _UNPICKLED = ("_predictor", "_trainer")  # compiled anew where needed
@@ -25,83 +29,82 @@ _UNPICKLED = ("_predictor", "_trainer")  # compiled anew where needed
 
 class BPEstimator(BaseEstimator):  # type: ignore[misc]
     """
-    Settings and state of a network that is trained by belief propagation: see `nets.BPClassifier` for what they mean.
+    State of a network that is trained by belief propagation; settings are those of `nets.BPClassifier`.
 
-    A kind of estimator says what its targets are: ``fit``, ``predict``, and the output's units.
+    A kind of estimator says what its targets are: ``fit``, ``predict`` and the methods without a body here.
     """
 
-    def __init__(
-        self,
-        hidden_layer_sizes: Sequence[int] = (101, 101),
-        *,
-        method: str | Sequence[str] | None = None,
-        cavity: str | Sequence[str] = "first-order",
-        epochs: int = 20,
-        batch_size: int | None = None,
-        prior_strength: Any = None,
-        damping: Any = 0.8,
-        reinforcement: float = 0.0,
-        iterations: int = 1,
-        init_scale: float | None = None,
-        encoding: str = "auto",
-        prediction: str = "bayesian",
-        averaging: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        n_epochs_no_change: int = 10,
-        backend: str | None = None,
-        dtype: str = "float32",
-        products: str = "full",
-        argmax: str = "pairwise",
-        density: Any = 1.0,
-        weights: Any = "binary",
-        activation: str | Sequence[str] = "sign",
-        biases: bool | None = None,
-        temperature: float | None = None,
-        replicas: int | None = None,
-        coupling: float = 1.0,
-        class_weight: Any = None,
-        memory_limit: int = MEMORY_LIMIT,
-        random_state: Any = None,
-        verbose: bool = False,
-    ) -> None:
-        self.hidden_layer_sizes = hidden_layer_sizes
-        self.method = method
-        self.cavity = cavity
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.prior_strength = prior_strength
-        self.damping = damping
-        self.reinforcement = reinforcement
-        self.iterations = iterations
-        self.init_scale = init_scale
-        self.encoding = encoding
-        self.prediction = prediction
-        self.averaging = averaging
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_epochs_no_change = n_epochs_no_change
-        self.backend = backend
-        self.dtype = dtype
-        self.products = products
-        self.argmax = argmax
-        self.density = density
-        self.weights = weights
-        self.activation = activation
-        self.biases = biases
-        self.temperature = temperature
-        self.replicas = replicas
-        self.coupling = coupling
-        self.class_weight = class_weight
-        self.memory_limit = memory_limit
-        self.random_state = random_state
-        self.verbose = verbose
+    real_output = False
+    _encoder: Code
+
+    def _targets(self) -> Targets:
+        """What the network is trained to tell."""
+        raise NotImplementedError
+
+    def _num_outputs(self) -> int:
+        """Units of the last layer."""
+        raise NotImplementedError
+
+    def _choose_settings(self) -> dict[str, Any]:
+        """What was chosen for settings that were left open."""
+        raise NotImplementedError
+
+    def _default_prior_strength(self, epoch: int, epochs: int, batches: int) -> list[float]:
+        """Power of the posterior as the next prior, of each layer, where it was left open."""
+        raise NotImplementedError
+
+    def target_arrays(self) -> dict[str, np.ndarray]:
+        """What a saved model holds of its targets."""
+        raise NotImplementedError
+
+    def take_target_arrays(self, arrays: dict[str, np.ndarray], outputs: int) -> None:
+        """Take over what `target_arrays` gave, if it is of so many outputs."""
+        raise NotImplementedError
+
+    def _to_resume(self, validation_data: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The run to go on with, if there is one."""
+        if not hasattr(self, "_snapshot"):
+            raise NotFittedError("nothing to resume: load a model that was saved while it was trained")
+        if self.early_stopping and validation_data is None and self.random_state is None:
+            raise ValueError("resume with early_stopping needs the random_state that chose the rows held out")
+        check_same_run(self)
+        return self._snapshot
+
+    def _counts(self, y: np.ndarray, weight: Any) -> np.ndarray | None:
+        """How many times each row counts; None: once."""
+        if weight is None and self.class_weight is None:
+            return None
+        if "exact" in np.ravel(self.cavity) or "bp" in np.ravel(self.method or "mf"):
+            raise ValueError("sample_weight and class_weight need cavity='first-order', and method 'mf', 'bpi' or 'amp'")
+        counts = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
+        if counts.shape != (len(y),) or not (np.isfinite(counts) & (counts >= 0)).all():
+            raise ValueError(f"sample_weight must be {len(y)} numbers of at least 0, one for each row")
+        if self.class_weight is not None:
+            counts = counts * compute_sample_weight(self.class_weight, y)
+        if not (counts > 0).any():
+            raise ValueError("sample_weight and class_weight leave no row: all are zero")
+        return None if (counts == 1).all() else counts
+
+    def _new_rng(self) -> np.random.Generator:
+        return np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+
+    def _begin_or_go_on(self, X: np.ndarray) -> None:
+        """Before a part is learnt: begin anew, or stand where the model was loaded."""
+        if not hasattr(self, "weight_beliefs_"):
+            self._start(X, self._new_rng())
+            return
+        if not hasattr(self, "_trainer"):
+            if not hasattr(self, "_snapshot"):
+                raise ValueError("nothing to go on with: the model was saved with state=False")
+            self._make_trainer(len(X), np.random.default_rng())
+            self._trainer.restore(self._snapshot[0], self._snapshot[1]["rng"])
+        self._encoder = self._encoder.with_rows(X)
 
     def _start(self, X: np.ndarray, rng: np.random.Generator) -> None:
         self._encoder = choose_code(self.encoding, X)
-        self._rows, outputs = len(X), 1 if len(self.classes_) == 2 else len(self.classes_)
-        self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), outputs)
-        self.settings_ = settings_of(self, self._encoder, self._rows, len(self.classes_))
+        self._rows = len(X)
+        self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), self._num_outputs())
+        self.settings_ = self._choose_settings()
         self._begun = plain_settings(self)
         self.masks_ = choose_masks(self.density, self._sizes, rng, self.settings_["biases"])
         self._make_trainer(len(X), rng)
@@ -128,7 +131,44 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _network_settings(self) -> dict[str, Any]:
         shared = {"masks": self.masks_, "weight_type": weight_type(self.weights)}
-        return {**shared, "activation": self.activation, "biases": self.settings_["biases"]}
+        shared |= {"activation": self.activation, "biases": self.settings_["biases"]}
+        return {**shared, "real_output": True} if self.real_output else shared
+
+    def _train(
+        self,
+        X: np.ndarray,
+        numbers: np.ndarray,
+        counts: np.ndarray | None,
+        epochs: range,
+        averaging: bool = False,
+        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        on_epoch: Callable[[Self], Any] | None = None,
+        snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None,
+    ) -> None:
+        """Train on rows and their class numbers or standardised numbers; ``validation`` has the same of other rows."""
+        if counts is not None:
+            X, numbers, counts = X[counts > 0], numbers[counts > 0], counts[counts > 0]
+        self._trainer.resize(min(self.settings_["batch_size"], len(X)), counts is not None)
+        if validation is not None:
+            validation = encode(self._encoder, validation[0], self.dtype), validation[1]
+        inputs = encode(self._encoder, X, self.dtype)
+        run = Run(self._trainer, self._make_predictor(), inputs, numbers, self._targets(), validation, averaging, counts)
+        run.begin(snapshot)
+        layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
+        for epoch in epochs:
+            default = self._default_prior_strength(epoch, epochs.stop, run.batches)
+            self._trainer.prior_strength = tuple(one_for_each_layer(self.prior_strength, default, layers, "prior_strength"))
+            row, beliefs = run.epoch(self.n_iter_ + 1, f"epoch {self.n_iter_ + 1}/{total}" if self.verbose else None)
+            self.n_iter_, self.weight_beliefs_ = self.n_iter_ + 1, beliefs
+            self.history_.append({"epoch": self.n_iter_, **row})
+            watched = self.early_stopping and validation is not None
+            if watched:
+                run.watch(self.prediction == "bayesian", beliefs)
+            self._snapshot: Any = run.snapshot()
+            if (on_epoch is not None and on_epoch(self)) or (watched and run.waited >= self.n_epochs_no_change):
+                break
+        if run.best is not None:
+            self.weight_beliefs_ = run.go_back_to_best()
 
     @property
     def weight_means_(self) -> list[np.ndarray]:
@@ -137,9 +177,10 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         means = [kind.expectation(belief, get_backend("numpy", self.dtype)) for belief in self.weight_beliefs_]
         return [mean if mask is None else mean * mask for mean, mask in zip(means, self.masks_, strict=True)]
 
-    def _probabilities(self, beliefs: Sequence[np.ndarray], inputs: np.ndarray, bayesian: bool) -> np.ndarray:
+    def _marginals(self, X: np.ndarray, bayesian: bool) -> np.ndarray:
+        """Marginals of the outputs for rows: see `nets.prediction.Predictor.marginals`."""
         predictor = self._make_predictor()
-        return predictor.probabilities(beliefs, predictor.rows(inputs), bayesian)
+        return predictor.marginals(self.weight_beliefs_, predictor.rows(encode(self._encoder, X, self.dtype)), bayesian)
 
     def _make_predictor(self) -> Predictor:
         if not hasattr(self, "_predictor"):
@@ -160,27 +201,6 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         kind = weight_type(self.weights)
         drawn = [draw(kind, np.asarray(belief, dtype=np.float64), n, rng) for belief in self.weight_beliefs_]
         return [values if mask is None else values * mask for values, mask in zip(drawn, self.masks_, strict=True)]
-
-    def export(self, path: str | Path) -> None:
-        """
-        Write the point-wise network for use elsewhere.
-
-        Parameters
-        ----------
-        path : file that ends in ``.npz``, for a bit a weight, which the file ``nets/bits.py`` reads with NumPy alone; or in
-            ``.onnx``, for ONNX (needs the package ``onnx``)
-
-        Raises
-        ------
-        ValueError
-            Weights are not binary, or hidden units are no signs; or the file ends in something else.
-
-        Notes
-        -----
-        A hidden unit whose sum is exactly 0 is +1; here it is in doubt. No unit with an odd number of signs as inputs can be.
-        """
-        check_is_fitted(self, "weight_beliefs_")
-        export(self, path)
 
     def save(self, path: str | Path, state: bool = True) -> None:
         """

@@ -1,4 +1,4 @@
-"""A training run of `nets.BPClassifier` epoch by epoch: evaluation, early stopping, and going on from where a run was left."""
+"""A training run of an estimator epoch by epoch: evaluation, early stopping, and going on from where a run was left."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 import factorgraph as fg
-from nets.metrics import negative_log_likelihood
 from nets.prediction import Predictor
 from nets.settings import DEEP, plain_settings
-from nets.training import Trainer
+from nets.targets import Classes, Numbers, Targets
+from nets.training import EXPLODED, CollapsedTrainingError, Trainer
 
 EVALUATED_ROWS = 10_000  # of the training set, for its error
 PATIENCE = 5  # epochs at chance before it is told
@@ -27,9 +27,9 @@ class Run:
     ----------
     trainer : Trainer
     predictor : Predictor
-    inputs, labels : encoded training rows and class numbers
-    classes : int
-    validation : encoded rows and class numbers, or None
+    inputs, labels : encoded training rows, and class numbers or standardised numbers
+    targets : what labels are
+    validation : the same of other rows, or None
     averaging : whether beliefs are averaged over epochs
     counts : how many times each training row is there, or None for once
     """
@@ -40,7 +40,7 @@ class Run:
         predictor: Predictor,
         inputs: np.ndarray,
         labels: np.ndarray,
-        classes: int,
+        targets: Targets,
         validation: tuple[np.ndarray, np.ndarray] | None,
         averaging: bool,
         counts: np.ndarray | None = None,
@@ -51,13 +51,15 @@ class Run:
         self._evaluated: dict[str, tuple[fg.Observations, np.ndarray]] = {}  # rows on the device, and their labels
         self._inputs, self._labels, self._validation = inputs, labels, validation
         self._counts = None if counts is None else counts.astype(inputs.dtype)
-        self._targets = 2 * labels - 1 if classes == 2 else labels
-        self._chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
-        # So few hidden units tell at most so many classes apart.
-        told = 2 ** min(30, min(trainer.network.sizes[1:-1], default=30))
-        self._reachable = 100.0 * (1.0 - np.sort(np.bincount(labels))[::-1][:told].sum() / len(labels))
+        self.targets, self._outputs = targets, targets.outputs(labels)
+        if isinstance(targets, Classes):
+            self._chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
+            # So few hidden units tell at most so many classes apart.
+            told = 2 ** min(30, min(trainer.network.sizes[1:-1], default=30))
+            self._reachable = 100.0 * (1.0 - np.sort(np.bincount(labels))[::-1][:told].sum() / len(labels))
         self._sample: np.ndarray | None = None
         self.best: tuple[float, list[np.ndarray]] | None = None
+        self._best_noise: np.ndarray | None = None
         self.waited = 0
         self._at_chance: int | None = 0  # epochs after each other
         # A number that tells other training data apart.
@@ -81,28 +83,41 @@ class Run:
         """
         start = time.perf_counter()
         if title is None:
-            self.trainer.epoch(self._inputs, self._targets, counts=self._counts)
+            self.trainer.epoch(self._inputs, self._outputs, counts=self._counts)
         else:
             from tqdm.auto import tqdm
 
             with tqdm(total=self.batches, desc=title, leave=False, disable=None) as bar:
-                self.trainer.epoch(self._inputs, self._targets, bar.update, self._counts)
+                self.trainer.epoch(self._inputs, self._outputs, bar.update, self._counts)
         means = self.trainer.means()
         seconds = time.perf_counter() - start
         if self._averaging:
             means = self._average = self._averaged(means, number)
-        row = {"train_error": self._error(means, "train", bayesian=False)}
-        self.trainer.check_health(row["train_error"], self._chance, self._reachable)
-        self._tell_if_nothing_is_learnt(row["train_error"], number)
+        name = self.targets.error
+        if isinstance(self.targets, Numbers):
+            marginals, numbers = self._marginals(means, "train", bayesian=True)
+            self._check_finite(marginals)
+            self.targets.learn_noise(marginals, numbers)
+            self.trainer.noise = self.targets.noise
+            row = {f"train_{name}": self.targets.judge(marginals, numbers)[0]}
+        else:
+            row = {f"train_{name}": self._error(means, "train", bayesian=False)}
+            self.trainer.check_health(row[f"train_{name}"], self._chance, self._reachable)
+            self._tell_if_nothing_is_learnt(row[f"train_{name}"], number)
         if self._validation is not None:
-            row["test_error"] = self._error(means, "validation", bayesian=False)
-            row["test_error_bayes"] = self._error(means, "validation", bayesian=True)
+            row[f"test_{name}"] = self._error(means, "validation", bayesian=False)
+            row[f"test_{name}_bayes"] = self._error(means, "validation", bayesian=True)
             row |= {"test_nll": self._loss["validation", False], "test_nll_bayes": self._loss["validation", True]}
         row["seconds"] = seconds
         return row, [self.trainer.inference.backend.to_host(mean) for mean in means]
 
     def _error(self, means: list[Any], which: str, bayesian: bool) -> float:
-        """Errors in percent on rows of the training set, or on the validation rows, brought to the device once."""
+        """Error on rows of the training set, or on the validation rows."""
+        error, self._loss[which, bayesian] = self.targets.judge(*self._marginals(means, which, bayesian))
+        return error
+
+    def _marginals(self, means: list[Any], which: str, bayesian: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Marginals of the outputs of rows of the training set, or of the validation rows, brought to the device once."""
         if which not in self._evaluated:
             inputs, labels = self._validation or (self._inputs, self._labels)
             if which == "train":
@@ -110,9 +125,14 @@ class Run:
                 inputs, labels = self._inputs[rows], self._labels[rows]
             self._evaluated[which] = self._predictor.rows(inputs), labels
         observations, labels = self._evaluated[which]
-        probabilities = self._predictor.probabilities(means, observations, bayesian)
-        self._loss[which, bayesian] = negative_log_likelihood(probabilities, labels)
-        return 100.0 * float(np.mean(np.argmax(probabilities, axis=1) != labels))
+        return self._predictor.marginals(means, observations, bayesian), labels
+
+    def _check_finite(self, marginals: np.ndarray) -> None:
+        if not np.isfinite(marginals).all() or marginals.max() > EXPLODED:
+            raise CollapsedTrainingError(
+                "training has collapsed: predictions have no bounds. Raise prior_strength towards 1, or damping, or use "
+                "smaller batches."
+            )
 
     def _averaged(self, beliefs: list[Any], number: int) -> list[Any]:
         """
@@ -159,16 +179,27 @@ class Run:
         self.waited += 1
         if self.best is None or loss < self.best[0]:
             self.best, self.waited = (loss, beliefs), 0
+            self._best_noise = self.targets.noise if isinstance(self.targets, Numbers) else None
+
+    def go_back_to_best(self) -> list[np.ndarray]:
+        """Weights of the best epoch, whose noise the targets take again."""
+        assert self.best is not None
+        if isinstance(self.targets, Numbers) and self._best_noise is not None:
+            self.targets.noise = self._best_noise
+        return self.best[1]
 
     def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """What is needed to go on bit for bit: arrays, and settings that JSON takes."""
         arrays = self.trainer.snapshot()
+        if isinstance(self.targets, Numbers):
+            arrays["noise"] = self.targets.noise
         if self._sample is not None:
             arrays["sample"] = self._sample
         to_host = self.trainer.inference.backend.to_host
         arrays |= {f"average/{layer}": to_host(mean) for layer, mean in enumerate(self._average)}
         if self.best is not None:
             arrays |= {f"best/{layer}": belief for layer, belief in enumerate(self.best[1])}
+            arrays |= {} if self._best_noise is None else {"best/noise": self._best_noise}
         meta = {
             "rng": self.trainer.rng.bit_generator.state,
             "best": None if self.best is None else self.best[0],
@@ -190,28 +221,29 @@ class Run:
             raise ValueError("the saved run was trained on other data than these; resume it on the same rows in the same order")
         self.trainer.restore(arrays, meta["rng"])
         self._sample = arrays.get("sample")
+        if isinstance(self.targets, Numbers):
+            self.targets.noise = self.trainer.noise = arrays["noise"]
         layers = self.trainer.network.num_layers
         names = [name for name in (f"average/{layer}" for layer in range(layers)) if name in arrays]
         self._average = [self.trainer.inference.backend.asarray(arrays[name]) for name in names]
         if meta["best"] is not None:
             self.best = meta["best"], [arrays[f"best/{layer}"] for layer in range(layers)]
+            self._best_noise = arrays.get("best/noise")
         self.waited = meta["waited"]
 
 
 _MAY_CHANGE = ("epochs", "verbose", "early_stopping", "validation_fraction", "n_epochs_no_change", "backend", "random_state")
 
 
-def check_same_run(model: Any, y: np.ndarray) -> None:
+def check_same_run(model: Any) -> None:
     """
-    Refuse labels and settings other than those of the run that a model is to go on with.
+    Refuse settings other than those of the run that a model is to go on with.
 
     Raises
     ------
     ValueError
         Names what differs.
     """
-    if not np.array_equal(model.classes_, np.unique(y)):
-        raise ValueError(f"the run to resume is of classes {model.classes_.tolist()}, but y has {np.unique(y).tolist()}")
     begun, now = model._begun, plain_settings(model)
     differ = [
         f"{name} {begun[name]!r}, not {now[name]!r}" for name in now if name not in _MAY_CHANGE and begun[name] != now[name]

@@ -14,22 +14,20 @@ from nets.encoding import CODES
 from nets.network import constants_of
 from nets.settings import check_settings, params_of, plain, plain_settings, weight_type
 
-_FORMAT, _VERSION = "nets.BPClassifier", 4
+_VERSION = 4
 
 
 def save_model(model: Any, path: str | Path, state: bool = True) -> None:
     """
-    Write a fitted `nets.BPClassifier`: settings, encoder, classes, history and the beliefs over all weights.
+    Write a fitted estimator: settings, encoder, targets, history and the beliefs over all weights.
 
     And where there is one and it is asked for, the state of its run, to go on with: see `nets.fitting.Run.snapshot`.
     """
-    if model.classes_.dtype == object:
-        raise TypeError("classes of type object cannot be saved without pickle; use strings or numbers")
     params = params_of(model)
     if not isinstance(params["random_state"], (int, np.integer, type(None))):
         params["random_state"] = None  # a generator's state is no setting
     meta = {
-        "format": _FORMAT,
+        "format": f"nets.{type(model).__name__}",
         "version": _VERSION,
         "params": params,
         "history": model.history_,
@@ -45,14 +43,14 @@ def save_model(model: Any, path: str | Path, state: bool = True) -> None:
     arrays |= {f"encoder/{name}": np.asarray(value) for name, value in vars(model._encoder).items()}
     arrays |= {f"mask/{layer}": mask for layer, mask in enumerate(model.masks_) if mask is not None}
     arrays |= {f"run/{name}": array for name, array in kept.items()}
-    arrays["classes"] = model.classes_
+    arrays |= model.target_arrays()
     arrays["meta"] = np.frombuffer(json.dumps(meta, default=_settings_alone).encode(), dtype=np.uint8)
     write_npz(path, arrays)
 
 
 def load_model(model: Any, path: str | Path) -> None:
     """
-    Fill a new `nets.BPClassifier` from a file of `save_model`.
+    Fill a new estimator from a file of `save_model`.
 
     Raises
     ------
@@ -63,18 +61,21 @@ def load_model(model: Any, path: str | Path) -> None:
     try:
         arrays = read_npz(path)
     except DamagedFileError as error:
-        raise ValueError(f"{path}: not a model saved by BPClassifier ({error})") from error
+        raise ValueError(f"{path}: not a model saved by {type(model).__name__} ({error})") from error
     try:
         meta = parse_json(arrays["meta"].tobytes())
-        if meta["format"] != _FORMAT or meta["version"] != _VERSION:
+        if meta["format"] != f"nets.{type(model).__name__}" or meta["version"] != _VERSION:
             raise ValueError(f"it holds {meta['format']} version {meta['version']}")
         params = meta["params"]
         if isinstance(params.get("class_weight"), list):
             params["class_weight"] = {label: weight for label, weight in params["class_weight"]}
         model.__init__(**params)
         check_settings(model)
-        sizes, classes = [int(size) for size in meta["sizes"]], arrays["classes"]
-        _check_sizes(model, sizes, classes)
+        sizes = [int(size) for size in meta["sizes"]]
+        hidden = [int(size) for size in model.hidden_layer_sizes]
+        if len(sizes) < 2 or min(sizes) < 1 or sizes[1:-1] != hidden:
+            raise ValueError(f"its layers {sizes} are not those of hidden layers {hidden}")
+        model.take_target_arrays(arrays, sizes[-1])
         model.settings_ = {name: meta["settings"][name] for name in ("encoding", "biases", "method", "replicas", "batch_size")}
         # Files of before have these among the estimator's own settings.
         model.settings_ |= {name: meta["settings"].get(name, getattr(model, name)) for name in ("temperature", "init_scale")}
@@ -90,7 +91,7 @@ def load_model(model: Any, path: str | Path) -> None:
             model.feature_names_in_ = np.array([str(name) for name in meta["features"]], dtype=object)
         if model._encoder(np.zeros((1, model.n_features_in_))).shape != (1, sizes[0]):
             raise ValueError("its encoder gives another number of inputs than the network takes")
-        model.classes_, model.weight_beliefs_, model.masks_ = classes, beliefs, masks
+        model.weight_beliefs_, model.masks_ = beliefs, masks
         model._sizes, model._rows = tuple(sizes), int(meta["rows"])
         model.history_, model.n_iter_ = _history(meta["history"]), int(meta["n_iter"])
         if meta.get("run") is not None:
@@ -99,16 +100,7 @@ def load_model(model: Any, path: str | Path) -> None:
             model._snapshot = kept, meta["run"]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, ArithmeticError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise ValueError(f"{path}: not a model saved by BPClassifier ({what})") from error
-
-
-def _check_sizes(model: Any, sizes: list[int], classes: np.ndarray) -> None:
-    outputs = 1 if len(classes) == 2 else len(classes)
-    if classes.ndim != 1 or len(np.unique(classes)) != len(classes) or len(classes) < 2:
-        raise ValueError(f"its classes are an array of shape {classes.shape}, not two or more different labels")
-    hidden = [int(size) for size in model.hidden_layer_sizes]
-    if len(sizes) < 2 or min(sizes) < 1 or sizes[1:-1] != hidden or sizes[-1] != outputs:
-        raise ValueError(f"its layers {sizes} are not those of {len(classes)} classes and hidden layers {hidden}")
+        raise ValueError(f"{path}: not a model saved by {type(model).__name__} ({what})") from error
 
 
 def _check_layer(model: Any, inputs: int, neurons: int, belief: np.ndarray, mask: np.ndarray | None) -> None:
@@ -122,7 +114,7 @@ def _check_layer(model: Any, inputs: int, neurons: int, belief: np.ndarray, mask
 
 
 def _history(rows: Any) -> list[dict[str, Any]]:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and {"epoch", "train_error"} <= set(row) for row in rows):
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and "epoch" in row for row in rows):
         raise ValueError("its history is not a list of epochs")
     return rows
 

@@ -38,6 +38,8 @@ class Network:
     biases : bool, default False
         Whether each neuron has weights for constant inputs of 1, as many as the square root of its inputs: as strong as
         these, together.
+    real_output : bool, default False
+        Whether outputs are numbers, weighted sums of the last hidden units over the square root of their number.
     counted : bool, default False
         Whether there are data ``counts`` (M,): how many times each pattern is there.
 
@@ -47,7 +49,7 @@ class Network:
     weights : list of Variables, (K_l, N_l) of each layer, biases last
     activations : list of Variables, (N_l, M) spins, or normal variables, of each hidden layer
     input : Variables, (N, M) data
-    output : Variables, (1, M) spins or (M,) categorical
+    output : Variables, (1, M) spins, (M,) categorical, or (K, M) normal variables
     counts : Variables, (M,) data, or None
     """
 
@@ -64,6 +66,7 @@ class Network:
         activation: str | Sequence[str] = "sign",
         biases: bool = False,
         counted: bool = False,
+        real_output: bool = False,
     ) -> None:
         if len(sizes) < 2 or any(size < 1 for size in sizes):
             raise ValueError(f"layer sizes must be at least 1, and at least two of them, not {tuple(sizes)}")
@@ -75,7 +78,8 @@ class Network:
         self.weights: list[fg.Variables] = []
         self.activations: list[fg.Variables] = []
         methods, cavities = (one_for_each(name, len(self.sizes) - 1) for name in (method, cavity))
-        hidden = [*one_for_each(activation, len(self.sizes) - 2, "hidden layers"), "sign"]
+        self.real_output = real_output
+        hidden = [*one_for_each(activation, len(self.sizes) - 2, "hidden layers"), "identity" if real_output else "sign"]
         kind = fg.Spin() if weight_type is None else weight_type
         below = self.input
         for layer, (size, neurons) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), start=1):
@@ -86,6 +90,8 @@ class Network:
                 output = fg.Spin() if active == "sign" else fg.Gaussian()
                 above = self.graph.add_variables(f"activations{layer}", output, (neurons, batch_size))
                 self.activations.append(above)
+            elif real_output:
+                above = self.graph.add_variables("output", fg.Gaussian(), (neurons, batch_size))
             elif neurons == 1:
                 above = self.graph.add_variables("output", fg.Spin(), (1, batch_size))
             else:
@@ -130,7 +136,7 @@ class Network:
         """
         rules = {}
         for layer, strength in enumerate(strengths, start=1):
-            natural = layer == self.num_layers and self.sizes[-1] > 1
+            natural = layer == self.num_layers and self.sizes[-1] > 1 and not self.real_output
             rules[f"weights{layer}"] = fg.Damping(strength, "natural" if natural else "mean")
         return rules
 

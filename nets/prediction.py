@@ -47,14 +47,14 @@ class Predictor:
         self._device_lock: Any = nullcontext() if self._device.serves_threads else threading.Lock()
 
     def rows(self, X: np.ndarray) -> fg.Observations:
-        """Inputs ``(n, N)`` on the device, for `probabilities`."""
+        """Inputs ``(n, N)`` on the device, for `marginals`."""
         chunk = min(self._device.chunk, 1 << (len(X) - 1).bit_length())
         with self._device_lock, self._compiled(chunk) as compiled:
             return compiled.inference.observations(compiled.network.input, X)
 
-    def probabilities(self, beliefs: Sequence[Any], rows: fg.Observations, bayesian: bool) -> np.ndarray:
+    def marginals(self, beliefs: Sequence[Any], rows: fg.Observations, bayesian: bool) -> np.ndarray:
         """
-        Class probabilities.
+        Marginals of the outputs.
 
         Parameters
         ----------
@@ -66,7 +66,8 @@ class Predictor:
 
         Returns
         -------
-        (n, K) array; for a single output (n, 2), of -1 and +1
+        (n, K) array of the probabilities of each class, but for rounding; for a single output (n, 2), of -1 and +1; for real
+        outputs (n, 2 K), means and then variances
         """
         chunk = rows.patterns
         with self._device_lock, self._compiled(chunk) as compiled:
@@ -75,8 +76,7 @@ class Predictor:
             for start in range(0, len(rows), chunk):
                 numbers = np.minimum(np.arange(start, start + chunk), len(rows) - 1)
                 chunks.append(compiled.marginals(rows[numbers]))
-            found = self._device.to_host(self._device.xp.concat(chunks, axis=1))[:, : len(rows)].T
-        return np.asarray(found / found.sum(axis=1, keepdims=True))
+            return np.asarray(self._device.to_host(self._device.xp.concat(chunks, axis=1))[:, : len(rows)].T)
 
     @contextmanager
     def _compiled(self, chunk: int) -> Iterator[_Compiled]:
@@ -117,4 +117,4 @@ class _Compiled:
         self.inference.step()
         plate = self.inference.state.plate(self.network.output)
         found = self.network.output.type.marginals(plate.belief, self.inference.backend)
-        return self.inference.backend.xp.reshape(found, (found.shape[0], -1))
+        return self.inference.backend.xp.reshape(found, (-1, self.network.batch_size))

@@ -96,23 +96,30 @@ def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, An
     may all end below 0. Chosen on held-out rows: see ``docs/experiments.md``.
     """
     method, replicas = choose_learning(model, rows)
-    encoding = next(name for name, kind in CODES.items() if isinstance(code, kind))
-    biases = code.biases if model.biases is None else bool(model.biases)
     # So that a small set has more than a few batches, and rare classes are heard.
     size = (32 if rows < FEW_ROWS else 128) if model.batch_size is None else int(model.batch_size)
     hidden = [int(units) for units in model.hidden_layer_sizes]
-    signs = only_signs(model)
-    deep = signs and len(hidden) >= DEEP
-    narrow = min(hidden, default=0) < max(_NARROW, classes)
+    certain = only_signs(model) and min(hidden, default=0) >= max(_NARROW, classes)
     return {
-        "encoding": encoding,
-        "biases": biases,
+        **encoding_of(model, code),
         "method": method,
         "replicas": replicas,
         "batch_size": size,
-        "temperature": (0.0 if signs and not narrow else 0.5) if model.temperature is None else float(model.temperature),
-        "init_scale": (3.0 if deep else 1.0) if model.init_scale is None else float(model.init_scale),
+        "temperature": (0.0 if certain else 0.5) if model.temperature is None else float(model.temperature),
+        "init_scale": init_scale_of(model),
     }
+
+
+def encoding_of(model: Any, code: Code) -> dict[str, Any]:
+    """The name of an encoding, and whether there are biases."""
+    encoding = next(name for name, kind in CODES.items() if isinstance(code, kind))
+    return {"encoding": encoding, "biases": code.biases if model.biases is None else bool(model.biases)}
+
+
+def init_scale_of(model: Any) -> float:
+    """Deviation of the first fields: larger where signals would fade in many layers."""
+    deep = only_signs(model) and len(model.hidden_layer_sizes) >= DEEP
+    return (3.0 if deep else 1.0) if model.init_scale is None else float(model.init_scale)
 
 
 def only_signs(model: Any) -> bool:

@@ -93,6 +93,7 @@ class Trainer:
         self._temperature = temperature
         self._focus = (replicas, coupling) if replicas > 1 and coupling > 0 else None
         self._settings = (tuple(sizes), methods, cavities, backend, dtype, memory_limit, settings)
+        self.noise = np.ones(sizes[-1])  # variance of each real output about the network's; may be set anew between epochs
         self._damping = tuple(damping)
         self.prior_strength = tuple(prior_strength)  # may be set anew between epochs
         self._reinforcement = reinforcement
@@ -173,7 +174,7 @@ class Trainer:
 
     def _runner(self, *data: fg.Observations) -> Callable[[Callable[[], Any]], Any]:
         """What runs a batch: recorded, where the backend can, with the data and settings of now."""
-        settings = (*map(id, data), self.prior_strength)
+        settings = (*map(id, data), self.prior_strength, self.noise.tobytes())
         if self._recorded is None or self._recorded[0] != settings:
             self._recorded = settings, self.inference.recording()
         return self._recorded[1]
@@ -188,7 +189,7 @@ class Trainer:
         inference.observe(network.input, inputs)
         if network.counts is not None and counts is not None:
             inference.observe(network.counts, counts)
-        if self._temperature:
+        if network.real_output or self._temperature:
             inference.set_prior(network.output, self._soft(labels.values))
         else:
             inference.observe(network.output, labels)
@@ -210,8 +211,11 @@ class Trainer:
             self.inference.state.plate(weights).resume(arrays[f"belief/{layer}"], arrays[f"mean/{layer}"])
 
     def _soft(self, labels: np.ndarray) -> np.ndarray:
-        """Natural parameters of labels in doubt, in the output's shape."""
+        """Natural parameters of labels in doubt, and of numbers with noise, in the output's shape."""
         classes = self.network.sizes[-1]
+        if self.network.real_output:
+            precision = np.broadcast_to(1.0 / self.noise[:, None], (classes, self.network.batch_size))
+            return np.stack([labels.reshape(classes, -1) * precision, precision], axis=-1)
         if classes == 1:
             return labels.reshape(1, -1) / self._temperature
         return (labels[:, None] == np.arange(classes)) / self._temperature

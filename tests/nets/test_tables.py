@@ -220,9 +220,9 @@ def test_a_predictor_forgets_the_weights_before(weights: str, bayesian: bool) ->
         return [kind.mean(kind.from_quadratic(h, np.ones_like(h), backend), backend) for h in fields]
 
     used, fresh = (Predictor((5, 7, 3), "numpy", weight_type=kind) for _ in range(2))
-    first = used.probabilities(beliefs(1), used.rows(X), bayesian)
-    second = used.probabilities(beliefs(7), used.rows(X), bayesian)
-    assert np.array_equal(second, fresh.probabilities(beliefs(7), fresh.rows(X), bayesian))
+    first = used.marginals(beliefs(1), used.rows(X), bayesian)
+    second = used.marginals(beliefs(7), used.rows(X), bayesian)
+    assert np.array_equal(second, fresh.marginals(beliefs(7), fresh.rows(X), bayesian))
     assert not np.allclose(first, second)
 
 
