@@ -101,8 +101,8 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
     n_iter_ : int
         Epochs done.
     history_ : list of dict
-        For each epoch: ``epoch``, ``train_error`` (percent, point-wise, on at most 10,000 training rows), ``seconds``
-        (of training alone), and with validation data ``test_error``, ``test_nll``, and these with ``_bayes``.
+        For each epoch: ``epoch``, ``train_error`` (percent, point-wise, on a tenth of the training rows, at least 512),
+        ``seconds`` (of training alone), and with validation data ``test_error``, ``test_nll``, and these with ``_bayes``.
     settings_ : dict, what was chosen for ``encoding``, ``biases`` and all settings whose default is None
     weight_beliefs_ : list of arrays
         Of each layer the beliefs over its weights: for binary ones their means (K, N), for real ones means and variances

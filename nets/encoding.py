@@ -64,9 +64,11 @@ class EachFeature:
     @classmethod
     def of(cls, X: np.ndarray) -> EachFeature:
         """Of training data ``(n, features)``; absurd values far from the others do not count."""
-        centre = np.median(X, axis=0)
-        spread = np.median(np.abs(X - centre), axis=0)
-        bounds = np.where(spread > 0, [centre - _FAR * spread, centre + _FAR * spread], np.quantile(X, [0.005, 0.995], axis=0))
+        columns = np.ascontiguousarray(X.T)  # far quicker to sort
+        centre = np.median(columns, axis=1)
+        spread = np.median(np.abs(columns - centre[:, None]), axis=1)
+        bounds = np.array([centre - _FAR * spread, centre + _FAR * spread])
+        bounds[:, spread == 0] = np.quantile(columns[spread == 0], [0.005, 0.995], axis=1)
         bounds = np.where(bounds[0] < bounds[1], bounds, [X.min(axis=0), X.max(axis=0)])
         usual = np.clip(X, *bounds)
         mean = usual.mean(axis=0)

@@ -15,7 +15,7 @@ from nets.settings import DEEP, plain_settings
 from nets.targets import Classes, Numbers, Targets
 from nets.training import EXPLODED, CollapsedTrainingError, Trainer
 
-EVALUATED_ROWS = 10_000  # of the training set, for its error
+MOST_EVALUATED, FEWEST_EVALUATED = 10_000, 512  # rows of the training set, for its error
 PATIENCE = 5  # epochs at chance before it is told
 
 
@@ -72,8 +72,14 @@ class Run:
         """Take over what `snapshot` gave; or draw the training rows on which the error is taken, where they are not all."""
         if snapshot is not None:
             self._restore(*snapshot)
-        elif len(self._inputs) > EVALUATED_ROWS:
-            self._sample = self.trainer.rng.permutation(len(self._inputs))[:EVALUATED_ROWS]
+        else:
+            # A row costs as much to evaluate as to learn; a tenth in whole chunks is enough, but for the noise of numbers.
+            rows, most = len(self._inputs), MOST_EVALUATED
+            if isinstance(self.targets, Classes):
+                most = min(most, max(1, rows // 10 // FEWEST_EVALUATED) * FEWEST_EVALUATED)
+            if rows > most:
+                rng = self.trainer.rng if rows > MOST_EVALUATED else np.random.default_rng(0)
+                self._sample = rng.permutation(rows)[:most]
 
     def epoch(self, number: int, title: str | None) -> tuple[dict[str, Any], list[np.ndarray]]:
         """

@@ -266,7 +266,7 @@ class Trainer:
                 "well), lower prior_strength to 1 or below, or use larger batches."
             )
         fields = [float(np.median(np.abs(_sample(self.inference.state.belief(weights))))) for weights in self.network.weights]
-        if max(fields) > EXPLODED and train_error > reachable + 0.25 * (chance - reachable):
+        if max(fields) > EXPLODED and train_error > reachable + 0.1 * (chance - reachable):
             raise CollapsedTrainingError(
                 f"training has collapsed: fields explode (median {max(fields):.1e}), so that no batch can change a weight any "
                 "more. Raise damping (0.8 trains well), lower prior_strength (above 1 it multiplies fields at every batch), "

@@ -44,11 +44,11 @@ def fit(model: BPClassifier, stop: int | None = None, resume: bool = False, path
     ],
     ids=["default", "sweeps", "early stopping", "strict"],
 )
-@pytest.mark.parametrize("rows", [10_000, 500])
+@pytest.mark.parametrize("rows", [10_000, 50])
 def test_a_resumed_run_equals_one_that_never_stopped(
     tmp_path: Path, settings: dict[str, Any], rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting_module, "EVALUATED_ROWS", rows)  # 500: only some of the training rows are evaluated
+    monkeypatch.setattr(fitting_module, "MOST_EVALUATED", rows)  # 50: only some of the training rows are evaluated
     settings = {"hidden_layer_sizes": (15, 11), "epochs": 5, "random_state": 3, **settings}
     whole = fit(BPClassifier(**settings))
     path = tmp_path / "run.npz"
