@@ -101,8 +101,9 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
     n_iter_ : int
         Epochs done.
     history_ : list of dict
-        For each epoch: ``epoch``, ``train_error`` (percent, point-wise, on a tenth of the training rows, at least 512),
-        ``seconds`` (of training alone), and with validation data ``test_error``, ``test_nll``, and these with ``_bayes``.
+        For each epoch: ``epoch``, ``train_error`` (percent, point-wise, on a tenth of the training rows, at least 512, each as
+        often as it counts), ``seconds`` (of training alone), and with validation data ``test_error``, ``test_nll``, and these
+        with ``_bayes``.
     settings_ : dict, what was chosen for ``encoding``, ``biases`` and all settings whose default is None
     weight_beliefs_ : list of arrays
         Of each layer the beliefs over its weights: for binary ones their means (K, N), for real ones means and variances
@@ -297,12 +298,16 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         return default_prior_strength(epoch, epochs, batches, len(self._sizes) - 1, self.prediction)
 
     def target_arrays(self) -> dict[str, np.ndarray]:
-        if self.classes_.dtype == object:
-            raise TypeError("classes of type object cannot be saved without pickle; use strings or numbers")
-        return {"classes": self.classes_}
+        if self.classes_.dtype != object:
+            return {"classes": self.classes_}
+        if not all(isinstance(label, str) for label in self.classes_):
+            raise TypeError("labels of type object cannot be saved without pickle, unless all are texts; use texts or numbers")
+        return {"classes": self.classes_.astype(str), "classes_are_objects": np.asarray(True)}
 
     def take_target_arrays(self, arrays: dict[str, np.ndarray], outputs: int) -> None:
         classes = arrays["classes"]
+        if "classes_are_objects" in arrays:
+            classes = classes.astype(object)
         self.classes_ = classes
         if classes.ndim != 1 or len(np.unique(classes)) != len(classes) or len(classes) < 2:
             raise ValueError(f"its classes are an array of shape {classes.shape}, not two or more different labels")

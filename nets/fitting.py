@@ -53,10 +53,12 @@ class Run:
         self._counts = None if counts is None else counts.astype(inputs.dtype)
         self.targets, self._outputs = targets, targets.outputs(labels)
         if isinstance(targets, Classes):
-            self._chance = 100.0 * (1.0 - np.bincount(labels).max() / len(labels))
+            rows = np.bincount(labels, weights=np.ones(len(labels)) if counts is None else counts)
+            shares = rows / rows.sum()
+            self._chance = 100.0 * (1.0 - shares.max())
             # So few hidden units tell at most so many classes apart.
             told = 2 ** min(30, min(trainer.network.sizes[1:-1], default=30))
-            self._reachable = 100.0 * (1.0 - np.sort(np.bincount(labels))[::-1][:told].sum() / len(labels))
+            self._reachable = 100.0 * (1.0 - np.sort(shares)[::-1][:told].sum())
         self._sample: np.ndarray | None = None
         self.best: tuple[float, list[np.ndarray]] | None = None
         self._best_noise: np.ndarray | None = None
@@ -119,7 +121,10 @@ class Run:
 
     def _error(self, means: list[Any], which: str, bayesian: bool) -> float:
         """Error on rows of the training set, or on the validation rows."""
-        error, self._loss[which, bayesian] = self.targets.judge(*self._marginals(means, which, bayesian))
+        counts = None
+        if which == "train" and self._counts is not None:
+            counts = self._counts if self._sample is None else self._counts[self._sample]
+        error, self._loss[which, bayesian] = self.targets.judge(*self._marginals(means, which, bayesian), counts)
         return error
 
     def _marginals(self, means: list[Any], which: str, bayesian: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -26,8 +26,12 @@ class Targets(Protocol):
     def outputs(self, numbers: np.ndarray) -> np.ndarray:
         """Values of the network's output, from class numbers ``(n,)`` or standardised numbers ``(n, K)``."""
 
-    def judge(self, marginals: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
-        """Error, and mean negative log-likelihood in nats, of marginals of the output: see `nets.prediction.Predictor`."""
+    def judge(self, marginals: np.ndarray, numbers: np.ndarray, counts: np.ndarray | None = None) -> tuple[float, float]:
+        """
+        Error, and mean negative log-likelihood in nats, of marginals of the output: see `nets.prediction.Predictor`.
+
+        Rows count so many times in the error.
+        """
 
 
 class Classes:
@@ -42,10 +46,10 @@ class Classes:
         """Signs for two classes, else class numbers."""
         return 2 * numbers - 1 if self._count == 2 else numbers
 
-    def judge(self, marginals: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
+    def judge(self, marginals: np.ndarray, numbers: np.ndarray, counts: np.ndarray | None = None) -> tuple[float, float]:
         """Error in percent, and negative log-likelihood."""
         probabilities = marginals / marginals.sum(axis=1, keepdims=True)
-        wrong = float(np.mean(np.argmax(probabilities, axis=1) != numbers))
+        wrong = float(np.average(np.argmax(probabilities, axis=1) != numbers, weights=counts))
         return 100.0 * wrong, negative_log_likelihood(probabilities, numbers)
 
 
@@ -82,7 +86,7 @@ class Numbers:
         mean, variance = np.split(marginals, 2, axis=1)
         return self.mean + self.deviation * mean, self.deviation * np.sqrt(variance + self.noise)
 
-    def judge(self, marginals: np.ndarray, numbers: np.ndarray) -> tuple[float, float]:
+    def judge(self, marginals: np.ndarray, numbers: np.ndarray, counts: np.ndarray | None = None) -> tuple[float, float]:
         """Root of the mean square error, and negative log-likelihood, both of the numbers themselves, over all outputs."""
         mean, deviation = self.predicted(marginals)
         y = self.mean + self.deviation * numbers

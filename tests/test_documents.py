@@ -24,7 +24,7 @@ class NearlyEqual(doctest.OutputChecker):
         return all(abs(float(a) - float(b)) <= allowed for a, b in pairs)
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/engine.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/engine.md", "docs/tables.md"])
 def test_documents_show_real_output(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8").replace("```\n", "\n")
     test = doctest.DocTestParser().get_doctest(text, {}, document, document, 0)

@@ -51,6 +51,16 @@ def test_a_saved_model_knows_its_columns(table: Path, tmp_path: Path) -> None:
             one.predict(swapped)
 
 
+def test_texts_of_type_object_are_saved(table: Path, tmp_path: Path) -> None:
+    frame = pandas.read_csv(table)
+    y = frame["target"].to_numpy(dtype=object)
+    model = BPClassifier((15,), epochs=2, random_state=0).fit(frame.drop(columns="target"), y)
+    model.save(tmp_path / "net.npz")
+    loaded = BPClassifier.load(tmp_path / "net.npz").predict(frame.drop(columns="target"))
+    assert loaded.dtype == y.dtype
+    np.testing.assert_array_equal(loaded, model.predict(frame.drop(columns="target")))
+
+
 @pytest.mark.parametrize(
     ("change", "target", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,14 @@ def test_class_weights_are_saved_and_resumed(tmp_path: Path, labels: np.ndarray)
     assert loaded.class_weight == weight
     loaded.set_params(epochs=4).fit(X, labels[y], resume=True)
     np.testing.assert_array_equal(loaded.predict_proba(X), whole.predict_proba(X))
+
+
+def test_chance_is_that_of_rows_as_they_count(rng: np.random.Generator) -> None:
+    """Balanced weights cost errors among the others: more than always naming these, which is not chance then."""
+    X = rng.normal(size=(1000, 3))
+    y = (X[:, 0] + 0.5 * rng.normal(size=1000) > 1.8).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = BPClassifier((51,), class_weight="balanced", random_state=0).fit(X, y)
+    assert model.history_[-1]["train_error"] < 25  # of 50
+    assert 100 * (1 - model.score(X, y)) > 100 * y.mean()
