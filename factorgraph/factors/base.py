@@ -7,7 +7,7 @@ three forms one for the engine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -60,6 +60,17 @@ class Factor:
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         """Host arrays that `log_partition` and `messages` need, the factor axis last, of length ``count`` or 1."""
         return {}
+
+    def merge_key(self) -> Hashable | None:
+        """
+        What small blocks of this type must share, beside the types and numbers of their variables, to run as one; optional.
+
+        Their parameters are then joined along the factor axis, and the first block's factor is called with those: so all
+        that `messages`, `log_partition`, `marginals` and `device_messages` read off the factor itself must be in the key,
+        ``()`` where that is nothing. None, the default: each block runs alone. Factors that give `log_potential` alone need
+        no key.
+        """
+        return None
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         """Whether a message may be infinite though the incoming ones are finite. True, the default, is always safe."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -58,6 +58,9 @@ class Counting(Factor):
             shape = self.literals.shape
             raise ValueError(f"literals has shape {shape}; expected one that broadcasts to {(count, widths[0])}") from None
         self._width, self._has_output, self._count = widths[0], len(types) == 2, count
+
+    def merge_key(self) -> Hashable:
+        return ()
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         counts = self.count_potentials(self._width)

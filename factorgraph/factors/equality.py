@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -36,6 +36,9 @@ class Equality(Factor):
             raise ValueError("Equality takes at least two ports")
         check_same_states(self, types)
         self._kind = types[0]
+
+    def merge_key(self) -> Hashable:
+        return ()
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         return False

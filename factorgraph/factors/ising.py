@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,6 +38,9 @@ class Ising(Factor):
             if not isinstance(kind, Spin):
                 raise TypeError(f"Ising couples spins, but port {port} has {kind!r}")
         check_coupling(self.coupling, count)
+
+    def merge_key(self) -> Hashable:
+        return (self._weak,)
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         parameters = {"coupling": np.atleast_1d(self.coupling)}

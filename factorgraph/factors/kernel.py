@@ -49,7 +49,7 @@ class FactorKernel:
 
     def parameters(self) -> dict[str, np.ndarray]:
         """The factor's own host arrays; with the table where the messages are taken from one."""
-        arrays = self.factor.parameters(self.types, self.count)
+        arrays = self.own_parameters()
         if self._tabulated and not self.factor.gives("messages"):
             table = self.table()
             arrays["table"] = table
@@ -59,6 +59,15 @@ class FactorKernel:
             if not possible.all():
                 arrays["smallest"] = np.array([scaled[possible].min()])
         return {name: np.asarray(array) for name, array in arrays.items()}
+
+    def own_parameters(self) -> dict[str, np.ndarray]:
+        """The factor's own host arrays."""
+        return dict(self.factor.parameters(self.types, self.count))
+
+    @property
+    def is_table(self) -> bool:
+        """Whether all that is asked of the factor is worked out from its table."""
+        return self._tabulated and not any(map(self.factor.gives, ("messages", "log_partition", "marginals")))
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         """Whether a message may be infinite though the incoming ones are finite."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,9 @@ class LinearGaussian(Factor):
             raise ValueError("noise_variance must be at least 0")
         if all((a == 0).any() for a in self.coefficients):
             raise ValueError("some factor has only coefficients of 0")
+
+    def merge_key(self) -> Hashable:
+        return ()
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         return {

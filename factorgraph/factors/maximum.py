@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -40,6 +40,9 @@ class Max(Factor):
             if not isinstance(kind, Categorical):
                 raise TypeError(f"Max takes categorical variables, but port {port} has {kind!r}")
         check_same_states(self, types)
+
+    def merge_key(self) -> Hashable:
+        return ()
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         return False

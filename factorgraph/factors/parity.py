@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -62,6 +62,9 @@ class Parity(Factor):
         check_spins(self, types)
         check_coupling(self.coupling, count)
         self._width = widths[0]
+
+    def merge_key(self) -> Hashable:
+        return (self._has_odds,)
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         parameters = {"coupling": np.atleast_1d(self.coupling)}

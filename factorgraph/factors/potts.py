@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,6 +46,9 @@ class Potts(Factor):
         check_coupling(self.coupling, count)
         if np.isposinf(self.coupling).any():
             raise ValueError("coupling must be below +inf; give Table with -inf off the diagonal for equal states")
+
+    def merge_key(self) -> Hashable:
+        return ()
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         return {"coupling": np.atleast_1d(self.coupling)}

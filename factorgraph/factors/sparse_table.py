@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,9 @@ class SparseTable(Factor):
         if unique < number:
             raise ValueError(f"configurations has {number - unique} rows that came before")
         self._kinds = [kind for kind in types if isinstance(kind, DiscreteType)]
+
+    def merge_key(self) -> Hashable:
+        return (self._positions.shape, self._positions.tobytes())
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         number = self._positions.shape[1]

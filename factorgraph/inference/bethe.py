@@ -10,7 +10,7 @@ from factorgraph.backends import Array
 from factorgraph.inference.execute import incoming, ports_of
 from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.program import EdgeCall
-from factorgraph.inference.state import State
+from factorgraph.inference.state import Potentials, State
 from factorgraph.semiring import Semiring
 
 
@@ -30,7 +30,7 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
     Parameters
     ----------
     state : State
-    calls : one call for each edgewise factor block, reading all its edges
+    calls : one call for each group of edgewise factor blocks, reading all its edges
     blocks : for each block factor the pools at its ports
     semiring : Semiring
 
@@ -122,9 +122,8 @@ def _centred_log_partition(
     return total
 
 
-def factor_marginals(state: State, call: EdgeCall, semiring: Semiring) -> np.ndarray:
+def factor_marginals(state: State, call: EdgeCall, potentials: Potentials, semiring: Semiring) -> np.ndarray:
     """Joint beliefs of a block's factors, ``(F, q_0, ..., q_k)``, or ``(B, F, q_0, ..., q_k)``."""
-    potentials = state.potentials[call.factors]
     with np.errstate(all="ignore"):
         joint = potentials.kernel.marginals(incoming(call, state), potentials.parameters, semiring)
     host = state.backend.to_host(joint)

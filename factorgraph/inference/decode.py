@@ -38,13 +38,16 @@ def decode(graph: FactorGraph, state: State, semiring: Semiring) -> State:
         if pool.stale and pool.pool.type.can_be_random:
             pool.refresh()
     forest = SpanningForest.of(graph)
-    names = list(graph.factor_blocks)
+    placed = [state.layout.place_of[name] for name in graph.factor_blocks]
+    numbers = {name: number for number, name in enumerate(state.layout.groups)}
+    names, group = list(numbers), np.array([numbers[name] for name, *_ in placed])[forest.block]
+    position = forest.position + np.array([start for *_, start in placed])[forest.block]
     places = _node_places(graph, state)
     with np.errstate(all="ignore"):
         _fix(state, *places, forest.roots)
-        for edges in forest.groups(forest.to_child, forest.depth, forest.port, forest.slot, forest.block):
-            name, port = names[forest.block[edges[0]]], int(forest.port[edges[0]])
-            call = edge_call(Step(name, (port,), forest.position[edges]), graph, state.layout, state.backend)
+        for edges in forest.groups(forest.to_child, forest.depth, forest.port, forest.slot, group):
+            name, port = names[group[edges[0]]], int(forest.port[edges[0]])
+            call = edge_call(Step(name, (port,), position[edges]), state.layout, state.backend)
             _send(call, state, semiring)
             _fix(state, *places, forest.variable[edges])
     return state

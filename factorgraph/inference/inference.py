@@ -115,8 +115,8 @@ class Inference:
         self.layout = compile_layout(graph, damping_of(damping, graph), strengths)
         self._state = State.of(graph, self.layout, self.backend, self.batch)
         put_graph_evidence(self._state)
-        self._priorities = None if plan.share is None else Priorities(graph, self._state, plan.share)
-        self._program = compile_plan(plan, graph, self.layout, self.backend) if plan.share is None else []
+        self._priorities = None if plan.share is None else Priorities(self._state, plan.share)
+        self._program = compile_plan(plan, self.layout, self.backend) if plan.share is None else []
         self._iterations = {check: Recording(self._program) for check in (False, True)}
 
     def __repr__(self) -> str:

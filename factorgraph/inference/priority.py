@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from factorgraph.backends import Array
-from factorgraph.graph import FactorGraph
 from factorgraph.inference.execute import edge_messages
 from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.program import EdgeCall, Read
@@ -19,7 +18,7 @@ _MOST_SELECTIVE = 0.98
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Where the edges of a factor block lie: for each pool the first edge of each slot, and the slots of each port."""
+    """Where the edges of a group of factor blocks lie: by pool the first edge of each slot, and the slots of each port."""
 
     name: str
     count: int
@@ -38,20 +37,19 @@ class Priorities:
 
     Parameters
     ----------
-    graph : FactorGraph of edgewise factors
-    state : any state of the layout
+    state : any state of the layout, of edgewise factors
     share : of the largest residual, from which on a message is sent
     """
 
-    def __init__(self, graph: FactorGraph, state: State, share: float) -> None:
+    def __init__(self, state: State, share: float) -> None:
         self.share = share
         self._selective, self._best = share, np.inf
         self._blocks = []
         owners: list[list[np.ndarray]] = [[np.zeros(0, dtype=np.int64)] for _ in state.pools]
         starts = [0]
-        for block in graph.factor_blocks.values():
-            assert block.kernel is not None
-            segments = state.layout.segments[block.name]
+        for group in state.layout.groups.values():
+            assert group.kernel is not None
+            segments = group.segments
             rows: dict[int, list[int]] = {}
             ports: dict[int, list[tuple[int, int, int]]] = {}
             for port, segment in enumerate(segments):
@@ -61,8 +59,8 @@ class Priorities:
                 owners[segment.pool].append(np.resize(np.arange(segment.count), segment.width * segment.count) + starts[-1])
             columns = {pool: np.array(row)[:, None] for pool, row in rows.items()}
             places = [(segment.pool, segment.first, segment.width) for segment in segments]
-            self._blocks.append(_Block(block.name, block.count, block.kernel.factor.plural, columns, ports, places))
-            starts.append(starts[-1] + block.count)
+            self._blocks.append(_Block(group.name, group.count, group.kernel.factor.plural, columns, ports, places))
+            starts.append(starts[-1] + group.count)
         self._starts = np.array(starts)
         self._owner = [np.concatenate(parts) for parts in owners]
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Array, Backend, Index
-from factorgraph.graph import FactorGraph
 from factorgraph.inference.layout import Layout, Segment
 from factorgraph.schedules import Plan, Step
 
@@ -31,8 +30,8 @@ class Read:
 @dataclass(frozen=True, eq=False)
 class EdgeCall:
     """
-    One step of an edgewise block: the ports to update, the factors (None: all), what to read, where to write, and how many
-    edges go there.
+    One step of a group of edgewise blocks: the ports to update, the factors (None: all), what to read, where to write, and
+    how many edges go there.
     """
 
     factors: str
@@ -76,9 +75,10 @@ class Stage:
     independent: bool
 
 
-def compile_plan(plan: Plan, graph: FactorGraph, layout: Layout, backend: Backend) -> list[Stage]:
+def compile_plan(plan: Plan, layout: Layout, backend: Backend) -> list[Stage]:
     """Compile the stages of a plan; a belief is refreshed only before it is read or at the end."""
-    calls = [[_call(step, graph, layout, backend) for step in stage] for stage in plan.stages]
+    plan = Plan([merged_steps(stage, layout) for stage in plan.stages], exact=plan.exact)
+    calls = [[_call(step, layout, backend) for step in stage] for stage in plan.stages]
     refreshes: list[list[Refresh]] = [[] for _ in calls]
     for pool in range(len(layout.pools)):
         for stage, positions in _refresh_times(plan, layout, pool):
@@ -89,35 +89,55 @@ def compile_plan(plan: Plan, graph: FactorGraph, layout: Layout, backend: Backen
     times = Counter(refresh.pool for stage in refreshes for refresh in stage)
     refreshes = [[replace(refresh, alone=times[refresh.pool] == 1) for refresh in stage] for stage in refreshes]
     return [
-        Stage(stage_calls, stage_refreshes, _independent(steps, graph))
+        Stage(stage_calls, stage_refreshes, _independent(steps, layout))
         for stage_calls, stage_refreshes, steps in zip(calls, refreshes, plan.stages, strict=True)
     ]
 
 
-def _independent(steps: Sequence[Step], graph: FactorGraph) -> bool:
+def merged_steps(steps: Sequence[Step], layout: Layout) -> tuple[Step, ...]:
+    """Steps of blocks as steps of their groups, those of one group and the same ports joined."""
+    parts: dict[tuple[str, tuple[int, ...]], list[tuple[int, Step]]] = {}
+    for step in steps:
+        name, _, start = layout.place_of[step.factors]
+        parts.setdefault((name, step.ports), []).append((start, step))
+    merged = []
+    for (name, ports), pieces in parts.items():
+        group = layout.groups[name]
+        if len(group.blocks) == 1:
+            merged += [Step(name, ports, step.index) for _, step in pieces]
+            continue
+        counts = {block.name: block.count for block in group.blocks}
+        rows = [np.arange(counts[step.factors]) if step.index is None else np.asarray(step.index) for _, step in pieces]
+        index = np.concatenate([start + row for (start, _), row in zip(pieces, rows, strict=True)])
+        whole = index.size == group.count and bool((np.sort(index) == np.arange(group.count)).all())
+        merged.append(Step(name, ports, None if whole else index))
+    return tuple(merged)
+
+
+def _independent(steps: Sequence[Step], layout: Layout) -> bool:
     for name, times in Counter(step.factors for step in steps).items():
         if times > 1:
-            count = graph.factors(name).count
+            count = layout.groups[name].count
             indices = [np.arange(count) if step.index is None else step.index for step in steps if step.factors == name]
             if np.bincount(np.concatenate(indices), minlength=1).max() > 1:
                 return False
     return True
 
 
-def _call(step: Step, graph: FactorGraph, layout: Layout, backend: Backend) -> EdgeCall | BlockCall:
-    block = graph.factors(step.factors)
-    if block.kernel is None:
-        return BlockCall(block.name, step.ports, [layout.pool_of[port.name] for port in block.ports])
-    return edge_call(step, graph, layout, backend)
+def _call(step: Step, layout: Layout, backend: Backend) -> EdgeCall | BlockCall:
+    group = layout.groups[step.factors]
+    if group.kernel is None:
+        return BlockCall(group.name, step.ports, [layout.pool_of[port.name] for port in group.blocks[0].ports])
+    return edge_call(step, layout, backend)
 
 
-def edge_call(step: Step, graph: FactorGraph, layout: Layout, backend: Backend) -> EdgeCall:
-    """Compile one step of an edgewise block."""
-    block = graph.factors(step.factors)
-    assert block.kernel is not None
-    segments = layout.segments[block.name]
-    index = None if step.index is None or step.index.size == block.count else step.index
-    plural = block.kernel.factor.plural
+def edge_call(step: Step, layout: Layout, backend: Backend) -> EdgeCall:
+    """Compile one step of a group of edgewise blocks."""
+    group = layout.groups[step.factors]
+    assert group.kernel is not None
+    segments = group.segments
+    index = None if step.index is None or step.index.size == group.count else step.index
+    plural = group.kernel.factor.plural
     reads = [
         _read(pool, [p for p, s in enumerate(segments) if s.pool == pool], segments, index, plural, layout, backend)
         for pool in dict.fromkeys(segment.pool for segment in segments)
@@ -125,7 +145,7 @@ def edge_call(step: Step, graph: FactorGraph, layout: Layout, backend: Backend) 
     edges = [segments[p].edges(index) for p in step.ports]
     writes = [(segments[p].pool, as_index(numbers, backend)) for p, numbers in zip(step.ports, edges, strict=True)]
     device = None if index is None else backend.index_array(index)
-    return EdgeCall(block.name, step.ports, device, reads, writes, [numbers.size for numbers in edges])
+    return EdgeCall(group.name, step.ports, device, reads, writes, [numbers.size for numbers in edges])
 
 
 def _read(
@@ -177,7 +197,7 @@ def _refresh_times(plan: Plan, layout: Layout, pool: int) -> list[tuple[int, np.
     if len(plan.stages) == 1:  # no need to sort events
         written = np.zeros(layout.pools[pool].size, dtype=np.bool_)
         for step in plan.stages[0]:
-            for port, segment in enumerate(layout.segments.get(step.factors, ())):
+            for port, segment in enumerate(layout.groups[step.factors].segments):
                 if segment.pool == pool and port in step.ports:
                     written[layout.pools[pool].edge_place[segment.edges(step.index)]] = True
         return [(0, np.flatnonzero(written))] if written.any() else []
@@ -186,7 +206,7 @@ def _refresh_times(plan: Plan, layout: Layout, pool: int) -> list[tuple[int, np.
     edge_place = layout.pools[pool].edge_place
     for number, stage in enumerate(plan.stages):
         for step in stage:
-            for port, segment in enumerate(layout.segments.get(step.factors, ())):
+            for port, segment in enumerate(layout.groups[step.factors].segments):
                 if segment.pool != pool:
                     continue
                 variables = edge_place[segment.edges(step.index)]

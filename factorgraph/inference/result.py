@@ -11,9 +11,9 @@ import numpy as np
 from factorgraph.blocks import Factors, Variables
 from factorgraph.inference import bethe
 from factorgraph.inference.decode import decode
-from factorgraph.inference.program import EdgeCall, edge_call
+from factorgraph.inference.program import edge_call, merged_steps
 from factorgraph.inference.running import Outcome
-from factorgraph.inference.state import State
+from factorgraph.inference.state import Potentials, State
 from factorgraph.schedules import Step
 
 if TYPE_CHECKING:
@@ -153,7 +153,9 @@ class Result:
         block = self._inference.graph.factors(factors)
         if block.kernel is None:
             raise ValueError(f"factors {block.name!r} are a block factor, which has no joint beliefs")
-        return bethe.factor_marginals(self._state, self._call(block), self._inference.semiring)
+        step = merged_steps([Step(block.name, tuple(range(len(block.ports))))], self._state.layout)[0]
+        call = edge_call(step, self._state.layout, self._state.backend)
+        return bethe.factor_marginals(self._state, call, self._potentials(block), self._inference.semiring)
 
     def gradient(self, factors: str | Factors) -> np.ndarray:
         """
@@ -169,7 +171,7 @@ class Result:
         block = self._inference.graph.factors(factors)
         if block.kernel is None:
             raise ValueError(f"factors {block.name!r} are a block factor, which has no gradient")
-        return self._state.potentials[block.name].kernel.factor.gradient(self.factor_marginals(block))
+        return self._potentials(block).kernel.factor.gradient(self.factor_marginals(block))
 
     @cached_property
     def log_partition(self) -> Any:
@@ -182,8 +184,13 @@ class Result:
         if self.contradictions and self._state.batch is None:
             return -np.inf
         blocks = self._inference.graph.factor_blocks.values()
-        edgewise = [self._call(block) for block in blocks if block.kernel is not None]
-        pool_of = self._state.layout.pool_of
+        layout, backend = self._state.layout, self._state.backend
+        edgewise = [
+            edge_call(Step(group.name, tuple(range(len(group.segments)))), layout, backend)
+            for group in layout.groups.values()
+            if group.kernel is not None
+        ]
+        pool_of = layout.pool_of
         others = {block.name: [pool_of[port.name] for port in block.ports] for block in blocks if block.kernel is None}
         found = bethe.log_partition(self._state, edgewise, others, self._inference.semiring)
         if self._state.batch is None:
@@ -199,8 +206,9 @@ class Result:
         list of (factor block, factor, variable block, variable index, change), largest first
         """
         rows = []
-        for block in self._inference.graph.factor_blocks.values():
-            for segment, port in zip(self._state.layout.segments.get(block.name, ()), block.ports, strict=False):
+        for group in self._state.layout.groups.values():
+            starts = np.cumsum([0, *(block.count for block in group.blocks)])
+            for place, segment in enumerate(group.segments):
                 change = self._state.pools[segment.pool].change
                 if change is None:
                     continue
@@ -208,7 +216,10 @@ class Result:
                 host = self._state.backend.to_host(change)[edges]
                 host = host if self._state.batch is None else host.max(axis=-1)
                 for i in np.argsort(host)[::-1][:number]:
-                    slot, factor = divmod(int(i), block.count)
+                    slot, factor = divmod(int(i), group.count)
+                    member = int(np.searchsorted(starts, factor, side="right")) - 1
+                    block, factor = group.blocks[member], factor - int(starts[member])
+                    port = block.ports[place]
                     number_in_block = int(port.index.reshape(block.count, -1)[factor, slot])
                     index = tuple(int(j) for j in np.unravel_index(number_in_block, port.block.shape))
                     rows.append((block.name, factor, port.name, index, float(host[i])))
@@ -218,11 +229,9 @@ class Result:
     def _decoded(self) -> State:
         return decode(self._inference.graph, self._state, self._inference.semiring)
 
-    def _call(self, block: Factors) -> EdgeCall:
-        step = Step(block.name, tuple(range(len(block.ports))))
-        call = edge_call(step, self._inference.graph, self._state.layout, self._state.backend)
-        assert isinstance(call, EdgeCall)
-        return call
+    def _potentials(self, block: Factors) -> Potentials:
+        name, number, _ = self._state.layout.place_of[block.name]
+        return self._state.potentials[name].of_block(number)
 
     def _check(self, variables: Variables | None = None) -> None:
         if variables is not None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from factorgraph.backends import Array, Backend
 from factorgraph.blocks import Factors, Variables
 from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.kernel import FactorKernel, to_device
+from factorgraph.factors.merged import MergedKernel, merge_key
 from factorgraph.graph import FactorGraph
 from factorgraph.inference.layout import Layout
 from factorgraph.inference.plate_state import PlateState
@@ -22,24 +24,50 @@ from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.state_file import load_state, save_state
 
 
-@dataclass(frozen=True, eq=False)
 class Potentials:
     """
-    A factor block's kernel and its parameters on the device; whether its messages may be infinite, and whether they may be
-    where incoming ones are.
+    The kernels of a group's blocks, and on the device the parameters of all; evaluated where they are first asked for.
+
+    Attributes
+    ----------
+    kernels : of each block
+    kernel : of all together
     """
 
-    kernel: FactorKernel
-    parameters: dict[str, Array]
-    hard: bool
-    passes_certainty: bool
+    def __init__(self, kernels: Sequence[FactorKernel], backend: Backend, batched: bool) -> None:
+        self.kernels = tuple(kernels)
+        self.kernel = self.kernels[0] if len(self.kernels) == 1 else MergedKernel(self.kernels)
+        self._backend, self._batched = backend, batched
 
-    @classmethod
-    def of(cls, kernel: FactorKernel, backend: Backend, batched: bool) -> Potentials:
-        """Evaluate a kernel's potentials and move them to the device."""
-        host = kernel.parameters()
-        device = to_device({name: array[..., None] if batched else array for name, array in host.items()}, backend)
-        return cls(kernel, device, kernel.can_be_hard(host), kernel.passes_certainty(host))
+    def replaced(self, number: int, kernel: FactorKernel) -> Potentials:
+        """The same with another kernel in place of a block's."""
+        kernels = (*self.kernels[:number], kernel, *self.kernels[number + 1 :])
+        return Potentials(kernels, self._backend, self._batched)
+
+    def of_block(self, number: int) -> Potentials:
+        """Those of one block alone."""
+        return self if len(self.kernels) == 1 else Potentials([self.kernels[number]], self._backend, self._batched)
+
+    @cached_property
+    def _evaluated(self) -> tuple[dict[str, Array], bool, bool]:
+        host, kernel = self.kernel.parameters(), self.kernel
+        arrays = {name: array[..., None] if self._batched else array for name, array in host.items()}
+        return to_device(arrays, self._backend), kernel.can_be_hard(host), kernel.passes_certainty(host)
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """Parameters of all factors, on the device."""
+        return self._evaluated[0]
+
+    @property
+    def hard(self) -> bool:
+        """Whether messages may be infinite."""
+        return self._evaluated[1]
+
+    @property
+    def passes_certainty(self) -> bool:
+        """Whether messages may be infinite where incoming ones are."""
+        return self._evaluated[2]
 
 
 @dataclass(eq=False)
@@ -80,7 +108,11 @@ class State:
         return cls(
             layout,
             [(PlateState if pool.is_plate else PoolState)(pool, backend, batch) for pool in layout.pools],
-            {block.name: Potentials.of(block.kernel, backend, batched) for block in blocks if block.kernel is not None},
+            {
+                group.name: Potentials([block.kernel for block in group.blocks if block.kernel is not None], backend, batched)
+                for group in layout.groups.values()
+                if group.kernel is not None
+            },
             {block.name: block.factor for block in blocks if isinstance(block.factor, BlockFactor)},
             {block.name: {} for block in blocks if block.kernel is None},
             backend,
@@ -93,7 +125,15 @@ class State:
             raise TypeError(f"factors {block.name!r} need a new {type(block.factor).__name__}, not {factor!r}")
         try:
             kernel = FactorKernel(factor, block.kernel.types, block.kernel.widths, block.count)
-            self.potentials[block.name] = Potentials.of(kernel, self.backend, self.batch is not None)
+            kernel.parameters()  # refused now, if at all
+            name, number, _ = self.layout.place_of[block.name]
+            group = self.layout.groups[name]
+            if len(group.blocks) > 1 and merge_key(kernel) != merge_key(block.kernel):
+                raise ValueError(
+                    "run together with other blocks, and the new potentials are of another kind than the old ones: make a new "
+                    "Inference of the graph with the new potentials"
+                )
+            self.potentials[name] = self.potentials[name].replaced(number, kernel)
         except (ValueError, TypeError) as error:
             raise type(error)(f"factors {block.name!r}: {error}") from error
         self.forget_candidates()
@@ -160,10 +200,10 @@ class State:
         certain = certain or any(pool.has_certainty for pool in self.pools)
         for name, potentials in self.potentials.items():
             if potentials.passes_certainty:
-                for segment in self.layout.segments[name]:
+                for segment in self.layout.groups[name].segments:
                     self.pools[segment.pool].may_grow = True
             if potentials.hard or (certain and potentials.passes_certainty):
-                for segment in self.layout.segments[name]:
+                for segment in self.layout.groups[name].segments:
                     self.pools[segment.pool].harden()
         for pool in self.pools:
             # Block factors send finite messages, so that a pool without edges has its own certainty alone.

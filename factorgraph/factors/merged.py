@@ -1,0 +1,65 @@
+"""Kernels of several factor blocks made one, so that small blocks run in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from factorgraph.factors.kernel import FactorKernel
+
+
+class MergedKernel(FactorKernel):
+    """
+    The factors of several blocks whose `merge_key` is the same, one block after another.
+
+    Parameters
+    ----------
+    members : kernels of the blocks, two at least
+    """
+
+    def __init__(self, members: Sequence[FactorKernel]) -> None:
+        first = members[0]
+        self.members = tuple(members)
+        self.factor, self.types, self.widths = first.factor, first.types, first.widths
+        self.count = sum(member.count for member in members)
+        self._tabulated, self._device_messages = first._tabulated, first._device_messages
+
+    def own_parameters(self) -> dict[str, np.ndarray]:
+        each = [member.own_parameters() for member in self.members]
+        return {name: self._joined([arrays[name] for arrays in each]) for name in each[0]}
+
+    def table(self) -> np.ndarray:
+        return self._joined([member.table() for member in self.members])
+
+    def _joined(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Arrays with the factor axis last, of its length or 1; shared by all where all share the same."""
+        first = arrays[0]
+        if all(array.shape[-1] == 1 for array in arrays) and all(np.array_equal(array, first, True) for array in arrays[1:]):
+            return first
+        counts = [member.count for member in self.members]
+        spread = [np.broadcast_to(a, (*a.shape[:-1], n)) for a, n in zip(arrays, counts, strict=True)]
+        return np.concatenate(spread, axis=-1)
+
+
+def merge_key(kernel: FactorKernel) -> Hashable | None:
+    """What kernels that run as one have in common; None for one that runs alone."""
+    factor = kernel.factor
+    given = () if kernel.is_table else factor.merge_key() if _speaks_for_its_messages(type(factor)) else None
+    if given is None:
+        return None
+    arrays = tuple((name, array.shape[:-1], array.dtype.kind) for name, array in sorted(kernel.own_parameters().items()))
+    return type(factor), given, kernel.types, kernel.widths, arrays
+
+
+_FORMS = ("messages", "log_partition", "marginals", "device_messages", "centred_log_partition")
+
+
+def _speaks_for_its_messages(kind: type) -> bool:
+    """Whether no class below the one that gives the key changes what is done with the parameters."""
+    for one in kind.__mro__:
+        if "merge_key" in vars(one):
+            return True
+        if any(form in vars(one) for form in _FORMS):
+            return False
+    return False
