@@ -69,6 +69,11 @@ class FactorKernel:
         """Whether all that is asked of the factor is worked out from its table."""
         return self._tabulated and not any(map(self.factor.gives, ("messages", "log_partition", "marginals")))
 
+    def table_axes(self) -> int:
+        """Number of axes of `table`, where the factor has one of variables with states; else 0."""
+        states = all(isinstance(kind, DiscreteType) for kind in self.types)
+        return sum(self.widths) if self._tabulated and states else 0
+
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         """Whether a message may be infinite though the incoming ones are finite."""
         if "table" in parameters:

@@ -18,13 +18,12 @@ from factorgraph.inference.bethe import ruled_out
 from factorgraph.inference.controls import PerBlock, damping_of, reinforcement_of
 from factorgraph.inference.decode import most_certain
 from factorgraph.inference.evidence import put_evidence, put_graph_evidence, put_prior, take_evidence_back
-from factorgraph.inference.execute import run_once
 from factorgraph.inference.layout import compile_layout
 from factorgraph.inference.memory import naming_the_memory_needed
 from factorgraph.inference.observations import Observations
+from factorgraph.inference.passes import Passes
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.priority import Priorities
-from factorgraph.inference.program import compile_plan
 from factorgraph.inference.recording import Recording
 from factorgraph.inference.result import ContradictionError, ConvergenceWarning, Result
 from factorgraph.inference.running import AutoDamping, Limits, largest, run_until
@@ -116,8 +115,7 @@ class Inference:
         self._state = State.of(graph, self.layout, self.backend, self.batch)
         put_graph_evidence(self._state)
         self._priorities = None if plan.share is None else Priorities(self._state, plan.share)
-        self._program = compile_plan(plan, self.layout, self.backend) if plan.share is None else []
-        self._iterations = {check: Recording(self._program) for check in (False, True)}
+        self._passes = Passes(plan, self.layout, self.backend)
 
     def __repr__(self) -> str:
         return f"<Inference: {self.schedule!r}, mode {self.mode!r}, {self.backend!r}>\n{self.graph!r}"
@@ -140,13 +138,6 @@ class Inference:
         self._state.leave_results_alone()
         self._state.changes += 1
         return self._state
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_iterations": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._iterations = {check: Recording(self._program) for check in (False, True)}
 
     # Evidence, priors, potentials.
 
@@ -309,7 +300,7 @@ class Inference:
             ``runner(procedure)`` runs it, and returns what it returned. It must do the same at each call, with the same
             settings; where these change, take a new runner.
         """
-        recording = Recording(self._program)
+        recording = Recording(self._passes.program)
 
         def run(procedure: Callable[[], Any]) -> Any:
             self._state.leave_results_alone()
@@ -415,6 +406,5 @@ class Inference:
             if self._priorities is not None:
                 residuals, check = self._priorities.run_once(state, self.semiring, tolerance), True
             else:
-                iteration = partial(run_once, self._program, state, self.semiring, self.exact, check)
-                residuals = self._iterations[check].run(state, iteration)
+                residuals = self._passes.run(state, self.semiring, check)
         return largest(residuals, self.backend, state.batch or 1) if check else None

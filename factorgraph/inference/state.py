@@ -54,6 +54,11 @@ class Potentials:
         arrays = {name: array[..., None] if self._batched else array for name, array in host.items()}
         return to_device(arrays, self._backend), kernel.can_be_hard(host), kernel.passes_certainty(host)
 
+    @cached_property
+    def table(self) -> Array:
+        """Log-potentials of all joint states, on the device, ``(q_0, ..., q_k, F or 1)``."""
+        return self._backend.asarray(self.kernel.table())
+
     @property
     def parameters(self) -> dict[str, Array]:
         """Parameters of all factors, on the device."""

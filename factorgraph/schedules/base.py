@@ -50,6 +50,11 @@ class Plan:
     exact: bool = False
     share: float | None = None
 
+    @property
+    def num_stages(self) -> int:
+        """Number of stages."""
+        return len(self.stages)
+
 
 class Schedule(ABC):
     """A rule for the order of updates. Instances hold settings only."""

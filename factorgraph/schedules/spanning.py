@@ -90,18 +90,13 @@ def _breadth_first(variable: np.ndarray, factor: np.ndarray, nodes: int, roots: 
     starts = np.concatenate([factor, variable, roots])
     links = sparse.csr_array((np.ones(ends.size, dtype=np.int8), (ends, starts)), shape=(nodes + 1, nodes + 1))
     order, predecessor = csgraph.breadth_first_order(links, nodes, directed=True)
-    place = np.zeros(nodes + 1, dtype=np.int64)
-    place[order] = np.arange(order.size)
-    # Along a breadth-first order the places of the predecessors never fall, so each level ends where they pass
-    # the end of the level before.
-    parents = place[predecessor[order[1:]]]
-    depth = np.full(nodes + 1, -1)
-    start, level = 0, -1
-    while start < order.size:
-        end = 1 if level < 0 else 1 + int(np.searchsorted(parents, start))
-        depth[order[start:end]] = level
-        start, level = end, level + 1
-    return depth, predecessor
+    reached = np.zeros(nodes + 1, dtype=np.bool_)
+    reached[order] = True
+    ahead = np.where(reached & (np.arange(nodes + 1) != nodes), predecessor, nodes)
+    depth = np.where(ahead == np.arange(nodes + 1), 0, 1)  # steps to the node that lies ahead, doubled each time
+    while (ahead != nodes).any():
+        depth, ahead = depth + depth[ahead], ahead[ahead]
+    return np.where(reached, depth - 1, -1), predecessor
 
 
 def _middles(
@@ -115,8 +110,10 @@ def _middles(
     depth, predecessor = _breadth_first(variable, factor, nodes, far)
     node = _deepest(depth[:nodes], labels, number)
     steps = depth[node] // 2
-    for done in range(int(steps.max(initial=0))):
-        node = np.where(steps > done, predecessor[node], node)
+    ahead = np.where(predecessor < 0, np.arange(nodes + 1), predecessor)
+    while steps.any():
+        node = np.where(steps & 1, ahead[node], node)
+        steps, ahead = steps >> 1, ahead[ahead]
     return np.where(node < num_variables, node, predecessor[node])
 
 

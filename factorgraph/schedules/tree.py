@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -35,6 +36,26 @@ class Tree(Schedule):
         forest = SpanningForest.of(graph)
         if not graph.is_forest:
             raise NotAForestError(f"the graph is not a forest; a cycle: {_example_cycle(graph, forest)}; use Flooding")
+        return _TreePlan(graph, forest)
+
+
+class _TreePlan(Plan):
+    """The plan of a forest, whose stages, two for each depth, are listed when they are first asked for."""
+
+    _graph: FactorGraph
+    _forest: SpanningForest
+
+    def __init__(self, graph: FactorGraph, forest: SpanningForest) -> None:
+        vars(self).update(exact=True, share=None, _graph=graph, _forest=forest)
+
+    @property
+    def num_stages(self) -> int:
+        return int(self._forest.depth.max(initial=0)) + 1
+
+    @cached_property
+    def stages(self) -> list[tuple[Step, ...]]:
+        """Leaves to roots, and back."""
+        graph, forest = self._graph, self._forest
         names = list(graph.factor_blocks)
         up: dict[int, list[Step]] = {}
         down: dict[int, list[Step]] = {}
@@ -49,7 +70,7 @@ class Tree(Schedule):
                 down.setdefault(depth, []).append(Step(name, children, index))
         stages = [tuple(up[depth]) for depth in sorted(up, reverse=True)]
         stages += [tuple(down[depth]) for depth in sorted(down)]
-        return Plan(stages, exact=True)
+        return stages
 
 
 def _example_cycle(graph: FactorGraph, forest: SpanningForest) -> str:

@@ -53,7 +53,7 @@ def mixed(rng: np.random.Generator, one_by_one: bool) -> fg.FactorGraph:
 
 
 def calls(inference: fg.Inference) -> list[EdgeCall]:
-    return [call for stage in inference._program for call in stage.calls if isinstance(call, EdgeCall)]
+    return [call for stage in inference._passes.program for call in stage.calls if isinstance(call, EdgeCall)]
 
 
 @pytest.mark.parametrize("mode", ["sum", "max"])

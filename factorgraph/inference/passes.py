@@ -1,0 +1,54 @@
+"""What an iteration runs: the program of a plan, or for deep forests its contraction."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from typing import Any
+
+from factorgraph.backends import Array, Backend
+from factorgraph.inference.contraction import Contraction
+from factorgraph.inference.execute import run_once
+from factorgraph.inference.layout import Layout
+from factorgraph.inference.program import Stage, compile_plan
+from factorgraph.inference.recording import Recording
+from factorgraph.inference.state import State
+from factorgraph.schedules import Plan
+from factorgraph.semiring import Semiring
+
+_MANY_STAGES = 64  # from which a forest is contracted
+
+
+class Passes:
+    """
+    A plan compiled onto a layout when it is first needed.
+
+    Parameters
+    ----------
+    plan, layout, backend
+    """
+
+    def __init__(self, plan: Plan, layout: Layout, backend: Backend) -> None:
+        self._plan, self._layout, self._backend = plan, layout, backend
+        self._recordings: dict[bool, Recording] = {}
+
+    @cached_property
+    def program(self) -> list[Stage]:
+        """The plan's stages."""
+        return compile_plan(self._plan, self._layout, self._backend)
+
+    @cached_property
+    def contraction(self) -> Contraction | None:
+        """The rounds of a forest, where they are fewer than the stages and its factors are tables of two variables."""
+        return Contraction.of(self._layout) if self._plan.num_stages >= _MANY_STAGES else None
+
+    def run(self, state: State, semiring: Semiring, check: bool) -> list[Array]:
+        """One iteration; the largest changes, where they are asked for."""
+        exact = self._plan.exact
+        if exact and not check and self.contraction is not None and self.contraction.run(state, semiring):
+            return []
+        if check not in self._recordings:
+            self._recordings[check] = Recording(self.program)
+        return self._recordings[check].run(state, partial(run_once, self.program, state, semiring, exact, check))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_recordings": {}}

@@ -1,0 +1,214 @@
+"""Deep forests in O(log n) rounds: the messages are those of the passes from leaves to roots and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+from factorgraph.inference import passes
+from factorgraph.inference.contraction import Contraction
+
+SHAPES = ("chain", "comb", "star", "caterpillar", "random", "forest")
+
+
+def parents(shape: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Of nodes 1 to n - 1 the node before, -1 for the root of another tree."""
+    nodes = np.arange(1, n)
+    found = {
+        "chain": nodes - 1,
+        "comb": np.where(nodes % 2 == 1, nodes - 1, np.maximum(nodes - 2, 0)),
+        "star": np.zeros(n - 1, dtype=np.int64),
+        "caterpillar": np.where(nodes % 3 == 0, nodes - 3, nodes - nodes % 3),
+        "random": np.array([rng.integers(node) for node in nodes]),
+        "forest": np.where(nodes % 7 == 0, -1, nodes - 1),
+    }
+    return found[shape]
+
+
+def tree(shape: str, n: int, seed: int, hard: bool = False) -> fg.FactorGraph:
+    """Spins and variables of two to four states, tied by tables that are shared, one each or couplings; some single factors."""
+    rng = np.random.default_rng(seed)
+    graph = fg.FactorGraph()
+    kinds: list[Any] = [fg.Spin(), fg.Categorical(3), fg.Categorical(4), fg.Spin()]
+    order = rng.permutation(n)
+    each = [graph.add_variables(f"x{node}", kinds[node % 4]) for node in range(n)]
+    for node, parent in enumerate(parents(shape, n, rng), start=1):
+        if parent < 0:
+            continue
+        ends = [each[order[parent]], each[order[node]]]
+        sizes = [len(end.type.states) for end in ends]  # type: ignore[attr-defined]
+        if sizes == [2, 2] and node % 2:
+            graph.add_factors(f"bond{node}", fg.Ising(rng.normal()), *ends)
+            continue
+        table = 2.0 * rng.normal(size=sizes)
+        if hard:
+            table[rng.random(sizes) < 0.25] = -np.inf
+            table[0, 0] = 0.3
+        graph.add_factors(f"table{node}", fg.Table(table), *ends)
+    for node in range(0, n, 5):
+        graph.add_factors(f"single{node}", fg.Table(rng.normal(size=len(each[node].type.states))), each[node])  # type: ignore[attr-defined]
+    for variable in each[1::3]:
+        graph.set_prior(variable, rng.normal(size=variable.type.param_shape))
+    return graph
+
+
+def answers(
+    graph: fg.FactorGraph, stages: int, monkeypatch: pytest.MonkeyPatch, **settings: Any
+) -> tuple[fg.Inference, fg.Result]:
+    monkeypatch.setattr(passes, "_MANY_STAGES", stages)
+    inference = fg.Inference(graph, fg.Tree(), **settings)
+    result = inference.run()
+    assert (inference._passes.contraction is None) == (stages > 10**6)
+    return inference, result
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_contracted_forests_equal_the_passes(
+    backend: str, shape: str, hard: bool, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = tree(shape, 23, seed=4, hard=hard)
+    graph.observe(graph.variables("x8"), 1 if isinstance(graph.variables("x8").type, fg.Spin) else 0)
+    inference, found = answers(graph, 1, monkeypatch, backend=backend, mode=mode)
+    assert "program" not in vars(inference._passes)  # the other way was not taken
+    _, expected = answers(graph, 10**9, monkeypatch, backend=backend, mode=mode)
+    assert found.log_partition == pytest.approx(expected.log_partition, abs=1e-10)
+    assert found.status == "exact"
+    for name in graph.variable_blocks:
+        variable = graph.variables(name)
+        if mode == "sum":
+            np.testing.assert_allclose(found.marginals(variable), expected.marginals(variable), atol=1e-11)
+        else:
+            assert found.mode(variable) == expected.mode(variable)
+    for name in graph.factor_blocks:
+        np.testing.assert_allclose(found.factor_marginals(name), expected.factor_marginals(name), atol=1e-11)
+
+
+def test_ties_are_broken_into_one_joint_maximum(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 40)
+    graph.add_factors("unlike", fg.Ising(-1.0), x[1:], x[:-1])
+    _, found = answers(graph, 1, monkeypatch, backend=backend, mode="max")
+    mode = found.mode(x)
+    assert (mode[1:] == -mode[:-1]).all()
+    assert found.log_partition == pytest.approx(39.0)
+
+
+def test_sets_of_evidence_are_as_if_run_alone(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = fg.FactorGraph()
+    rng = np.random.default_rng(0)
+    x = graph.add_variables("x", fg.Categorical(3), 30)
+    graph.add_factors("steps", fg.Table(rng.normal(size=(29, 3, 3))), x[:-1], x[1:])
+    priors, values = rng.normal(size=(4, 30, 3)), rng.integers(3, size=4)
+    monkeypatch.setattr(passes, "_MANY_STAGES", 1)
+    together = fg.Inference(graph, backend=backend, batch=4)
+    together.set_prior(x, priors)
+    together.observe(x[7], values)
+    found = together.run()
+    for number in range(4):
+        alone = fg.Inference(graph, backend=backend)
+        alone.set_prior(x, priors[number])
+        alone.observe(x[7], values[number])
+        result = alone.run()
+        np.testing.assert_allclose(found.marginals(x)[number], result.marginals(x), atol=1e-12)
+        assert found.log_partition[number] == pytest.approx(result.log_partition, abs=1e-10)
+
+
+def test_new_evidence_priors_and_potentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways are asked for the same changes, one after another."""
+    graph = tree("random", 40, seed=1)
+    both = [answers(graph, stages, monkeypatch)[0] for stages in (1, 10**9)]
+    rng = np.random.default_rng(5)
+    tables = [name for name in graph.factor_blocks if name.startswith("table")]
+    for step in range(4):
+        name, prior = tables[step], rng.normal(size=4)
+        sizes = [len(port.type.states) for port in graph.factors(name).ports]  # type: ignore[attr-defined]
+        table = fg.Table(rng.normal(size=sizes))
+        for inference in both:
+            inference.observe(graph.variables(f"x{4 * step + 1}"), step % 3)
+            inference.set_prior(graph.variables("x2"), prior)
+            inference.set_potentials(name, table)
+        one, other = (inference.run() for inference in both)
+        assert one.log_partition == pytest.approx(other.log_partition, abs=1e-10)
+        for variable in ("x2", "x3", "x20"):
+            where = graph.variables(variable)
+            np.testing.assert_allclose(one.marginals(where), other.marginals(where), atol=1e-11)
+
+
+def test_potentials_that_are_far_apart_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Largest terms of the left and of the right table that do not meet: products of exponentials alone would vanish."""
+    graph = fg.FactorGraph()
+    rng = np.random.default_rng(2)
+    x = graph.add_variables("x", fg.Categorical(3), 50)
+    graph.add_factors("steps", fg.Table(800.0 * rng.normal(size=(49, 3, 3))), x[:-1], x[1:])
+    _, found = answers(graph, 1, monkeypatch)
+    _, expected = answers(graph, 10**9, monkeypatch)
+    np.testing.assert_allclose(found.marginals(x), expected.marginals(x), atol=1e-9)
+    assert found.log_partition == pytest.approx(expected.log_partition, rel=1e-12)
+
+
+def test_evidence_that_contradicts_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 80)
+    graph.add_factors("equal", fg.Table(np.array([[0.0, -np.inf], [-np.inf, 0.0]])), x[1:], x[:-1])
+    graph.observe(x[0], 1)
+    graph.observe(x[70], -1)
+    for stages in (1, 10**9):
+        monkeypatch.setattr(passes, "_MANY_STAGES", stages)
+        with pytest.raises(fg.ContradictionError, match="no state is possible"):
+            fg.Inference(graph).run()
+
+
+def test_rounds_are_few() -> None:
+    """About the logarithm to the base 3/2 for any shape; half of a chain in order goes at once."""
+    for shape in SHAPES:
+        n = 3000
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", fg.Categorical(2), n)
+        above = parents(shape, n, np.random.default_rng(0))
+        ends = np.stack([above, np.arange(1, n)], axis=1)[above >= 0]
+        graph.add_factors("ties", fg.Table(np.zeros((2, 2))), x[ends[:, 0]], x[ends[:, 1]])
+        contraction = Contraction.of(fg.Inference(graph).layout)
+        assert contraction is not None
+        assert len(contraction.rounds) <= 2 * np.log(n) / np.log(1.5), shape
+        if shape == "chain":
+            assert len(contraction.rounds) <= 2 * np.log2(n) + 2
+
+
+def test_a_long_chain_equals_the_forward_backward_recursion() -> None:
+    rng, n, q = np.random.default_rng(0), 100_000, 3
+    steps, weights = rng.normal(size=(q, q)), rng.normal(size=(n, q))
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(q), n)
+    graph.add_factors("steps", fg.Table(steps), x[:-1], x[1:])
+    graph.set_prior(x, weights)
+    result = fg.run(graph)
+    forward, log_z = np.exp(weights), 0.0
+    for i in range(n):
+        if i:
+            forward[i] *= forward[i - 1] @ np.exp(steps)
+        total = forward[i].sum()
+        forward[i] /= total
+        log_z += np.log(total)
+    backward = np.ones(q)
+    for i in range(n - 1, -1, -1):
+        if i % 997 == 0:
+            marginal = forward[i] * backward
+            np.testing.assert_allclose(result.marginals(x[i]), marginal / marginal.sum(), atol=1e-10)
+        backward = np.exp(steps) @ (backward * np.exp(weights[i]))
+        backward /= backward.sum()
+    assert result.log_partition == pytest.approx(log_z, rel=1e-13)
+
+
+def test_wide_factors_and_many_states_go_by_depth() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 201)
+    triples = np.stack([np.arange(0, 200, 2), np.arange(1, 201, 2), np.arange(2, 202, 2)], axis=1)
+    graph.add_factors("checks", fg.Parity(0.5), x[triples])
+    inference = fg.Inference(graph)
+    assert inference._passes.contraction is None
+    assert inference.run().status == "exact"
