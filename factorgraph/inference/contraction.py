@@ -217,7 +217,7 @@ class _Work:
             short = q - rows.shape[axis]
             if short:
                 shape = (*rows.shape[:axis], short, *rows.shape[axis + 1 :])
-                rows = xp.concat([rows, xp.full(shape, -xp.inf, dtype=rows.dtype, device=self.backend.device)], axis=axis)
+                rows = xp.concat([rows, self.backend.zeros(shape) - xp.inf], axis=axis)
         return rows
 
     def _items_first(self, weights: Array) -> Array:

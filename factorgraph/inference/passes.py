@@ -15,7 +15,8 @@ from factorgraph.inference.state import State
 from factorgraph.schedules import Plan
 from factorgraph.semiring import Semiring
 
-_MANY_STAGES = 64  # from which a forest is contracted
+_MANY_STAGES = 64  # from which a forest is contracted,
+_ENTRIES_OF_A_STAGE = 140_000  # if its tables of tables have fewer terms than so many for each stage: as long in NumPy
 
 
 class Passes:
@@ -25,10 +26,11 @@ class Passes:
     Parameters
     ----------
     plan, layout, backend
+    sets : of evidence, at once
     """
 
-    def __init__(self, plan: Plan, layout: Layout, backend: Backend) -> None:
-        self._plan, self._layout, self._backend = plan, layout, backend
+    def __init__(self, plan: Plan, layout: Layout, backend: Backend, sets: int) -> None:
+        self._plan, self._layout, self._backend, self._sets = plan, layout, backend, sets
         self._recordings: dict[bool, Recording] = {}
 
     @cached_property
@@ -38,8 +40,11 @@ class Passes:
 
     @cached_property
     def contraction(self) -> Contraction | None:
-        """The rounds of a forest, where they are fewer than the stages and its factors are tables of two variables."""
-        return Contraction.of(self._layout) if self._plan.num_stages >= _MANY_STAGES else None
+        """The rounds of a forest, where they take less time than the stages, and its factors are tables of two variables."""
+        found = Contraction.of(self._layout) if self._plan.num_stages >= _MANY_STAGES else None
+        if found is None or found.variables * found.states**3 * self._sets > _ENTRIES_OF_A_STAGE * self._plan.num_stages:
+            return None
+        return found
 
     def run(self, state: State, semiring: Semiring, check: bool) -> list[Array]:
         """One iteration; the largest changes, where they are asked for."""

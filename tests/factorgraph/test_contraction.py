@@ -59,6 +59,7 @@ def answers(
     graph: fg.FactorGraph, stages: int, monkeypatch: pytest.MonkeyPatch, **settings: Any
 ) -> tuple[fg.Inference, fg.Result]:
     monkeypatch.setattr(passes, "_MANY_STAGES", stages)
+    monkeypatch.setattr(passes, "_ENTRIES_OF_A_STAGE", 1e9)
     inference = fg.Inference(graph, fg.Tree(), **settings)
     result = inference.run()
     assert (inference._passes.contraction is None) == (stages > 10**6)
@@ -204,7 +205,15 @@ def test_a_long_chain_equals_the_forward_backward_recursion() -> None:
     assert result.log_partition == pytest.approx(log_z, rel=1e-13)
 
 
-def test_wide_factors_and_many_states_go_by_depth() -> None:
+def test_many_sets_of_many_states_go_by_depth() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(20), 200)
+    graph.add_factors("steps", fg.Table(np.zeros((20, 20))), x[1:], x[:-1])
+    assert fg.Inference(graph)._passes.contraction is not None
+    assert fg.Inference(graph, batch=50)._passes.contraction is None
+
+
+def test_wide_factors_go_by_depth() -> None:
     graph = fg.FactorGraph()
     x = graph.add_variables("x", fg.Spin(), 201)
     triples = np.stack([np.arange(0, 200, 2), np.arange(1, 201, 2), np.arange(2, 202, 2)], axis=1)
