@@ -10,6 +10,7 @@ import numpy as np
 
 from factorgraph.blocks import Variables
 from factorgraph.graph import FactorGraph
+from factorgraph.semiring import MODES
 
 PerVariable: TypeAlias = "float | np.ndarray"
 
@@ -102,3 +103,16 @@ def _joined(parts: list[tuple[np.ndarray | None, Any]], graph: FactorGraph, name
         except ValueError:
             raise ValueError(f"{what} of {name!r} has shape {np.shape(value)}; expected {index.shape}") from None
     return values
+
+
+def check_mode_and_batch(graph: FactorGraph, mode: str, batch: int | None) -> None:
+    """Refuse a mode or a batch that there is not, or that a block of the graph cannot take."""
+    if batch is not None and (not isinstance(batch, (int, np.integer)) or batch < 1):
+        raise ValueError(f"batch must be a whole number of at least 1, not {batch!r}")
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
+    for block in graph.factor_blocks.values():
+        if mode == "max" and block.kernel is None:
+            raise ValueError(f"mode 'max': factors {block.name!r} are a block factor, which has a sum form only")
+        if batch is not None and block.kernel is None:
+            raise ValueError(f"batch: factors {block.name!r} are a block factor, which takes one set at a time")

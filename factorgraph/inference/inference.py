@@ -14,8 +14,9 @@ from factorgraph.backends import Backend, get_backend
 from factorgraph.blocks import Factors, Variables
 from factorgraph.factors import Factor
 from factorgraph.graph import FactorGraph
+from factorgraph.inference.adoption import adopt
 from factorgraph.inference.bethe import ruled_out
-from factorgraph.inference.controls import PerBlock, damping_of, reinforcement_of
+from factorgraph.inference.controls import PerBlock, check_mode_and_batch, damping_of, reinforcement_of
 from factorgraph.inference.decode import most_certain
 from factorgraph.inference.evidence import put_evidence, put_graph_evidence, put_prior, take_evidence_back
 from factorgraph.inference.layout import compile_layout
@@ -29,7 +30,7 @@ from factorgraph.inference.result import ContradictionError, ConvergenceWarning,
 from factorgraph.inference.running import AutoDamping, Limits, largest, run_until
 from factorgraph.inference.state import State
 from factorgraph.schedules import Flooding, Schedule, Tree
-from factorgraph.semiring import MODES, Semiring
+from factorgraph.semiring import Semiring
 
 
 class Inference:
@@ -82,17 +83,9 @@ class Inference:
         reinforcement: float | Mapping[Any, Any] = 0.0,
         batch: int | None = None,
     ) -> None:
-        if batch is not None and (not isinstance(batch, (int, np.integer)) or batch < 1):
-            raise ValueError(f"batch must be a whole number of at least 1, not {batch!r}")
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
+        check_mode_and_batch(graph, mode, batch)
         if schedule is not None and not isinstance(schedule, Schedule):
             raise TypeError(f"schedule must be a Schedule such as Flooding(), not {schedule!r}")
-        for block in graph.factor_blocks.values():
-            if mode == "max" and block.kernel is None:
-                raise ValueError(f"mode 'max': factors {block.name!r} are a block factor, which has a sum form only")
-            if batch is not None and block.kernel is None:
-                raise ValueError(f"batch: factors {block.name!r} are a block factor, which takes one set at a time")
         strengths = reinforcement_of(reinforcement, graph)
         reinforced = any(np.any(strength) for strength in strengths.values())
         if schedule is None:
@@ -189,6 +182,19 @@ class Inference:
         self.graph.block_of(variables)
         put_prior(self._own_state().pool(variables), variables, params, sets)
 
+    def adopt(self, other: Inference) -> None:
+        """
+        Take over messages, priors and evidence of all blocks that another inference has too, as for a graph that has grown.
+
+        ``run(keep_messages=True)`` then goes on from there. What was observed here before, in blocks that both have, is lost.
+
+        Raises
+        ------
+        ValueError
+            The batches differ, or a block that both have differs in type, shape or variables; nothing is changed then.
+        """
+        adopt(self.graph, self._own_state(), other.graph, other.state)
+
     def decimate(self, *variables: Variables, share: float = 0.05) -> list[Variables]:
         """
         Observe the free variables that are most certain, each at its most probable value.
@@ -284,7 +290,7 @@ class Inference:
         """One iteration, without checks; messages and beliefs are in `state`."""
         state = self._own_state()
         with naming_the_memory_needed(self.graph, self.backend, self.batch):
-            self._prepare(state)
+            state.prepare()
             self._iterate(state, check=False)
 
     def recording(self) -> Callable[[Callable[[], Any]], Any]:
@@ -365,7 +371,7 @@ class Inference:
             self.reset()
         state.restart_count()
         state.forget_candidates()
-        self._prepare(state)
+        state.prepare()
         limits = Limits(max_iterations, tolerance, check_every, self.exact, progress)
         auto = AutoDamping(np.zeros(self.batch or 1)) if self.auto_damping and not self.exact else None
         told = None if callback is None else partial(self._call_back, callback)
@@ -386,20 +392,8 @@ class Inference:
         stop = bool(callback(iteration, self))
         changed = any(pool.stale for pool in self._state.pools)
         if changed:
-            self._prepare(self._state)
+            self._state.prepare()
         return stop, changed
-
-    def _prepare(self, state: State) -> None:
-        state.find_hard_pools()
-        if any(pool.stale for pool in state.pools):
-            state.forget_candidates()
-        for pool in state.pools:
-            kind = pool.pool.type
-            if not kind.can_be_random and not pool.all_observed:
-                raise ValueError(f"variables {pool.pool.blocks[0].name!r} are {kind!r} and must be observed before a run")
-            if pool.stale and kind.can_be_random:
-                pool.forget_reinforcement()
-                pool.refresh()
 
     def _iterate(self, state: State, check: bool, tolerance: float = 0.0) -> np.ndarray | None:
         with np.errstate(all="ignore"):

@@ -129,17 +129,29 @@ class Pool:
 class Layout:
     """
     Pools, the pool of each variable block; groups of factor blocks by their names, and of each factor block the name of its
-    group, its number there, and its first factor.
+    group, its number there, and its first factor; the names of all factor blocks in the graph's order.
     """
 
     pools: list[Pool]
     pool_of: dict[str, int]
     groups: dict[str, Group]
     place_of: dict[str, tuple[str, int, int]]
+    names: tuple[str, ...]
 
     def pool(self, name: str) -> Pool:
         """The pool of a variable block."""
         return self.pools[self.pool_of[name]]
+
+    def edges_of(self, name: str) -> list[tuple[int, np.ndarray]]:
+        """Pool and edge numbers of each port of a factor block; none of a block factor."""
+        group, number, start = self.place_of[name]
+        factors = np.arange(start, start + self.groups[group].blocks[number].count)
+        return [(segment.pool, segment.edges(factors)) for segment in self.groups[group].segments]
+
+    def edges_by_block(self, pool: int) -> np.ndarray:
+        """A pool's edges block by block as the graph has them, and last the zero entry: whichever blocks lie together."""
+        rows = [edges for name in self.names for where, edges in self.edges_of(name) if where == pool]
+        return np.concatenate([*rows, [self.pools[pool].num_edges]]).astype(np.int64)
 
 
 def compile_layout(graph: FactorGraph, damping: dict[str, Damping], reinforcement: dict[str, PerVariable]) -> Layout:
@@ -181,7 +193,7 @@ def compile_layout(graph: FactorGraph, damping: dict[str, Damping], reinforcemen
         _pool(blocks, first, np.concatenate(edges[number]), damping, reinforcement, blocks[0].name in plates)
         for number, blocks in enumerate(members.values())
     ]
-    return Layout(pools, pool_of, groups, place_of)
+    return Layout(pools, pool_of, groups, place_of, tuple(graph.factor_blocks))
 
 
 def group_blocks(graph: FactorGraph, pool_of: dict[str, int]) -> list[list[Factors]]:

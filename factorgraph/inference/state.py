@@ -186,6 +186,19 @@ class State:
         for mine, theirs in zip(self.pools, other.pools, strict=True):
             mine.take_back(sets, theirs)
 
+    def prepare(self) -> None:
+        """Make beliefs and settings follow from all that was changed, before an iteration."""
+        self.find_hard_pools()
+        if any(pool.stale for pool in self.pools):
+            self.forget_candidates()
+        for pool in self.pools:
+            kind = pool.pool.type
+            if not kind.can_be_random and not pool.all_observed:
+                raise ValueError(f"variables {pool.pool.blocks[0].name!r} are {kind!r} and must be observed before a run")
+            if pool.stale and kind.can_be_random:
+                pool.forget_reinforcement()
+                pool.refresh()
+
     def restart_count(self) -> None:
         """Begin a new run: forget the iterations and residuals of the one before."""
         self.iteration = 0

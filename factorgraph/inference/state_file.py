@@ -18,10 +18,17 @@ if TYPE_CHECKING:
     from factorgraph.inference.state import State
 
 
+_BY_EDGE = ("messages", "candidates", "residual", "change")  # in files these go by the user's blocks, however merged
+
+
 def save_state(state: State, path: str | Path) -> None:
     """Write a state: see `State.save`."""
     arrays = {name: state.backend.to_host(array) for name, array in _arrays(state)}
     for number, pool in enumerate(state.pools):
+        order = state.layout.edges_by_block(number)
+        for name in _BY_EDGE:
+            if (key := f"{name}/{number}") in arrays:
+                arrays[key] = np.take(arrays[key], order, axis=_edge_axis(pool, name))
         arrays |= {f"observed/{number}": pool.observed, f"values/{number}": pool.values}
     flags = [
         {name: getattr(pool, name) for name in FLAGS}
@@ -69,6 +76,8 @@ def _checked(state: State, number: int, arrays: dict[str, np.ndarray], flags: di
             raise KeyError(key)
         if key in arrays:
             found[name] = _of_shape(arrays[key], shapes[name], key, "f")
+    order = np.argsort(state.layout.edges_by_block(number))
+    found |= {name: np.take(found[name], order, axis=_edge_axis(pool, name)) for name in _BY_EDGE if name in found}
     totals = {}
     for key in (key for key in arrays if key.startswith(f"totals/{number}/")):
         block, port = key.split("/", 2)[2].rsplit("/", 1)
@@ -85,6 +94,10 @@ def _checked(state: State, number: int, arrays: dict[str, np.ndarray], flags: di
     if not (power is None or isinstance(power, float)):
         raise ValueError(f"_power is {power!r}")
     return found, totals, observed, values, flags
+
+
+def _edge_axis(pool: PoolState, name: str) -> int:
+    return pool.pool.axis if name in ("messages", "candidates") else 0
 
 
 def _of_shape(array: np.ndarray, shape: tuple[int, ...], key: str, kinds: str) -> np.ndarray:
