@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from factorgraph.blocks import Factors, Variables
@@ -55,7 +57,8 @@ def _take_evidence(own: Variables, theirs: Variables, state: State, other: State
     if isinstance(pool, PlateState) and isinstance(source, PlateState):
         state.adopt(own, other)
     else:
-        front = source.backend.to_host(source.prior)[(slice(None),) * source.pool.axis + (source.pool.positions(theirs),)]
+        before: tuple[Any, ...] = (slice(None),) * source.pool.axis
+        front = source.backend.to_host(source.prior)[(*before, source.pool.positions(theirs))]
         axes = (-1, -2) if source.batch else (-1,)
         prior = np.moveaxis(front, axes, range(len(axes)))
         put_prior(pool, own, prior.reshape((*source.batch, *own.shape, *own.type.param_shape)), None)
@@ -73,7 +76,7 @@ def _take_messages(blocks: list[Factors], state: State, other: State) -> None:
     for block in blocks:
         pairs = zip(state.layout.edges_of(block.name), other.layout.edges_of(block.name), strict=True)
         for (number, here), (source, there) in pairs:
-            before = (slice(None),) * state.pools[number].pool.axis
+            before: tuple[Any, ...] = (slice(None),) * state.pools[number].pool.axis
             found[number][(*before, here)] = hosts[source][(*before, there)]
             if other.pools[source].hard:
                 state.pools[number].harden()
