@@ -1,0 +1,109 @@
+"""
+Exact answers on chains and trees: compiling, the first run and the next one, beside hmmlearn's forward-backward recursion in C.
+
+    python benchmarks/chains.py [--large]
+
+A plain loop of NumPy over the chain is timed in the same run. hmmlearn (pip install hmmlearn) is left out where it is not
+found; it starts from log-likelihoods as ours does. ``--large`` adds a chain and a random tree of a million variables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import numpy as np
+
+import factorgraph as fg
+
+RNG = np.random.default_rng(0)
+
+
+def loop(steps: np.ndarray, weights: np.ndarray) -> float:
+    """Seconds of the recursion in both directions, for one chain."""
+    start = time.perf_counter()
+    matrix, forward = np.exp(steps), np.exp(weights)
+    for i in range(1, len(forward)):
+        forward[i] *= forward[i - 1] @ matrix
+        forward[i] /= forward[i].sum()
+    backward = np.ones(len(steps))
+    for i in range(len(forward) - 1, -1, -1):
+        backward = matrix @ (backward * np.exp(weights[i]))
+        backward /= backward.sum()
+    return time.perf_counter() - start
+
+
+def hmmlearn_seconds(steps: np.ndarray, weights: np.ndarray, sets: int) -> float | None:
+    """Seconds of hmmlearn's posteriors, chain after chain."""
+    try:
+        from hmmlearn import _hmmc
+    except ImportError:
+        return None
+    matrix = np.exp(steps) / np.exp(steps).sum(axis=1, keepdims=True)
+    begin = np.full(len(steps), 1 / len(steps))
+    best = np.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        for _ in range(sets):
+            _, forward, _ = _hmmc.forward_scaling(begin, matrix, np.exp(weights))
+            scaling = 1.0 / np.maximum(forward.sum(axis=1), 1e-300)
+            _hmmc.backward_scaling(begin, matrix, np.exp(weights), scaling)
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def ours(graph: fg.FactorGraph, x: fg.Variables, sets: int) -> tuple[float, float, float]:
+    """Seconds of compiling, of the first run, and of the best of three more."""
+    start = time.perf_counter()
+    inference = fg.Inference(graph, batch=None if sets == 1 else sets)
+    compiled = time.perf_counter() - start
+    start = time.perf_counter()
+    inference.run().marginals(x)
+    first, best = time.perf_counter() - start, np.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        inference.run().marginals(x)
+        best = min(best, time.perf_counter() - start)
+    return compiled, first, best
+
+
+def chain(n: int, q: int) -> tuple[fg.FactorGraph, fg.Variables, np.ndarray, np.ndarray]:
+    steps, weights = RNG.normal(size=(q, q)), RNG.normal(size=(n, q))
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(q), n)
+    graph.add_factors("steps", fg.Table(steps), x[:-1], x[1:])
+    graph.set_prior(x, weights)
+    return graph, x, steps, weights
+
+
+def tell(name: str, found: tuple[float, float, float], peer: Any, plain: Any) -> None:
+    cells = [f"{value:.3f}" for value in found]
+    cells += ["" if peer is None else f"{peer:.3f} ({found[2] / peer:.1f})", "" if plain is None else f"{plain:.3f}"]
+    print(f"{name:<34}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--large", action="store_true")
+    options = parser.parse_args()
+    print(
+        f"{'seconds':<34}"
+        + "".join(f"{n:>16}" for n in ("compiling", "first run", "next run", "hmmlearn (times)", "NumPy loop"))
+    )
+    for n, q, sets in ((1_000, 3, 1), (10_000, 3, 1), (100_000, 3, 1), (10_000, 20, 1), (1_000, 20, 50)):
+        graph, x, steps, weights = chain(n, q)
+        peer = hmmlearn_seconds(steps, weights, sets)
+        tell(f"{sets} x {n:,} variables, {q} states", ours(graph, x, sets), peer, loop(steps, weights) if sets == 1 else None)
+    if options.large:
+        graph, x, *_ = chain(1_000_000, 3)
+        tell("1 x 1,000,000 variables, 3 states", ours(graph, x, 1), None, None)
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", fg.Categorical(3), 1_000_000)
+        above = (RNG.random(999_999) * np.arange(1, 1_000_000)).astype(np.int64)
+        graph.add_factors("ties", fg.Table(RNG.normal(size=(3, 3))), x[above], x[1:])
+        tell("random tree of 1,000,000, 3 states", ours(graph, x, 1), None, None)
+
+
+if __name__ == "__main__":
+    main()
