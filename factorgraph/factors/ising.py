@@ -40,7 +40,7 @@ class Ising(Factor):
         check_coupling(self.coupling, count)
 
     def merge_key(self) -> Hashable:
-        return (self._weak,)
+        return ()
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         parameters = {"coupling": np.atleast_1d(self.coupling)}

@@ -19,7 +19,8 @@ class MergedKernel(FactorKernel):
     """
 
     def __init__(self, members: Sequence[FactorKernel]) -> None:
-        first = members[0]
+        # Parameters that some blocks do without, all do without: called is a factor that does.
+        first = min(members, key=lambda member: len(member.own_parameters()))
         self.members = tuple(members)
         self.factor, self.types, self.widths = first.factor, first.types, first.widths
         self.count = sum(member.count for member in members)
@@ -27,7 +28,8 @@ class MergedKernel(FactorKernel):
 
     def own_parameters(self) -> dict[str, np.ndarray]:
         each = [member.own_parameters() for member in self.members]
-        return {name: self._joined([arrays[name] for arrays in each]) for name in each[0]}
+        shared = [name for name in each[0] if all(name in arrays for arrays in each)]
+        return {name: self._joined([arrays[name] for arrays in each]) for name in shared}
 
     def table(self) -> np.ndarray:
         return self._joined([member.table() for member in self.members])
@@ -50,6 +52,16 @@ def merge_key(kernel: FactorKernel) -> Hashable | None:
         return None
     arrays = tuple((name, array.shape[:-1], array.dtype.kind) for name, array in sorted(kernel.own_parameters().items()))
     return type(factor), given, kernel.types, kernel.widths, arrays
+
+
+def can_replace(old: FactorKernel, new: FactorKernel) -> bool:
+    """Whether a kernel may take the place of another among merged ones: it may lack parameters, or have more."""
+    mine, theirs = merge_key(old), merge_key(new)
+    if not (isinstance(mine, tuple) and isinstance(theirs, tuple)) or mine[:-1] != theirs[:-1]:
+        return False
+    shapes = [{name: rest for name, *rest in key[-1]} for key in (mine, theirs)]
+    common = shapes[0].keys() & shapes[1].keys()
+    return common in (shapes[0].keys(), shapes[1].keys()) and all(shapes[0][name] == shapes[1][name] for name in common)
 
 
 _FORMS = ("messages", "log_partition", "marginals", "device_messages", "centred_log_partition")

@@ -64,7 +64,7 @@ class Parity(Factor):
         self._width = widths[0]
 
     def merge_key(self) -> Hashable:
-        return (self._has_odds,)
+        return ()
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         parameters = {"coupling": np.atleast_1d(self.coupling)}

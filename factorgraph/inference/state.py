@@ -16,7 +16,7 @@ from factorgraph.backends import Array, Backend
 from factorgraph.blocks import Factors, Variables
 from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.kernel import FactorKernel, to_device
-from factorgraph.factors.merged import MergedKernel, merge_key
+from factorgraph.factors.merged import MergedKernel, can_replace
 from factorgraph.graph import FactorGraph
 from factorgraph.inference.layout import Layout
 from factorgraph.inference.plate_state import PlateState
@@ -133,7 +133,7 @@ class State:
             kernel.parameters()  # refused now, if at all
             name, number, _ = self.layout.place_of[block.name]
             group = self.layout.groups[name]
-            if len(group.blocks) > 1 and merge_key(kernel) != merge_key(block.kernel):
+            if len(group.blocks) > 1 and not can_replace(block.kernel, kernel):
                 raise ValueError(
                     "run together with other blocks, and the new potentials are of another kind than the old ones: make a new "
                     "Inference of the graph with the new potentials"

@@ -153,8 +153,35 @@ def test_potentials_of_another_kind_are_refused_where_blocks_run_together() -> N
     for n in range(3):
         graph.add_factors(f"bond{n}", fg.Ising(0.5), x[n], x[n + 1])
     inference = fg.Inference(graph, fg.Flooding())
-    with pytest.raises(ValueError, match=r"'bond1'.*run together with other blocks.*make a new Inference"):
-        inference.set_potentials("bond1", fg.Ising(np.inf))
+    with pytest.raises(TypeError, match="need a new Ising"):
+        inference.set_potentials("bond1", Stronger(0.5))
+    sparse = fg.FactorGraph()
+    y = sparse.add_variables("y", fg.Categorical(2), 3)
+    for n in range(2):
+        sparse.add_factors(f"f{n}", fg.SparseTable([[0, 1], [1, 0]], [0.1, 0.2]), y[n], y[n + 1])
+    with pytest.raises(ValueError, match=r"'f1'.*run together with other blocks.*make a new Inference"):
+        fg.Inference(sparse, fg.Flooding()).set_potentials("f1", fg.SparseTable([[0, 0], [1, 1]], [0.1, 0.2]))
+
+
+@pytest.mark.parametrize("coupling", [np.inf, -np.inf, 60.0])
+@pytest.mark.parametrize("kind", [fg.Ising, fg.Parity])
+def test_couplings_of_merged_blocks_may_become_strong(backend: str, kind: Any, coupling: float) -> None:
+    """Weak couplings have parameters that strong ones do without."""
+    found = []
+    for changed in (True, False):
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", fg.Spin(), 5)
+        graph.set_prior(x, np.linspace(-0.5, 0.7, 5))
+        ports = [(x[n], x[n + 1]) if kind is fg.Ising else (x[n : n + 2],) for n in range(4)]
+        for n in range(4):
+            graph.add_factors(f"bond{n}", kind(0.4 if changed or n != 2 else coupling), *ports[n])
+        inference = fg.Inference(graph, fg.Flooding(), backend=backend)
+        if changed:
+            assert len(calls(inference)) == 1
+            inference.run(20, tolerance=1e-10)
+            inference.set_potentials("bond2", kind(coupling))
+        found.append(inference.run(50, tolerance=1e-10).marginals(x))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-9)
 
 
 class Weighted(fg.Factor):
