@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from factorgraph.io.bayesian import BayesianNetwork
 from factorgraph.io.model import Model
-from factorgraph.io.text import FileFormatError, is_absurd, joint_states, read_text, shown, shown_count, whole
+from factorgraph.io.text import FileFormatError, read_text, shown, whole
 
 # Each alternative matches what it can in one go and never gives anything back, so that a text is scanned in linear time.
 _TOKEN = re.compile(
@@ -75,11 +76,9 @@ class _Parser:
         self.path = path
         self.text = read_text(path)
         self.at = 0
-        self.states: dict[str, list[str]] = {}
         self.blocks: list[_Rows] = []
-        self.entries = 0
-        self.parents: dict[str, list[str]] = {}
-        self.tables: dict[str, np.ndarray] = {}
+        self.network = BayesianNetwork(self.error, len(self.text))
+        self.states = self.network.states
 
     def error(self, place: int, message: str) -> FileFormatError:
         line = self.text.count("\n", 0, place) + 1
@@ -119,20 +118,7 @@ class _Parser:
                 self._probability(head, token.place)
         for block in self.blocks:
             self._resolve(block)
-        missing = [name for name in self.states if name not in self.tables]
-        if missing or not self.states:
-            what = f"variable {missing[0]!r} has no probabilities" if missing else "it has no variables"
-            raise self.error(len(self.text), f"the file ends, but {what}")
-        self._refuse_cycles()
-        names = list(self.states)
-        number = {name: i for i, name in enumerate(names)}
-        factors = [
-            ([*(number[parent] for parent in self.parents[child]), number[child]], table)
-            for child, table in self.tables.items()
-        ]
-        return Model.of_tables(
-            [len(self.states[name]) for name in names], factors, names, [self.states[name] for name in names]
-        )
+        return self.network.model(len(self.text))
 
     def _statements(self, start: int, strict: bool = True) -> Iterator[list[_Token]]:
         """What is between semicolons, up to the brace that closes a block, which is passed over."""
@@ -181,9 +167,7 @@ class _Parser:
             states = self._states(name, statement[0].place, match.group(1), statement[brace + 1 : -1])
         else:
             if states is not None:
-                if name in self.states:
-                    raise self.error(start, f"variable {name!r} is declared twice")
-                self.states[name] = states
+                self.network.add_variable(name, states, start)
                 return
         raise self.error(start, f"variable {name!r} has no 'type discrete [ n ] {{ ... }};', or more than one")
 
@@ -267,25 +251,13 @@ class _Parser:
             raise self.error(block.start, f"one variable should come first in a block of probabilities, not {names[:9]}")
         if bar is not None:
             names += self._names(block.head[bar + 1 :], declared)
-        for name in names:
-            if name not in self.states:
-                raise self.error(block.start, f"no variable {name!r} is declared")
         child, parents = names[0], names[1:]
-        if child in self.tables or len(set(names)) < len(names):
-            raise self.error(block.start, f"the probabilities of {child!r} are given twice, or a variable comes twice")
-        entries = joint_states(len(self.states[name]) for name in names)
-        self.entries += entries
-        if is_absurd(self.entries, len(self.text)):
-            raise self.error(
-                block.start, f"the table of {child!r} would have {shown_count(entries)} entries, too many for what is given"
-            )
-        self.parents[child], self.tables[child] = parents, self._table(block, child, parents)
+        number, size = self.network.add_scope(child, parents, block.start)
+        self.network.add_table(child, self._table(block, child, parents, number, size), block.end)
 
-    def _table(self, block: _Rows, child: str, parents: list[str]) -> np.ndarray:
+    def _table(self, block: _Rows, child: str, parents: list[str], number: int, size: int) -> np.ndarray:
         """Parents' joint states, the last parent's changing fastest, by child's states: axes for all could be too many."""
-        size = len(self.states[child])
         sizes = [len(self.states[parent]) for parent in parents]
-        number = joint_states(sizes)
 
         def checked(values: np.ndarray, count: int, place: int) -> np.ndarray:
             if values.size != count:
@@ -315,37 +287,7 @@ class _Parser:
                 row, state_of = divmod(row, states_of)
                 missing.append(self.states[parent][state_of])
             raise self.error(block.end, f"{child!r} has no probabilities where its parents are {missing[::-1][:9]}")
-        if not table.any():
-            raise self.error(block.end, f"all probabilities of {child!r} are 0")
         return table
-
-    def _refuse_cycles(self) -> None:
-        """Refuse variables that are their own ancestors: the tables would then be of no joint distribution."""
-        waiting = {child: len(parents) for child, parents in self.parents.items()}
-        children: dict[str, list[str]] = {name: [] for name in self.states}
-        for child, parents in self.parents.items():
-            for parent in parents:
-                children[parent].append(child)
-        free = [name for name, count in waiting.items() if count == 0]
-        while free:
-            name = free.pop()
-            del waiting[name]
-            for child in children[name]:
-                waiting[child] -= 1
-                if waiting[child] == 0:
-                    free.append(child)
-        if not waiting:
-            return
-        # Each that is left has a parent that is left, so that going up comes back to where it has been.
-        seen: dict[str, int] = {}
-        name = next(iter(waiting))
-        while name not in seen:
-            seen[name] = len(seen)
-            name = next(parent for parent in self.parents[name] if parent in waiting)
-        cycle = [name, *reversed(list(seen)[seen[name] :])]
-        told = " -> ".join(map(repr, cycle if len(cycle) < 9 else [*cycle[:4], "...", *cycle[-4:]]))
-        place = next(block.start for block, child in zip(self.blocks, self.tables, strict=True) if child == name)
-        raise self.error(place, f"these variables are their own ancestors: {told}")
 
 
 def _names_in(groups: list[list[str]], fit: Callable[[list[str]], bool]) -> list[str]:
