@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import BackendUnavailableError, backend_names
-from factorgraph.inference import ConvergenceWarning, Inference
+from factorgraph.inference import ContradictionError, ConvergenceWarning, Inference
 from factorgraph.io import Model, read_model, read_uai_evidence, write_uai_result
 from factorgraph.io.uai import format_uai_result
 from factorgraph.junction import TooLargeError, exact, exact_size
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="factorgraph", description="Belief propagation and exact answers for models in files."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    model_help = "a .uai, .erg, .bif, .fg, .alist or .cnf file, or one of these with .gz after it"
+    model_help = "a .uai, .erg, .bif, .xmlbif, .net, .fg, .alist, .cnf or .wcnf file, or one of these with .gz after it"
 
     infer = commands.add_parser(
         "infer",
@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     infer.add_argument("model", metavar="MODEL", help=model_help)
-    infer.add_argument("--evidence", metavar="FILE", help="evidence in the UAI format")
+    infer.add_argument("--evidence", metavar="FILE", help="evidence in the UAI format; several sets run as one batch")
+    infer.add_argument("--encoding", metavar="NAME", help="the model file's encoding, if not UTF-8")
     infer.add_argument("--task", type=str.upper, choices=("MAR", "PR", "MAP"), default="MAR", help="what to answer")
     infer.add_argument("--exact", action="store_true", help="by a junction tree")
     infer.add_argument(
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="sizes, degrees, and what exact answers would take")
     info.add_argument("model", metavar="MODEL", help=model_help)
     info.add_argument("--evidence", metavar="FILE", help="evidence in the UAI format")
+    info.add_argument("--encoding", metavar="NAME", help="the model file's encoding, if not UTF-8")
     info.set_defaults(run=_info)
     return parser
 
@@ -94,43 +96,69 @@ def _positive(text: str) -> int:
     return value
 
 
-def _load(options: Any) -> Model:
-    model = read_model(options.model)
-    if options.evidence:
-        sets = read_uai_evidence(options.evidence, model)
-        if len(sets) != 1:
-            raise ValueError(f"{options.evidence}: has {len(sets)} sets of evidence; give a file with one")
+def _load(options: Any) -> tuple[Model, list[dict[int, int]]]:
+    """The model and the sets of evidence."""
+    model = read_model(options.model, options.encoding)
+    sets = read_uai_evidence(options.evidence, model) if options.evidence else [{}]
+    if len(sets) == 1:
         model.observe(sets[0])
-    return model
+    return model, sets
 
 
 def _infer(options: Any) -> int:
-    model = _load(options)
-    mode = "max" if options.task == "MAP" else "sum"
-    converged = True
-    result: Any
+    model, sets = _load(options)
     if options.exact:
-        result = exact(model.graph, mode=mode)
-        print("exact", file=sys.stderr)
+        answers, converged = _exact_answers(options, model, sets), True
     else:
-        schedule = None if options.schedule is None else _SCHEDULES[options.schedule]()
-        inference = Inference(model.graph, schedule, backend=options.backend, mode=mode, damping=options.damping)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            result = inference.run(options.max_iterations, options.tolerance)
-        converged = result.converged
-        last = f", last residual {result.residuals[-1]:.2g}" if result.residuals else ""
-        print(f"{result.status} after {result.iterations} iteration{'s' * (result.iterations != 1)}{last}", file=sys.stderr)
-    answer = _answer(options.task, model, result)
+        answers, converged = _bp_answers(options, model, sets)
+    answer = answers[0] if len(sets) == 1 else answers
     if options.output:
         write_uai_result(options.output, options.task, answer)
     else:
-        print(options.task)
-        print(format_uai_result(options.task, answer))
+        print("\n".join(format_uai_result(options.task, answer)))
     if options.strict and not converged:
         print("factorgraph: belief propagation did not converge; try --schedule residual, or --exact", file=sys.stderr)
         return 1
     return 0
+
+
+def _exact_answers(options: Any, model: Model, sets: list[dict[int, int]]) -> list[Any]:
+    """The answers to each set of evidence, by a junction tree."""
+    answers = []
+    for number, evidence in enumerate(sets, start=1):
+        model.observe(evidence)
+        try:
+            result = exact(model.graph, mode="max" if options.task == "MAP" else "sum")
+            answers.append(_answer(options.task, model, result))
+        except ContradictionError as error:
+            raise ValueError(f"evidence set {number}: {error}" if len(sets) > 1 else str(error)) from None
+        for variable in evidence:
+            model.graph.unobserve(model[variable])
+    print("exact", file=sys.stderr)
+    return answers
+
+
+def _bp_answers(options: Any, model: Model, sets: list[dict[int, int]]) -> tuple[list[Any], bool]:
+    """The answers to each set of evidence by belief propagation, several as one batch, and whether all converged."""
+    schedule = None if options.schedule is None else _SCHEDULES[options.schedule]()
+    mode = "max" if options.task == "MAP" else "sum"
+    batch = len(sets) if len(sets) > 1 else None
+    inference = Inference(model.graph, schedule, backend=options.backend, mode=mode, damping=options.damping, batch=batch)
+    for number, evidence in enumerate(sets if batch else []):
+        model.observe(evidence, inference, sets=number)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        result: Any = inference.run(options.max_iterations, options.tolerance)
+    if batch is None:
+        last = f", last residual {result.residuals[-1]:.2g}" if result.residuals else ""
+        print(f"{result.status} after {result.iterations} iteration{'s' * (result.iterations != 1)}{last}", file=sys.stderr)
+        return [_answer(options.task, model, result)], result.converged
+    counts = ", ".join(f"{result.status.count(status)} {status}" for status in sorted(set(result.status)))
+    print(f"{batch} sets of evidence, {counts} after at most {max(result.iterations)} iterations", file=sys.stderr)
+    answers = _answer(options.task, model, result)
+    if options.task == "MAR":
+        return [[marginals[number] for marginals in answers] for number in range(batch)], bool(np.all(result.converged))
+    return list(answers), bool(np.all(result.converged))
 
 
 def _answer(task: str, model: Model, result: Any) -> Any:
@@ -140,7 +168,9 @@ def _answer(task: str, model: Model, result: Any) -> Any:
 
 
 def _info(options: Any) -> int:
-    model = _load(options)
+    model, sets = _load(options)
+    if len(sets) > 1:
+        raise ValueError(f"{options.evidence}: has {len(sets)} sets of evidence; give a file with one")
     graph = model.graph
     _, factor = graph.edges()
     widths = np.bincount(factor - graph.num_variables, minlength=max(graph.num_factors, 1))

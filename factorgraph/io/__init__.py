@@ -8,6 +8,7 @@ from pathlib import Path
 from factorgraph.io.alist import read_alist
 from factorgraph.io.bif import read_bif
 from factorgraph.io.dimacs import read_dimacs
+from factorgraph.io.hugin import read_hugin
 from factorgraph.io.libdai import read_libdai
 from factorgraph.io.model import Model
 from factorgraph.io.networks import from_networkx
@@ -20,6 +21,7 @@ from factorgraph.io.uai import (
     write_uai_evidence,
     write_uai_result,
 )
+from factorgraph.io.xmlbif import read_xmlbif
 
 __all__ = [
     "FileFormatError",
@@ -28,34 +30,49 @@ __all__ = [
     "read_alist",
     "read_bif",
     "read_dimacs",
+    "read_hugin",
     "read_libdai",
     "read_model",
     "read_uai",
     "read_uai_evidence",
     "read_uai_result",
+    "read_xmlbif",
     "write_uai",
     "write_uai_evidence",
     "write_uai_result",
 ]
 
-_READERS: dict[str, Callable[[str | Path], Model]] = {
+_READERS: dict[str, Callable[..., Model]] = {
     ".uai": read_uai,
     ".erg": read_uai,
     ".bif": read_bif,
+    ".xmlbif": read_xmlbif,
+    ".xml": read_xmlbif,
+    ".net": read_hugin,
     ".fg": read_libdai,
     ".alist": read_alist,
     ".cnf": read_dimacs,
+    ".wcnf": read_dimacs,
 }
 
 
-def read_model(path: str | Path) -> Model:
+def read_model(path: str | Path, encoding: str | None = None) -> Model:
     """
-    Read a model in the format that the file's name tells: .uai, .erg, .bif, .fg, .alist or .cnf, each also with .gz after it.
+    Read a model in the format that the file's name tells.
+
+    The name ends with .uai, .erg, .bif, .xmlbif (or .xml), .net (HUGIN), .fg (libDAI), .alist, .cnf or .wcnf, each also with
+    .gz after it.
+
+    Parameters
+    ----------
+    path : str or Path
+    encoding : str, optional
+        The file's encoding; default: UTF-8, or what an XML file declares.
 
     Raises
     ------
     FileFormatError
-        The file is not what its name says; the message has the line.
+        The file is not what its name says, with the line, or there is no such encoding.
     ValueError
         The name tells no format.
     """
@@ -63,4 +80,4 @@ def read_model(path: str | Path) -> Model:
     ending = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else (suffixes or [""])[-1]
     if ending not in _READERS:
         raise ValueError(f"{path}: the format is told by the ending of the name, one of {', '.join(_READERS)}, each also .gz")
-    return _READERS[ending](path)
+    return _READERS[ending](path) if encoding is None else _READERS[ending](path, encoding)

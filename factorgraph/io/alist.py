@@ -13,18 +13,27 @@ from factorgraph.io.text import FileFormatError, read_text, shown, whole
 from factorgraph.variables import Spin
 
 
-def read_alist(path: str | Path) -> Model:
+def read_alist(path: str | Path, encoding: str = "utf-8") -> Model:
     """
     Read a parity-check matrix: a graph of spins ``"bits"`` (bit 0 is +1, bit 1 is -1) and parity checks.
 
     Checks of d bits are the block ``"checks{d}"``.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; with .gz after its name it is unpacked.
+    encoding : str, default "utf-8"
+        The file's encoding.
 
     Raises
     ------
     FileFormatError
         The file is malformed or truncated, or its two lists disagree; the message has the line.
     """
-    lines = [(number, line.split()) for number, line in enumerate(read_text(path).splitlines(), start=1) if line.strip()]
+    lines = [
+        (number, line.split()) for number, line in enumerate(read_text(path, encoding).splitlines(), start=1) if line.strip()
+    ]
     place = 0
 
     def row(what: str, length: int | None, high: int) -> list[int]:

@@ -54,7 +54,7 @@ class _Rows:
     rows: list[tuple[int, list[list[str]], np.ndarray]] = field(default_factory=list)
 
 
-def read_bif(path: str | Path) -> Model:
+def read_bif(path: str | Path, encoding: str = "utf-8") -> Model:
     """
     Read a Bayesian network: one table for each variable given its parents.
 
@@ -62,19 +62,26 @@ def read_bif(path: str | Path) -> Model:
     or not they add up to 1. Blocks may come in any order, and blanks may stand for commas and for the bar before the
     parents, as JavaBayes writes.
 
+    Parameters
+    ----------
+    path : str or Path
+        The file; with .gz after its name it is unpacked.
+    encoding : str, default "utf-8"
+        The file's encoding.
+
     Raises
     ------
     FileFormatError
         The file is malformed or truncated, gives probabilities twice, or its variables are their own ancestors; the
         message has the line.
     """
-    return _Parser(path).model()
+    return _Parser(path, encoding).model()
 
 
 class _Parser:
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, encoding: str) -> None:
         self.path = path
-        self.text = read_text(path)
+        self.text = read_text(path, encoding)
         self.at = 0
         self.blocks: list[_Rows] = []
         self.network = BayesianNetwork(self.error, len(self.text))

@@ -11,18 +11,25 @@ from factorgraph.io.model import Model
 from factorgraph.io.text import Tokens, is_absurd, joint_states, read_text, shown_count
 
 
-def read_libdai(path: str | Path) -> Model:
+def read_libdai(path: str | Path, encoding: str = "utf-8") -> Model:
     """
     Read a libDAI model: sparse tables whose first variable's states change fastest.
 
     Variables keep their labels as names, in rising order.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; with .gz after its name it is unpacked.
+    encoding : str, default "utf-8"
+        The file's encoding.
 
     Raises
     ------
     FileFormatError
         The file is malformed or truncated; the message has the line.
     """
-    tokens = Tokens(path, read_text(path), comment="#")
+    tokens = Tokens(path, read_text(path, encoding), comment="#")
     count = tokens.integer("the number of factors")
     tokens.expect(count, "a factor")
     raw = list(_factors(tokens, count))

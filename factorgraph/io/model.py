@@ -144,7 +144,11 @@ class Model:
         return kind.states[state]
 
     def observe(
-        self, evidence: Mapping[int | str, int | str] | Mapping[int, int] | Mapping[str, str], inference: Any = None
+        self,
+        evidence: Mapping[int | str, int | str] | Mapping[int, int] | Mapping[str, str],
+        inference: Any = None,
+        *,
+        sets: Any = None,
     ) -> None:
         """
         Fix variables.
@@ -155,6 +159,8 @@ class Model:
             From names or numbers of variables to names or positions of states.
         inference : Inference, optional
             Observe there; default: in `graph`.
+        sets : int, slice or integer array, optional
+            Which sets of a batch, where ``inference`` is one; default: all.
 
         Raises
         ------
@@ -163,20 +169,42 @@ class Model:
         """
         found = [(self[variable], self.state(variable, state)) for variable, state in evidence.items()]
         for variables, value in found:
-            (self.graph if inference is None else inference).observe(variables, value)
+            if inference is None:
+                self.graph.observe(variables, value)
+            else:
+                inference.observe(variables, value, sets=sets)
 
     def marginals(self, result: Any) -> list[np.ndarray]:
-        """Marginals of all variables in the file's order, from a `Result` or `ExactResult` of `graph`."""
-        whole = [result.marginals(self._whole(number)).reshape(block.size, -1) for number, block in enumerate(self._blocks)]
-        return [whole[b][i] for b, i in zip(self._block_of, self._index, strict=True)]
+        """
+        Marginals of all variables in the file's order, from a `Result` or `ExactResult` of `graph`.
+
+        Returns
+        -------
+        list of (q,) arrays, of (B, q) arrays in a batch
+        """
+        whole = []
+        for number, block in enumerate(self._blocks):
+            found = result.marginals(self._whole(number))
+            sets = found.shape[: found.ndim - len(block.shape) - 1]
+            whole.append(found.reshape(*sets, block.size, found.shape[-1]))
+        return [whole[b][..., i, :] for b, i in zip(self._block_of, self._index, strict=True)]
 
     def mode(self, result: Any) -> np.ndarray:
-        """Most probable states of all variables, as positions, in the file's order; of one joint state in max mode."""
+        """
+        Most probable states of all variables, as positions, in the file's order; of one joint state in max mode.
+
+        Returns
+        -------
+        (n,) array, (B, n) in a batch
+        """
         whole = []
         for number, block in enumerate(self._blocks):
             kind: Any = block.type
-            whole.append(kind.position(result.mode(self._whole(number)).reshape(-1)))
-        return np.array([whole[b][i] for b, i in zip(self._block_of, self._index, strict=True)], dtype=np.int64)
+            found = result.mode(self._whole(number))
+            sets = found.shape[: found.ndim - len(block.shape)]
+            whole.append(kind.position(found.reshape(-1)).reshape(*sets, block.size))
+        columns = [whole[b][..., i] for b, i in zip(self._block_of, self._index, strict=True)]
+        return np.stack(columns, axis=-1).astype(np.int64)
 
     def _whole(self, number: int) -> Variables:
         block = self._blocks[number]

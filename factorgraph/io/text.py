@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import os
 import re
@@ -25,6 +26,8 @@ _NO_FILES: list[tuple[Callable[[int], bool], str]] = [
     (stat.S_ISBLK, "a device"),
 ]
 
+# Codecs for other uses than text files, some of which take time quadratic in the length.
+_NO_ENCODINGS = {"punycode", "idna", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7"}
 MANY_STATES = 2**64  # no table has so many entries: counting ends here, since numbers could grow as long as a file
 _LARGEST_INTEGER = 2**31 - 1
 _LONGEST_INTEGER = 40  # digits
@@ -76,17 +79,23 @@ class FileFormatError(ValueError):
     """A file is not in the format that it should be in; the message has its name and the line."""
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path, encoding: str | Callable[[bytes], str] = "utf-8") -> str:
     """
     A file's text, unpacked where the name ends with .gz, without a byte-order mark.
 
     Files come from anywhere: what is no regular file would block or never end, and a small packed file can unpack to
     any size, so both are refused before memory is taken for them.
 
+    Parameters
+    ----------
+    path : str or Path
+    encoding : str or callable, default "utf-8"
+        Of the text; a callable finds it in the bytes.
+
     Raises
     ------
     FileFormatError
-        It is not a regular file, too large, not a whole gzip file, or not text.
+        It is not a regular file, too large, not a whole gzip file, or not text in this encoding, or there is no such encoding.
     """
     status = Path(path).stat()
     if not stat.S_ISREG(status.st_mode):
@@ -97,11 +106,20 @@ def read_text(path: str | Path) -> str:
             raw = _unpacked(path, file)
         else:
             raw = _read(path, file, lambda: LARGEST_FILE)
+    name = encoding if isinstance(encoding, str) else encoding(bytes(raw[:_PIECE]))
     try:
-        return raw.decode("utf-8").removeprefix("\ufeff")
+        if codecs.lookup(name).name in _NO_ENCODINGS:
+            raise LookupError
+        return raw.decode(name).removeprefix("\ufeff")
+    except LookupError:
+        known = "'utf-8', 'utf-16' and 'latin-1'"
+        raise FileFormatError(f"{path}: there is no encoding {name!r} of text; usual ones are {known}") from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise FileFormatError(f"{path}, line {line}: not text (byte {error.start} is {raw[error.start]:#x})") from None
+        raise FileFormatError(
+            f"{path}, line {line}: not text in {name} (byte {error.start} is {raw[error.start]:#x}); if the file has another "
+            "encoding, name it, as in encoding='latin-1'"
+        ) from None
 
 
 def _unpacked(path: str | Path, file: BinaryIO) -> bytearray:

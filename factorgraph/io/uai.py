@@ -13,22 +13,29 @@ from factorgraph.backends import get_backend
 from factorgraph.files import write_text
 from factorgraph.graph import FactorGraph
 from factorgraph.io.model import Model
-from factorgraph.io.text import Tokens, is_absurd, joint_states, read_text, shown, shown_count
+from factorgraph.io.text import FileFormatError, Tokens, is_absurd, joint_states, read_text, shown, shown_count
 from factorgraph.variables import DiscreteType
 
 
-def read_uai(path: str | Path) -> Model:
+def read_uai(path: str | Path, encoding: str = "utf-8") -> Model:
     """
     Read a model: MARKOV or BAYES, or without this header as it was until 2008 (.erg), taken as MARKOV.
 
     Tables list the states with those of a factor's last variable changing fastest.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; with .gz after its name it is unpacked.
+    encoding : str, default "utf-8"
+        The file's encoding.
 
     Raises
     ------
     FileFormatError
         The file is malformed or truncated; the message has the line.
     """
-    tokens = Tokens(path, read_text(path))
+    tokens = Tokens(path, read_text(path, encoding))
     kind = tokens.peek("MARKOV or BAYES")
     if kind.upper() in ("MARKOV", "BAYES"):
         tokens.word("MARKOV or BAYES")
@@ -115,15 +122,37 @@ def _is_set(words: list[str]) -> bool:
 
 def read_uai_result(path: str | Path) -> tuple[str, Any]:
     """
-    Read an answer.
+    Read an answer, or the answers to several sets of evidence: their number on a line of its own, and a line for each.
 
     Returns
     -------
     task : {"MAR", "PR", "MAP"}
-    answer : list of arrays (marginals), the natural logarithm of the partition function, or an array of states
+    answer : list of arrays (marginals), the natural logarithm of the partition function, or an array of states; of several
+        sets a list of these
     """
-    tokens = Tokens(path, read_text(path))
+    text = read_text(path)
+    tokens = Tokens(path, text)
     task = tokens.word("MAR, PR or MAP").upper()
+    if task not in ("MAR", "PR", "MAP", "MPE"):
+        raise tokens.error(f"an answer begins with MAR, PR or MAP, not {shown(task)}")
+    task = "MAP" if task == "MPE" else task
+    lines = [line for line in text.split("\n") if line.strip()]
+    number = lines[1].strip() if len(lines) > 2 and len(lines[0].split()) == 1 else ""
+    if number.isdecimal() and number == str(len(lines) - 2):
+        try:
+            return task, _answer(tokens, task)  # one answer can be spread over lines, too
+        except FileFormatError:
+            tokens = Tokens(path, text)
+            tokens.word(task)
+            tokens.integer("the number of sets of evidence")
+            answers = [_answer(tokens, task, last=False) for _ in range(len(lines) - 2)]
+            tokens.end()
+            return task, answers
+    return task, _answer(tokens, task)
+
+
+def _answer(tokens: Tokens, task: str, last: bool = True) -> Any:
+    """One answer, which ends the file if it is the last."""
     if task == "MAR":
         marginals = []
         for variable in range(tokens.integer("the number of variables")):
@@ -136,13 +165,11 @@ def read_uai_result(path: str | Path) -> tuple[str, Any]:
             answer = float(word) * math.log(10.0)
         except ValueError:
             raise tokens.error(f"log10 of the partition function should be a number, not {shown(word)}") from None
-    elif task in ("MAP", "MPE"):
-        task = "MAP"
-        answer = tokens.integers(tokens.integer("the number of variables"), "a state")
     else:
-        raise tokens.error(f"an answer begins with MAR, PR or MAP, not {shown(task)}")
-    tokens.end()
-    return task, answer
+        answer = tokens.integers(tokens.integer("the number of variables"), "a state")
+    if last:
+        tokens.end()
+    return answer
 
 
 def write_uai(path: str | Path, model: Model | FactorGraph) -> None:
@@ -182,7 +209,7 @@ def write_uai_evidence(path: str | Path, evidence: Mapping[int, int]) -> None:
 
 def write_uai_result(path: str | Path, task: str, answer: Any) -> None:
     """
-    Write an answer, whole or not at all.
+    Write an answer, or a list of answers to several sets of evidence, whole or not at all.
 
     Parameters
     ----------
@@ -190,11 +217,25 @@ def write_uai_result(path: str | Path, task: str, answer: Any) -> None:
     task : {"MAR", "PR", "MAP"}
     answer : as `read_uai_result` returns it
     """
-    _write(path, [task.upper(), format_uai_result(task, answer)])
+    _write(path, format_uai_result(task, answer))
 
 
-def format_uai_result(task: str, answer: Any) -> str:
-    """The second line of an answer's file."""
+def format_uai_result(task: str, answer: Any) -> list[str]:
+    """The lines of an answer's file."""
+    # One answer to MAR is a list of vectors, to MAP a vector, to PR a number.
+    depth = {"MAR": 2, "MAP": 1, "PR": 0}.get(task.upper(), 0)
+    inner, levels = answer, 0
+    while isinstance(inner, (list, tuple)) or (isinstance(inner, np.ndarray) and inner.ndim):
+        if not len(inner):
+            break
+        inner, levels = inner[0], levels + 1
+    if levels > depth:
+        return [task.upper(), str(len(answer)), *(_line(task, one) for one in answer)]
+    return [task.upper(), _line(task, answer)]
+
+
+def _line(task: str, answer: Any) -> str:
+    """One answer."""
     if task.upper() == "MAR":
         rows: Sequence[np.ndarray] = answer
         return " ".join([str(len(rows)), *(" ".join([str(len(p)), *map(repr, np.asarray(p).tolist())]) for p in rows)])

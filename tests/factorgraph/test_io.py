@@ -92,7 +92,64 @@ p cnf 4 4
 0 2 2 4 0
 3 -3 1 0
 """
+WCNF = """c hard clauses have weight 9
+p wcnf 4 6 9
+9 1 -2 3 0
+9 -1 -4 0
+2 2 0
+1 -2 4 0
+3 -3 0
+0 1 0
+"""
+XMLBIF = """<?xml version="1.0" encoding="US-ASCII"?>
+<!DOCTYPE BIF [
+  <!ELEMENT BIF ( NETWORK )*>
+  <!ATTLIST BIF VERSION CDATA #REQUIRED>
+]>
+<BIF VERSION="0.3">
+<NETWORK><NAME>Moods &amp; coins</NAME>
+<DEFINITION>
+  <FOR>mood</FOR><GIVEN>coin</GIVEN><GIVEN>weather</GIVEN>
+  <TABLE><!-- good, bad --> 0.9 0.1  0.5 0.5
+    0.8 0.2  0.6 0.4  0.5 0.5  0.3 0.7 </TABLE>
+</DEFINITION>
+<VARIABLE TYPE="nature"><NAME>coin</NAME><OUTCOME>heads</OUTCOME><OUTCOME>tails</OUTCOME></VARIABLE>
+<VARIABLE TYPE="nature">
+  <NAME>weather</NAME><OUTCOME>dry</OUTCOME><OUTCOME>wet</OUTCOME><OUTCOME>very cold</OUTCOME>
+  <PROPERTY>position = (10, 20)</PROPERTY>
+</VARIABLE>
+<VARIABLE TYPE="nature"><NAME>mood</NAME><OUTCOME>good</OUTCOME><OUTCOME>bad</OUTCOME></VARIABLE>
+<DEFINITION><FOR>coin</FOR><TABLE>0.3 0.7</TABLE></DEFINITION>
+<DEFINITION><FOR>weather</FOR><TABLE>0.2 0.5 0.3</TABLE></DEFINITION>
+</NETWORK>
+</BIF>
+"""
+HUGIN = """net
+{
+  node_size = (80 40);  % as drawn
+}
+node coin
+{
+  label = "a \\"fair\\" coin; almost";
+  states = ( "heads" "tails" );
+}
+discrete node weather
+{
+  position = (10 20);
+  states = ("dry" "wet" "very cold");
+}
+node mood { states = ("good" "bad"); }
+potential (mood | coin weather)
+{
+  data = (((0.9 0.1)(0.5 0.5)   % heads
+           (0.8 0.2))
+          ((0.6 0.4)(0.5 0.5)(0.3 0.7)));
+}
+potential (coin) { data = (0.3 0.7); }
+potential (weather | ) { data = (0.2 0.5 0.3); }
+"""
 FILES = {".uai": UAI, ".bif": BIF, ".fg": FG, ".alist": ALIST, ".cnf": CNF}
+FILES |= {".wcnf": WCNF, ".xmlbif": XMLBIF, ".net": HUGIN}
 
 
 @pytest.fixture
