@@ -111,7 +111,7 @@ def test_nets_has_no_message_passing_loop_of_its_own() -> None:
         ("factors", {"factors", "variables", "backends", "semiring"}),
         ("schedules", {"schedules", "graph", "blocks"}),
         ("junction", {"junction", "inference", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
-        ("io", {"io", "files", "graph", "blocks", "factors", "variables", "backends"}),
+        ("io", {"io", "files", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
         ("inference", {"inference", "files", "schedules", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
     ],
 )
