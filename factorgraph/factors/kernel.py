@@ -99,12 +99,24 @@ class FactorKernel:
         if entries > _MAX_TABLE_ENTRIES:
             raise ValueError(f"its table would have {entries:.3g} entries for each factor, more than {_MAX_TABLE_ENTRIES}")
         grids = [t.states.reshape((1,) * i + (-1,) + (1,) * (len(types) - i)) for i, t in enumerate(types)]
-        table = np.asarray(self.factor.log_potential(*grids), dtype=np.float64)
+        table = self._called_with(grids)
         table = np.broadcast_to(table, np.broadcast_shapes(table.shape, (*sizes, 1)))
         if table.shape[:-1] != tuple(sizes) or table.shape[-1] not in (1, self.count):
             raise ValueError(f"its log-potentials have shape {table.shape}, not {(*sizes, self.count)} or {(*sizes, 1)}")
         check_log_potentials(table)
         return table
+
+    def _called_with(self, grids: Sequence[np.ndarray]) -> np.ndarray:
+        """The potentials of all joint states; what goes wrong inside is told with how the states come."""
+        try:
+            return np.asarray(self.factor.log_potential(*grids), dtype=np.float64)
+        except (ValueError, TypeError) as error:
+            shapes = ", ".join(str(grid.shape) for grid in grids[:3]) + (", ..." if len(grids) > 3 else "")
+            raise type(error)(
+                f"log_potential: {error}. It is called once for all joint states, with {len(grids)} arrays of states that "
+                f"broadcast (shapes {shapes}), and returns an array: compute with NumPy, such as np.where(a == b, 0.0, -1.0) "
+                "in place of an if, np.exp in place of math.exp and no float()"
+            ) from error
 
     def enumerated(self) -> np.ndarray:
         """`table`, or the same from ``log_partition`` with all ports clamped: for checks and exact answers."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -192,3 +193,34 @@ class TestFaultsAreFound:
 
         with pytest.raises(AssertionError, match="log_weights of from_log_weights"):
             check_variable(Skewed())
+
+
+class TestPotentialsThatCannotBeTabulated:
+    """A function of single states is the natural first try; the error shows what to write in its place."""
+
+    @pytest.mark.parametrize(
+        "potential",
+        [lambda a, b: 0.0 if a == b else -1.0, lambda a, b: float(a * b), lambda a, b: math.exp(a) * b, lambda a: a],
+        ids=["if", "float", "math", "too few arguments"],
+    )
+    def test_the_error_shows_the_fix(self, potential: Any) -> None:
+        class Own(fg.Factor):
+            def log_potential(self, *states: np.ndarray) -> np.ndarray:
+                return potential(*states)  # type: ignore[no-any-return]
+
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", fg.Categorical(3), 4)
+        with pytest.raises((ValueError, TypeError), match=r"'f': .*broadcast \(shapes \(3, 1, 1\), \(1, 3, 1\)\).*np\.where\("):
+            graph.add_factors("f", Own(), x[:3], x[1:])
+        assert not graph.factor_blocks
+
+    def test_the_fix_that_it_shows_works(self) -> None:
+        class Own(fg.Factor):
+            def log_potential(self, *states: np.ndarray) -> np.ndarray:
+                a, b = states
+                return np.where(a == b, 0.0, -1.0)
+
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", fg.Categorical(3), 2)
+        graph.add_factors("f", Own(), x[:1], x[1:])
+        assert fg.run(graph).log_partition == pytest.approx(np.log(3 + 6 * np.exp(-1.0)))
