@@ -46,6 +46,8 @@ def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
         is_text = isinstance(node, (ast.Raise, ast.Assert, ast.JoinedStr, ast.AnnAssign, ast.arguments))
         if is_text or (isinstance(node, ast.FunctionDef) and node.name in ("__repr__", "check")):
             skipped |= {id(inner) for inner in ast.walk(node)}
+        if isinstance(node, ast.keyword) and node.arg in ("strict", "flush"):
+            skipped |= {id(inner) for inner in ast.walk(node)}
         if isinstance(node, (ast.FunctionDef, ast.arg)):
             hint = node.returns if isinstance(node, ast.FunctionDef) else node.annotation
             skipped |= {id(inner) for inner in ast.walk(hint)} if hint is not None else set()
@@ -172,8 +174,14 @@ class Reached:
                     self.tests.setdefault(key, set()).update(context for context in contexts if context)
 
     def of(self, place: Path, lines: range, limit: float) -> list[str]:
-        """Tests that reach some of the lines: the quickest for a third of the time, then others by chance."""
+        """
+        Tests that reach some of the lines: the quickest for a third of the time, then others by chance.
+
+        What runs only when a file is imported is reached by all tests that reach anything in the file.
+        """
         found = set().union(*(self.tests.get((str(place), line), set()) for line in lines))
+        if not found:
+            found = set().union(*(tests for (name, _), tests in self.tests.items() if name == str(place)))
         known = sorted((test for test in found if self.seconds[test] < limit), key=lambda test: (self.seconds[test], test))
         chosen: list[str] = []
         left = limit

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import factorgraph as fg
 from factorgraph.inference.execute import incoming
@@ -307,3 +308,11 @@ def test_the_log_partition_loses_no_digits_where_noise_is_tiny(variance: float) 
     mass = 1.0 / (2 * 4.0) + 0.5 * np.log(2 * np.pi * 4.0)
     expected = mass - 0.5 * (np.log(2 * np.pi * total) + 1.0 / total)
     np.testing.assert_allclose(fg.run(graph).log_partition, expected, rtol=1e-10)
+
+
+def test_the_potential_of_a_relation_is_the_density_of_its_noise() -> None:
+    exact = fg.LinearGaussian([1.0, 2.0], noise_variance=0.0, offset=5.0)
+    np.testing.assert_array_equal(exact.log_potential(np.array([1.0, 3.0]), np.array([2.0, 2.0])), [0.0, -np.inf])
+    noisy = fg.LinearGaussian([1.0, 2.0], noise_variance=0.25, offset=5.0)
+    expected = stats.norm(5.0, 0.5).logpdf([5.0, 7.0])
+    np.testing.assert_allclose(noisy.log_potential(np.array([1.0, 3.0]), np.array([2.0, 2.0])), expected, rtol=1e-12)

@@ -461,3 +461,21 @@ def test_erfcx_is_within_its_stated_errors() -> None:
         given = x.astype(dtype)
         exact = special.erfcx(given.astype(np.float64))
         assert np.abs(NumpyBackend(dtype).erfcx(given) / exact - 1).max() <= error
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_variable_of_many_factors_adds_all_of_them_up(kernels: str, batch: int | None) -> None:
+    graph = fg.FactorGraph()
+    hub = graph.add_variables("hub", fg.Categorical(3), 2)
+    leaves = graph.add_variables("leaves", fg.Categorical(3), (2, 200))
+    rng = np.random.default_rng(5)
+    graph.add_factors("pairs", fg.Table(0.1 * rng.normal(size=(400, 3, 3))), hub[np.repeat([0, 1], 200)], leaves.reshape(-1))
+    graph.set_prior(leaves, rng.normal(size=(2, 200, 3)))
+    answers = []
+    for backend in ("numpy", kernels):
+        inference = fg.Inference(graph, fg.Flooding(), backend=backend, dtype="float64", batch=batch)
+        if batch is not None:
+            for number in range(batch):
+                inference.observe(leaves[0, : 10 * number], 0, sets=number)
+        answers.append(inference.run(tolerance=1e-12).marginals(hub))
+    np.testing.assert_allclose(answers[1], answers[0], atol=1e-12)

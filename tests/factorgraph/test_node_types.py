@@ -195,6 +195,17 @@ class TestFaultsAreFound:
             check_variable(Skewed())
 
 
+@pytest.mark.parametrize("kind", [fg.Spin(), fg.Levels((0.5, -2, 0)), fg.Levels((-1, 0, 1))], ids=repr)
+def test_means_and_variances_are_those_of_the_marginals(kind: Any, rng: np.random.Generator) -> None:
+    host = fg.get_backend("numpy", "float64")
+    params = rng.normal(size=(*kind.param_shape, 50)) * 2.0
+    probabilities, states = kind.marginals(params, host), kind.states.astype(float)[:, None]
+    mean = (probabilities * states).sum(axis=0)
+    np.testing.assert_allclose(kind.expectation(kind.mean(params, host), host), mean, rtol=1e-12)
+    variance = (probabilities * (states - mean) ** 2).sum(axis=0)
+    np.testing.assert_allclose(kind.variance(kind.mean(params, host), host), variance, rtol=1e-9)
+
+
 class TestPotentialsThatCannotBeTabulated:
     """A function of single states is the natural first try; the error shows what to write in its place."""
 

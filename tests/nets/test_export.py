@@ -21,6 +21,10 @@ CASES: dict[str, tuple[tuple[Any, Any], dict[str, Any]]] = {
     "tables, biases": (WINE, {"hidden_layer_sizes": (21,)}),
     "texts": ((WINE[0], np.array(["red", "white", "rosé"])[WINE[1]]), {"hidden_layer_sizes": (15, 17), "dtype": "float64"}),
     "thermometer": (WINE, {"hidden_layer_sizes": (21,), "encoding": "thermometer"}),
+    "constant columns": (
+        (np.column_stack([WINE[0], np.full(178, 5.0), np.zeros(178)]), WINE[1]),
+        {"hidden_layer_sizes": (21,)},
+    ),
     "two classes": (load_breast_cancer(return_X_y=True), {"hidden_layer_sizes": (33,)}),
     "sparse": ((DIGITS.X_train, DIGITS.y_train), {"hidden_layer_sizes": (51,), "density": 0.3, "biases": True}),
     "no hidden layer": ((DIGITS.X_train, DIGITS.y_train + 0.0), {"hidden_layer_sizes": ()}),

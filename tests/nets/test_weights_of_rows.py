@@ -12,7 +12,7 @@ from sklearn.datasets import make_classification
 from sklearn.metrics import balanced_accuracy_score
 
 import factorgraph as fg
-from nets import BPClassifier
+from nets import BPClassifier, BPRegressor
 from nets.settings import weight_type
 from nets.training import Trainer
 
@@ -57,6 +57,10 @@ def test_rows_of_weight_zero_are_not_there(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(
         BPClassifier(**settings).fit(X, y, sample_weight=weight).predict_proba(X), without.predict_proba(X)
     )
+    number = X[:, 0] + X[:, 1] ** 2
+    alone = BPRegressor(**settings).fit(X[weight > 0], number[weight > 0])
+    counted = BPRegressor(**settings).fit(X, number, sample_weight=weight)
+    np.testing.assert_allclose(counted.predict(X), alone.predict(X), rtol=1e-6)
     some = BPClassifier(**settings).partial_fit(X, y, sample_weight=weight)
     some.partial_fit(X, y)
     assert some.partial_fit(X, y, sample_weight=2 * weight).score(X, y) > 0.8
