@@ -158,6 +158,14 @@ def check_prior(variables: Variables, params: Any) -> np.ndarray:
     return checked
 
 
+def numbers_of(variables: Variables, values: Any) -> np.ndarray:
+    """Observed values as users give them, made numbers, or an error that names the block."""
+    try:
+        return variables.type.from_labels(values)
+    except ValueError as error:
+        raise ValueError(f"observed values of {variables.name!r}: {error}") from None
+
+
 def check_values(variables: Variables, values: Any) -> np.ndarray:
     """Observed values as an array of ``variables.shape``, or an error that names the block."""
     try:

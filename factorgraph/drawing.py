@@ -111,11 +111,14 @@ def _labels(
         block = graph.variable_blocks[name]
         index = ",".join(str(int(i)) for i in np.unravel_index(position, block.shape))
         label = f"{name}[{index}]" if index else name
-        value = f"{modes[name][position]:.3g}" if name in modes else ""
+        value = ""
+        if name in modes:
+            mode = modes[name][position]
+            value = f"{mode:.3g}" if isinstance(mode, np.number) else str(mode)
         if model is not None:
             v = number[name, position]
             label = model.names[v]
             if value and model.states is not None and isinstance(block.type, DiscreteType):
-                value = model.states[v][int(block.type.position(modes[name][position]))]
+                value = model.states[v][int(block.type.position(block.type.from_labels(modes[name][position])))]
         labels[name, position] = f"{label}\n{value}" if value else label
     return labels

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from factorgraph.blocks import Factors, VariableBlock, Variables, check_distinct, check_prior, check_values
+from factorgraph.blocks import Factors, VariableBlock, Variables, check_distinct, check_prior, check_values, numbers_of
 from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.kernel import FactorKernel
 from factorgraph.variables import VariableType
@@ -171,10 +171,11 @@ class FactorGraph:
         Parameters
         ----------
         variables : Variables
-        values : array that broadcasts to ``variables.shape``; -1 or +1 for spins, 0 to q - 1 for categorical variables
+        values : array that broadcasts to ``variables.shape``; -1 or +1 for spins, 0 to q - 1 for categorical variables, or the
+            names of their states
         """
         block = self.block_of(variables)
-        checked = check_values(variables, values)
+        checked = check_values(variables, numbers_of(variables, values))
         if block.observed is None or block.values is None:
             block.observed = np.zeros(block.size, dtype=np.bool_)
             block.values = np.zeros(block.size, dtype=checked.dtype)

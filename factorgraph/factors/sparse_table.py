@@ -57,7 +57,7 @@ class SparseTable(Factor):
             if not isinstance(kind, DiscreteType):
                 raise TypeError(f"SparseTable takes variables with states, but port {port} has {kind!r}")
             try:
-                positions.append(kind.position(self.configurations[:, port]))
+                positions.append(kind.position(kind.from_labels(self.configurations[:, port])))
             except ValueError as error:
                 raise ValueError(f"configurations, port {port}: {error}") from None
         self._positions = np.stack(positions)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Backend, get_backend
-from factorgraph.blocks import Factors, Variables
+from factorgraph.blocks import Factors, Variables, numbers_of
 from factorgraph.factors import Factor
 from factorgraph.graph import FactorGraph
 from factorgraph.inference.adoption import adopt
@@ -21,7 +21,7 @@ from factorgraph.inference.decode import most_certain
 from factorgraph.inference.evidence import put_evidence, put_graph_evidence, put_prior, take_evidence_back
 from factorgraph.inference.layout import compile_layout
 from factorgraph.inference.memory import naming_the_memory_needed
-from factorgraph.inference.observations import Observations
+from factorgraph.inference.observations import Observations, Rows
 from factorgraph.inference.passes import Passes
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.priority import Priorities
@@ -147,7 +147,8 @@ class Inference:
             Which sets of a batch; default all. B is then their number.
         """
         self.graph.block_of(variables)
-        put_evidence(self._own_state().pool(variables), variables, values, sets)
+        numbers = values if isinstance(values, Rows) else numbers_of(variables, values)
+        put_evidence(self._own_state().pool(variables), variables, numbers, sets)
 
     def observations(self, variables: Variables, values: Any) -> Observations:
         """

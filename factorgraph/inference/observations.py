@@ -22,7 +22,7 @@ class Observations:
 
     def __init__(self, variables: Variables, values: Any, backend: Backend) -> None:
         *shape, patterns = variables.shape
-        host = np.asarray(values)
+        host = variables.type.from_labels(values)
         if host.ndim != len(shape) + 1 or host.shape[1:] != tuple(shape):
             expected = f"({', '.join(['n', *map(str, shape)])})"
             raise ValueError(f"observations of {variables.name!r} have shape {host.shape}; expected {expected}, row by row")

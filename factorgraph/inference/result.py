@@ -11,6 +11,7 @@ import numpy as np
 from factorgraph.blocks import Factors, Variables
 from factorgraph.inference import bethe
 from factorgraph.inference.decode import decode
+from factorgraph.inference.marginal_table import marginal_table
 from factorgraph.inference.program import edge_call, merged_steps
 from factorgraph.inference.running import Outcome
 from factorgraph.inference.state import Potentials, State
@@ -112,6 +113,23 @@ class Result:
             host = pool.backend.to_host(pool.pool.type.marginals(pool.belief, pool.backend))
         return self._pick(host, variables)
 
+    def table(self, variables: Variables) -> Any:
+        """
+        Marginals of variables with the names of variables and states, for people to read.
+
+        Returns
+        -------
+        pandas.DataFrame, or a text in columns where pandas is not installed
+            A row for each variable and a column for each state, named where the type has names; of normal variables the mean
+            and the variance.
+
+        Raises
+        ------
+        ValueError
+            The result is of a batch.
+        """
+        return marginal_table(variables, self.marginals(variables))
+
     def belief(self, variables: Variables) -> np.ndarray:
         """Natural parameters of the beliefs, ``(*variables.shape, *param_shape)``."""
         self._check(variables)
@@ -128,7 +146,7 @@ class Result:
 
     def mode(self, variables: Variables) -> np.ndarray:
         """
-        Most probable states, ``(*variables.shape,)``.
+        Most probable states, ``(*variables.shape,)``; their names where the type has names.
 
         In max mode one joint state, decoded so that its variables agree also where several states tie (exact on forests). In
         sum mode the most probable state of each variable by itself.
@@ -136,8 +154,10 @@ class Result:
         self._pool(variables)
         pool = (self._decoded if self._inference.mode == "max" else self._state).pool(variables)
         if self._inference.mode == "max":
-            return self._pick(pool.values, variables)
-        return self._pick(pool.backend.to_host(pool.pool.type.mode(pool.belief, pool.backend)), variables)
+            found = pool.values
+        else:
+            found = pool.backend.to_host(pool.pool.type.mode(pool.belief, pool.backend))
+        return variables.type.to_labels(self._pick(found, variables))
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
         """

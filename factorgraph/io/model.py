@@ -202,7 +202,7 @@ class Model:
             kind: Any = block.type
             found = result.mode(self._whole(number))
             sets = found.shape[: found.ndim - len(block.shape)]
-            whole.append(kind.position(found.reshape(-1)).reshape(*sets, block.size))
+            whole.append(kind.position(kind.from_labels(found.reshape(-1))).reshape(*sets, block.size))
         columns = [whole[b][..., i] for b, i in zip(self._block_of, self._index, strict=True)]
         return np.stack(columns, axis=-1).astype(np.int64)
 

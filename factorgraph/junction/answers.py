@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from factorgraph.backends import get_backend
 from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError, Inference
+from factorgraph.inference.marginal_table import marginal_table
 from factorgraph.inference.memory import memory_needed
 from factorgraph.junction.elimination import Elimination, find_elimination
 from factorgraph.junction.junction_tree import JunctionTree
@@ -229,9 +231,26 @@ class ExactResult:
         """Most probable states, ``(*variables.shape,)``: one joint state in max mode, each by itself in sum mode."""
         kind = self._kind(variables)
         if self.run_mode == "sum":
-            return np.asarray(kind.states[np.argmax(self.marginals(variables), axis=-1)])
+            return kind.to_labels(np.asarray(kind.states[np.argmax(self.marginals(variables), axis=-1)]))
         found = [self._model.allowed[v][self._decoded[v] if self._model.sizes[v] > 1 else 0] for v in self._nodes(variables)]
-        return np.asarray(kind.states[np.asarray(found, dtype=np.intp)]).reshape(variables.shape)
+        return kind.to_labels(np.asarray(kind.states[np.asarray(found, dtype=np.intp)]).reshape(variables.shape))
+
+    def table(self, variables: Variables) -> Any:
+        """
+        Marginals of variables with the names of variables and states, for people to read.
+
+        Returns
+        -------
+        pandas.DataFrame, or a text in columns where pandas is not installed
+            A row for each variable and a column for each state, named where the type has names; of normal variables the mean
+            and the variance.
+
+        Raises
+        ------
+        ValueError
+            The result is of a batch.
+        """
+        return marginal_table(variables, self.marginals(variables))
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
         """Joint probabilities of each factor's variables, ``(F, q_0, ..., q_k)``; as marginals in max mode."""

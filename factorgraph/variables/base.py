@@ -124,6 +124,27 @@ class VariableType(ABC):
         axes = len(self.param_shape)
         return np.moveaxis(params, range(axes), range(-axes, 0))
 
+    # What users call the values, where that is not the number that the engine computes with.
+
+    def from_labels(self, values: Any) -> np.ndarray:
+        """
+        Values as users give them, made numbers; by default they are.
+
+        Raises
+        ------
+        ValueError
+            There is no value of that name.
+        """
+        return np.asarray(values)
+
+    def to_labels(self, values: np.ndarray) -> np.ndarray:
+        """Numbers of values, made what users call them; by default as they are."""
+        return values
+
+    def marginal_names(self) -> list[Any]:
+        """What the entries of a marginal are called, such as the names of the states."""
+        raise NotImplementedError(f"{self!r} has no names for its marginals")
+
     # For types whose values are numbers.
 
     def expectation(self, mean: Array, backend: Backend) -> Array:
@@ -243,6 +264,9 @@ class DiscreteType(VariableType):
         whole = np.issubdtype(self.states.dtype, np.integer)
         states = backend.index_array(self.states) if whole else backend.asarray(self.states)
         return backend.xp.reshape(backend.xp.take(states, backend.xp.reshape(best, (-1,)), axis=0), best.shape)
+
+    def marginal_names(self) -> list[Any]:
+        return list(self.to_labels(self.states).tolist())
 
     def certain_mode(self, params: Array, backend: Backend) -> Array:
         xp, weights = backend.xp, self.log_weights(params, backend)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -71,25 +71,100 @@ class LogWeights(DiscreteType):
 @dataclass(frozen=True)
 class Categorical(LogWeights):
     """
-    A variable of ``num_states`` states without order, 0 to ``num_states - 1``.
+    A variable of q states without order, 0 to q - 1, which may have names.
 
     The natural parameters are log-weights, one for each state and known up to a constant; -inf rules a state out.
 
     Parameters
     ----------
+    num_states : int, or sequence of hashable labels
+        The number of states, at least 1; or their names, all different. Variables with names are observed by name, and
+        `Result.mode` gives names; where no name is a number, numbers 0 to q - 1 are taken, too. The states of axes, tables and
+        `Factor.log_potential` are numbers in any case. Types that differ in names alone are equal: their variables can meet
+        in a factor that compares them.
+
+    Attributes
+    ----------
     num_states : int
-        At least 1.
+    labels : tuple or None
+        The names.
+
+    Raises
+    ------
+    ValueError
+        There is no state, or a name comes twice.
+
+    Examples
+    --------
+    >>> import factorgraph as fg
+    >>> graph = fg.FactorGraph()
+    >>> rain = graph.add_variables("rain", fg.Categorical(["none", "light", "heavy"]))
+    >>> wet = graph.add_variables("wet", fg.Categorical(["dry", "wet"]))
+    >>> _ = graph.add_factors("p", fg.Table([[0.0, -3.0], [-1.0, 0.0], [-4.0, 0.0]]), rain, wet)
+    >>> graph.observe(wet, "dry")
+    >>> fg.run(graph).mode(rain).item()
+    'none'
     """
 
     num_states: int
+    labels: tuple[Hashable, ...] | None = field(default=None, init=False, compare=False)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.num_states, (int, np.integer)) or self.num_states < 1:
-            raise ValueError(f"Categorical needs a whole number of states, at least 1, not {self.num_states!r}")
+    def __init__(self, num_states: int | Iterable[Hashable]) -> None:
+        if isinstance(num_states, (int, np.integer)):
+            if num_states < 1:
+                raise ValueError(f"Categorical needs a whole number of states, at least 1, not {num_states!r}")
+            object.__setattr__(self, "num_states", int(num_states))
+            object.__setattr__(self, "labels", None)
+            return
+        if isinstance(num_states, str) or not isinstance(num_states, Iterable):
+            raise ValueError(
+                f"Categorical needs a whole number of states, at least 1, or a list of their names, not {num_states!r}"
+            )
+        labels = tuple(label.item() if isinstance(label, np.generic) else label for label in num_states)
+        try:
+            different = len(set(labels))
+        except TypeError:
+            raise ValueError(f"names of states must be hashable, such as texts and numbers, not {labels[:5]!r}") from None
+        if not labels or different < len(labels):
+            raise ValueError(f"Categorical needs names of states that differ, at least one, not {list(labels[:9])!r}")
+        object.__setattr__(self, "num_states", len(labels))
+        object.__setattr__(self, "labels", labels)
+
+    def __repr__(self) -> str:
+        if self.labels is None:
+            return f"Categorical(num_states={self.num_states})"
+        return f"Categorical({list(self.labels)!r})"
 
     @property
     def states(self) -> np.ndarray:  # type: ignore[override]
         return np.arange(self.num_states)
+
+    def from_labels(self, values: Any) -> np.ndarray:
+        if self.labels is None:
+            return np.asarray(values)
+        place = {label: number for number, label in enumerate(self.labels)}
+        if isinstance(values, Hashable) and values in place:
+            return np.asarray(place[values])
+        given = np.asarray(values)
+        numbers_are_names = any(isinstance(label, (int, float)) for label in self.labels)
+        if given.dtype.kind in "biuf" and not numbers_are_names:
+            return given
+        found = [place.get(value, -1) for value in given.ravel().tolist()]
+        if -1 in found:
+            wrong = given.ravel().tolist()[found.index(-1)]
+            known = ", ".join(map(repr, self.labels[:9])) + (", ..." if self.num_states > 9 else "")
+            raise ValueError(f"{wrong!r} is not a state; the states are {known}")
+        return np.array(found, dtype=np.int64).reshape(given.shape)
+
+    def to_labels(self, values: np.ndarray) -> np.ndarray:
+        if self.labels is None:
+            return values
+        kinds = {type(label) for label in self.labels}
+        names: np.ndarray = np.empty(self.num_states, dtype=object)
+        names[:] = self.labels
+        if len(kinds) == 1 and kinds <= {str, int, float, bool}:
+            names = np.array(self.labels)
+        return np.asarray(names[np.asarray(values, dtype=np.intp)])
 
 
 @dataclass(frozen=True)

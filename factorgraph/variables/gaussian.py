@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -77,6 +78,9 @@ class Gaussian(VariableType):
     def marginals(self, params: Array, backend: Backend) -> Array:
         """Mean and variance, ``(2, n)``; NaN and inf where the belief is improper."""
         return self.mean(params, backend)
+
+    def marginal_names(self) -> list[Any]:
+        return ["mean", "variance"]
 
     def mode(self, params: Array, backend: Backend) -> Array:
         return self.mean(params, backend)[0, ...]

@@ -106,3 +106,16 @@ def test_batches_are_refused_where_they_make_no_sense() -> None:
     result = contradictory.run(raise_on_contradiction=False)
     np.testing.assert_array_equal(result.mean(y)[[0, 2], 2], [1, -1])
     assert result.log_partition[1] == -np.inf
+
+
+def test_marginals_are_refused_where_every_set_contradicts_the_model() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 2)
+    graph.add_factors("equal", fg.Equality(), x[0], x[1])
+    inference = fg.Inference(graph, batch=2)
+    inference.observe(x, [[-1, 1], [1, 1]])
+    assert inference.run(raise_on_contradiction=False).marginals(x)[1].tolist() == [[0.0, 1.0], [0.0, 1.0]]
+    inference.observe(x, [[-1, 1], [1, -1]])
+    result = inference.run(raise_on_contradiction=False)
+    with pytest.raises(fg.ContradictionError, match="2 sets"):
+        result.marginals(x)

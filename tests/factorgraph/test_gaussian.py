@@ -316,3 +316,13 @@ def test_the_potential_of_a_relation_is_the_density_of_its_noise() -> None:
     noisy = fg.LinearGaussian([1.0, 2.0], noise_variance=0.25, offset=5.0)
     expected = stats.norm(5.0, 0.5).logpdf([5.0, 7.0])
     np.testing.assert_allclose(noisy.log_potential(np.array([1.0, 3.0]), np.array([2.0, 2.0])), expected, rtol=1e-12)
+
+
+def test_a_relation_of_observed_variables_holds_or_contradicts() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 2)
+    graph.add_factors("equal", fg.LinearGaussian([1.0, -1.0], 0.0, offset=2.0), x[0], x[1])
+    graph.observe(x, [5.0, 3.0])
+    assert fg.run(graph).log_partition == pytest.approx(0.0, abs=1e-12)
+    graph.observe(x[1], 3.5)
+    assert fg.Inference(graph).run(raise_on_contradiction=False).log_partition == -np.inf

@@ -134,3 +134,24 @@ def test_backends_agree(backend: str) -> None:
     common: dict[str, Any] = {"hidden_layer_sizes": (11,), "epochs": 2, "dtype": "float64", "random_state": 0}
     expected = BPRegressor(**common).fit(X[:60], y[:60]).predict(X)
     np.testing.assert_allclose(BPRegressor(backend=backend, **common).fit(X[:60], y[:60]).predict(X), expected, rtol=1e-8)
+
+
+def test_rows_of_weight_zero_do_not_set_the_scale_of_parts() -> None:
+    rng = np.random.default_rng(3)
+    X, weight = rng.normal(size=(120, 3)), np.repeat([1.0, 0.0], [100, 20])
+    y = X[:, 0] + 1000.0 * (weight == 0)
+    counted = BPRegressor((11,), random_state=0).partial_fit(X, y, sample_weight=weight)
+    alone = BPRegressor((11,), random_state=0).partial_fit(X[:100], y[:100])
+    np.testing.assert_allclose(counted.predict(X), alone.predict(X), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "value"), [("mean", np.nan), ("deviation", 0.0), ("noise", -1.0)])
+def test_a_file_with_impossible_scales_is_refused(tmp_path: Path, name: str, value: float) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    BPRegressor((11,), epochs=1, random_state=0).fit(X, X[:, 0]).save(tmp_path / "model.npz")
+    with np.load(tmp_path / "model.npz") as file:
+        arrays = dict(file)
+    arrays[f"target/{name}"] = np.full_like(arrays[f"target/{name}"], value)
+    np.savez(tmp_path / "damaged.npz", **arrays)
+    with pytest.raises(ValueError, match="damaged.npz"):
+        BPRegressor.load(tmp_path / "damaged.npz")

@@ -443,3 +443,13 @@ def test_the_exact_class_probability_trains_as_well() -> None:
     assert np.median(errors) < 8.0
     with pytest.raises(ValueError, match="argmax must be one of"):
         BPClassifier(argmax="softmax").fit(data.X_train, data.y_train)
+
+
+def test_replicas_in_one_pass_equal_single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load_dataset("digits")
+    settings: dict[str, Any] = {"method": "mf", "replicas": 7, "coupling": 1.0, "epochs": 1, "dtype": "float64", "random_state": 0}
+    in_one = BPClassifier((21,), **settings).fit(data.X_train[:500], data.y_train[:500])
+    monkeypatch.setattr(fg.Spin, "update", lambda *_: None)
+    by_steps = BPClassifier((21,), **settings).fit(data.X_train[:500], data.y_train[:500])
+    for one, other in zip(in_one.weight_beliefs_, by_steps.weight_beliefs_, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-10)
