@@ -141,7 +141,6 @@ class State:
             self.potentials[name] = self.potentials[name].replaced(number, kernel)
         except (ValueError, TypeError) as error:
             raise type(error)(f"factors {block.name!r}: {error}") from error
-        self.forget_candidates()
 
     def mark(self) -> tuple[Any, ...]:
         """What changes when anything but a replay changes the state."""

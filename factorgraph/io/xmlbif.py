@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,10 @@ class _Parser:
 
 
 def _declared(raw: bytes) -> str:
-    """The encoding that an XML file declares."""
-    match = _ENCODING.match(raw[:200].decode("latin-1").lstrip("\ufeff\xef\xbb\xbf \n\r\t"))
+    """The encoding that an XML file declares; a byte-order mark says UTF-8 whatever is declared."""
+    if raw.startswith(codecs.BOM_UTF8):
+        return "utf-8"
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    match = _ENCODING.match(raw[:200].decode("latin-1").lstrip())
     return match.group(1) if match else "utf-8"

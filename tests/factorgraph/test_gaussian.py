@@ -12,6 +12,7 @@ import factorgraph as fg
 from factorgraph.inference.execute import incoming
 from factorgraph.inference.program import EdgeCall, edge_call
 from factorgraph.schedules import Step
+from factorgraph.semiring import Semiring
 from factorgraph.testing import check_factor, check_variable
 
 
@@ -326,3 +327,8 @@ def test_a_relation_of_observed_variables_holds_or_contradicts() -> None:
     assert fg.run(graph).log_partition == pytest.approx(0.0, abs=1e-12)
     graph.observe(x[1], 3.5)
     assert fg.Inference(graph).run(raise_on_contradiction=False).log_partition == -np.inf
+    kernel, semiring = graph.factors("equal").kernel, Semiring(fg.get_backend("numpy", "float64"), "sum")
+    assert kernel is not None
+    for second, expected in ((3.0, 0.0), (3.5, -np.inf)):
+        incoming = [fg.Gaussian().observe(np.array([value])) for value in (5.0, second)]
+        assert kernel.log_partition(incoming, kernel.parameters(), semiring).item() == expected

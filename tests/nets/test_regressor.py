@@ -153,5 +153,5 @@ def test_a_file_with_impossible_scales_is_refused(tmp_path: Path, name: str, val
         arrays = dict(file)
     arrays[f"target/{name}"] = np.full_like(arrays[f"target/{name}"], value)
     np.savez(tmp_path / "damaged.npz", **arrays)
-    with pytest.raises(ValueError, match="damaged.npz"):
+    with pytest.raises(ValueError, match=r"damaged\.npz"):
         BPRegressor.load(tmp_path / "damaged.npz")

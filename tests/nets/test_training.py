@@ -447,7 +447,7 @@ def test_the_exact_class_probability_trains_as_well() -> None:
 
 def test_replicas_in_one_pass_equal_single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     data = load_dataset("digits")
-    settings: dict[str, Any] = {"method": "mf", "replicas": 7, "coupling": 1.0, "epochs": 1, "dtype": "float64", "random_state": 0}
+    settings: dict[str, Any] = {"method": "mf", "replicas": 7, "epochs": 1, "dtype": "float64", "random_state": 0}
     in_one = BPClassifier((21,), **settings).fit(data.X_train[:500], data.y_train[:500])
     monkeypatch.setattr(fg.Spin, "update", lambda *_: None)
     by_steps = BPClassifier((21,), **settings).fit(data.X_train[:500], data.y_train[:500])
