@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from factorgraph.backends import Array
 from factorgraph.inference.fused import FusedProgram, bound_to, can_fuse
 from factorgraph.inference.plate_state import PlateState
-from factorgraph.inference.program import BlockCall, EdgeCall, Stage, take_parameters
+from factorgraph.inference.program import BlockCall, EdgeCall, Read, Stage, take_parameters
 from factorgraph.inference.state import State
 from factorgraph.semiring import Semiring
 
@@ -135,13 +135,16 @@ def edge_messages(call: EdgeCall, state: State, semiring: Semiring) -> list[Arra
 
 def incoming(call: EdgeCall, state: State) -> list[Array]:
     """Cavities at all ports of an edgewise call."""
+    return by_port(call, state, lambda read: state.pools[read.pool].cavities(read))
+
+
+def by_port(call: EdgeCall, state: State, of_edges: Callable[[Read], Array]) -> list[Array]:
+    """What all ports of an edgewise call read, from what each of its reads gives for its edges."""
     found: dict[int, Array] = {}
     for read in call.reads:
-        pool = state.pools[read.pool]
-        cavities = pool.cavities(read)
-        axis = pool.pool.axis
+        whole, axis = of_edges(read), state.pools[read.pool].pool.axis
         for port, part, shape in read.parts:
-            piece = cavities if len(read.parts) == 1 else state.backend.take(cavities, part, axis)
+            piece = whole if len(read.parts) == 1 else state.backend.take(whole, part, axis)
             if len(shape) > 1:
                 piece = state.backend.xp.reshape(piece, (*piece.shape[:axis], *shape, *piece.shape[axis + 1 :]))
             found[port] = piece

@@ -28,6 +28,7 @@ from factorgraph.inference.priority import Priorities
 from factorgraph.inference.recording import Recording
 from factorgraph.inference.result import ContradictionError, ConvergenceWarning, Result
 from factorgraph.inference.running import AutoDamping, Limits, largest, run_until
+from factorgraph.inference.satisfaction import Satisfaction
 from factorgraph.inference.state import State
 from factorgraph.schedules import Flooding, Schedule, Tree
 from factorgraph.semiring import Semiring
@@ -325,9 +326,10 @@ class Inference:
         callback: Callable[[int, Inference], Any] | None = None,
         progress: bool = False,
         raise_on_contradiction: bool = True,
+        stop: str | None = None,
     ) -> Result:
         """
-        Iterate until no message changes by more than the tolerance.
+        Iterate until no message changes by more than the tolerance, or until a solution is found.
 
         Parameters
         ----------
@@ -346,6 +348,10 @@ class Inference:
             Show a progress bar.
         raise_on_contradiction : bool, default True
             Raise where the evidence contradicts the model; else the result tells.
+        stop : {None, "satisfied"}
+            ``"satisfied"``: stop as soon as the most probable values of all variables, each by itself, fulfil every hard
+            factor, and in a batch each set by itself; the status is then ``"satisfied"``, and `Result.mode` gives these
+            values. Looked at in every check: ``check_every=1`` stops at once. So codes are decoded, and clauses satisfied.
 
         Returns
         -------
@@ -367,13 +373,14 @@ class Inference:
             tolerance = 1e-6 if self.backend.dtype_name == "float64" else 1e-4
         if callback is not None and self.batch is not None:
             raise ValueError("callback: the sets of a batch stop one by one; run them without, or one at a time")
+        solved = None if stop is None else Satisfaction(self._state, self.semiring, stop).reached
         state = self._own_state()
         if self.exact or not keep_messages:
             self.reset()
         state.restart_count()
         state.forget_candidates()
         state.prepare()
-        limits = Limits(max_iterations, tolerance, check_every, self.exact, progress)
+        limits = Limits(max_iterations, tolerance, check_every, self.exact, progress, solved)
         auto = AutoDamping(np.zeros(self.batch or 1)) if self.auto_damping and not self.exact else None
         told = None if callback is None else partial(self._call_back, callback)
         with naming_the_memory_needed(self.graph, self.backend, self.batch):

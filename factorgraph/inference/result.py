@@ -56,9 +56,10 @@ class Result:
 
     Attributes
     ----------
-    status : {"exact", "converged", "stopped", "diverged"}
-        Whether the answers are exact (a forest and an exact schedule), a fixed point, or neither; or whether messages between
-        real variables grew without end, so that they mean nothing.
+    status : {"exact", "converged", "satisfied", "stopped", "diverged"}
+        Whether the answers are exact (a forest and an exact schedule), a fixed point, or neither; whether the run stopped at a
+        solution of all hard factors, as it was asked to; or whether messages between real variables grew without end, so
+        that they mean nothing.
     iterations : int
     residuals : list of float
         The largest change of a message at each check, at the iterations `residual_iterations`.
@@ -149,14 +150,16 @@ class Result:
         Most probable states, ``(*variables.shape,)``; their names where the type has names.
 
         In max mode one joint state, decoded so that its variables agree also where several states tie (exact on forests). In
-        sum mode the most probable state of each variable by itself.
+        sum mode, and where the run stopped at a solution, the most probable state of each variable by itself.
         """
-        self._pool(variables)
-        pool = (self._decoded if self._inference.mode == "max" else self._state).pool(variables)
-        if self._inference.mode == "max":
-            found = pool.values
-        else:
+        pool = self._pool(variables)
+        solved = np.equal(self.status, "satisfied")
+        found: Any = None
+        if self._inference.mode == "sum" or solved.any():
             found = pool.backend.to_host(pool.pool.type.mode(pool.belief, pool.backend))
+        if self._inference.mode == "max" and not solved.all():
+            decoded = self._decoded.pool(variables).values
+            found = decoded if found is None else np.where(solved, found, decoded)
         return variables.type.to_labels(self._pick(found, variables))
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:

@@ -90,6 +90,7 @@ class Limits:
     check_every: int
     exact: bool
     progress: bool
+    satisfied: Callable[[State], np.ndarray] | None = None
 
 
 @dataclass
@@ -156,6 +157,11 @@ def run_until(
             for number_of_set in active[diverged]:
                 outcome.status[number_of_set] = "diverged"
             done |= diverged
+            if limits.satisfied is not None:
+                solved = limits.satisfied(work)
+                for number_of_set in active[solved]:
+                    outcome.status[number_of_set] = "satisfied"
+                done |= solved
             if done.all():
                 break
             if auto is not None and auto.watch(residual):
