@@ -22,10 +22,10 @@ def code(rng: np.random.Generator, bits: int = 30) -> tuple[fg.FactorGraph, fg.V
     return graph, x, checks
 
 
-def run(inference: fg.Inference, **options: Any) -> Any:
+def run(inference: fg.Inference, iterations: int = 60, **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fg.ConvergenceWarning)
-        return inference.run(60, **options)
+        return inference.run(iterations, **options)
 
 
 @pytest.mark.parametrize("mode", ["sum", "max"])
@@ -72,9 +72,9 @@ def test_clauses_and_colours_are_satisfied_by_any_schedule(schedule: fg.Schedule
     graph.set_prior(y, rng.normal(size=(20, 3)))
     graph.observe(y[0], 1)
     inference = fg.Inference(graph, schedule, damping=0.1)
-    result = run(inference, stop="satisfied", check_every=1)
+    result = run(inference, 200, stop="satisfied", check_every=1)
     while result.status != "satisfied" and inference.decimate(share=0.1):
-        result = run(inference, stop="satisfied", check_every=1, keep_messages=True)
+        result = run(inference, 200, stop="satisfied", check_every=1, keep_messages=True)
     met = (signs * result.mode(x)[clauses] > 0).any(axis=1).all()
     coloured = (result.mode(y)[left] != result.mode(y)[right]).all()
     assert (result.status == "satisfied") == bool(met and coloured)
