@@ -23,6 +23,7 @@ lint: install
 	$(BIN)/mypy
 
 mutants: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check coverage
 	$(BIN)/python tests/mutants.py
 
 format: install
