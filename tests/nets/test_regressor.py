@@ -155,3 +155,13 @@ def test_a_file_with_impossible_scales_is_refused(tmp_path: Path, name: str, val
     np.savez(tmp_path / "damaged.npz", **arrays)
     with pytest.raises(ValueError, match=r"damaged\.npz"):
         BPRegressor.load(tmp_path / "damaged.npz")
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"), [({"prior_strength": -1.0}, "prior_strength"), ({"hidden_layer_sizes": None}, "hidden_layer_sizes")]
+)
+def test_parts_too_need_settings_that_make_sense(settings: dict[str, Any], name: str) -> None:
+    X = np.random.default_rng(0).normal(size=(30, 3))
+    for learn in (BPRegressor(**settings).fit, BPRegressor(**settings).partial_fit):
+        with pytest.raises((ValueError, TypeError), match=f"{name}.* not (-1.0|None)"):
+            learn(X, X[:, 0])

@@ -254,7 +254,9 @@ def test_large_sets_are_learnt_with_replicas(rows: int, settings: dict[str, Any]
 def test_a_batch_of_another_size_keeps_the_weights(rng: np.random.Generator) -> None:
     arguments = ("bpi", "first-order", (1.0, 1.0), (0.8, 0.8), 0.0, 1, 1.0, None, "float64", rng)
     trainer = Trainer((4, 5, 1), 8, *arguments, replicas=3)
-    trainer.epoch(rng.normal(size=(16, 4)), rng.choice([-1, 1], size=16))
+    batches: list[None] = []
+    trainer.epoch(rng.normal(size=(16, 4)), rng.choice([-1, 1], size=16), lambda: batches.append(None))
+    assert len(batches) == 16 // trainer.network.batch_size
     before = trainer.beliefs()
     trainer.resize(3)
     for mine, theirs in zip(trainer.beliefs(), before, strict=True):
