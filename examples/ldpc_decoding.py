@@ -54,7 +54,7 @@ def main():
     for flip in FLIPS:
         received = rng.choice([1, -1], p=[1 - flip, flip], size=(WORDS, BITS))
         decoder.set_prior(bits, 0.5 * np.log((1 - flip) / flip) * received)
-        decoded = decoder.run(150, tolerance=0, check_every=50).mode(bits)
+        decoded = decoder.run(150, tolerance=0, check_every=5, stop="satisfied").mode(bits)
         frames.append((decoded != 1).any(axis=1).mean())
         errors.append((decoded != 1).mean())
         limits.append(density_evolution(flip, rng))
