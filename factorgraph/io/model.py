@@ -141,7 +141,7 @@ class Model:
             state = self.states[number].index(state)
         if not 0 <= state < len(kind.states):
             raise ValueError(f"state {state} of variable {self.names[number]!r} is not from 0 to {len(kind.states) - 1}")
-        return kind.states[state]
+        return kind.to_labels(kind.states)[state]
 
     def observe(
         self,

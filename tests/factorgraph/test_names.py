@@ -58,6 +58,14 @@ def test_sets_of_a_batch_are_observed_by_name() -> None:
     assert modes.tolist() == [["low"] * 4, [*LEVELS, "high"]]
 
 
+def test_a_model_of_named_states_goes_by_positions_too() -> None:
+    graph, x = chain([10, 20, 30])
+    model = fg.Model(graph, [x], list("abcd"), [["ten", "twenty", "thirty"]] * 4)
+    model.observe({"a": "thirty", "b": 0})
+    assert model.mode(fg.run(graph))[:2].tolist() == [2, 0]
+    assert fg.run(graph).mode(x)[:2].tolist() == [30, 10]
+
+
 @pytest.mark.parametrize("value", ["hot", 3, 1.5, ["low", "hot", "low", "mid"], ["low"] * 3])
 def test_what_is_no_state_is_refused_and_nothing_is_observed(value: Any) -> None:
     graph, x = chain()
