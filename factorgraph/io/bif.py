@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from factorgraph.io.bayesian import BayesianNetwork
 from factorgraph.io.model import Model
-from factorgraph.io.text import FileFormatError, read_text, shown, whole
+from factorgraph.io.scanner import Scanner, Token
+from factorgraph.io.text import read_text, shown, whole
 
 # Each alternative matches what it can in one go and never gives anything back, so that a text is scanned in linear time.
 _TOKEN = re.compile(
@@ -29,24 +29,12 @@ _NUMBERS = re.compile(r"""([^;"/{}()|]*+);""")
 _SIZE = re.compile(r"discrete\[([0-9]+)\]")
 
 
-class _Token(NamedTuple):
-    kind: str  # "word", "quoted", "sign", or "end" of the file
-    text: str
-    place: int
-
-    def is_sign(self, sign: str) -> bool:
-        return self.kind == "sign" and self.text == sign
-
-    def is_word(self, *words: str) -> bool:
-        return self.kind == "word" and self.text in words
-
-
 @dataclass
 class _Rows:
     """The block of a variable's probabilities as it stands, since its variables may be declared after it."""
 
     start: int
-    head: list[_Token]
+    head: list[Token]
     label: str
     end: int = 0
     default: np.ndarray | None = None
@@ -78,41 +66,21 @@ def read_bif(path: str | Path, encoding: str = "utf-8") -> Model:
     return _Parser(path, encoding).model()
 
 
-class _Parser:
+class _Parser(Scanner):
     def __init__(self, path: str | Path, encoding: str) -> None:
-        self.path = path
-        self.text = read_text(path, encoding)
-        self.at = 0
+        super().__init__(path, read_text(path, encoding), _TOKEN)
         self.blocks: list[_Rows] = []
         self.network = BayesianNetwork(self.error, len(self.text))
         self.states = self.network.states
 
-    def error(self, place: int, message: str) -> FileFormatError:
-        line = self.text.count("\n", 0, place) + 1
-        return FileFormatError(f"{self.path}, line {line}: {message}")
-
-    def _take(self) -> _Token:
-        """The next token; at the end of the file one of kind "end"."""
-        while match := _TOKEN.match(self.text, self.at):
-            self.at = match.end()
-            kind = match.lastgroup
-            if kind == "skip":
-                continue
-            if kind == "wrong":
-                what = "a quotation mark" if match.group() == '"' else "a comment"
-                raise self.error(match.start(), f"the file ends inside of {what} that begins here")
-            assert kind is not None
-            return _Token(kind, match.group(kind), match.start())
-        return _Token("end", "", self.at)
-
     def model(self) -> Model:
-        while (token := self._take()).kind != "end":
+        while (token := self.take()).kind != "end":
             if not token.is_word("network", "variable", "probability"):
                 raise self.error(
                     token.place, f"'network', 'variable' or 'probability' with a brace should follow, not {shown(token.text)}"
                 )
             head = []
-            while not (part := self._take()).is_sign("{"):
+            while not (part := self.take()).is_sign("{"):
                 if part.kind == "end" or part.is_sign("}") or part.is_sign(";"):
                     raise self.error(token.place, f"the block of this {token.text!r} has no brace")
                 head.append(part)
@@ -127,11 +95,11 @@ class _Parser:
             self._resolve(block)
         return self.network.model(len(self.text))
 
-    def _statements(self, start: int, strict: bool = True) -> Iterator[list[_Token]]:
+    def _statements(self, start: int, strict: bool = True) -> Iterator[list[Token]]:
         """What is between semicolons, up to the brace that closes a block, which is passed over."""
         depth = 0
-        found: list[_Token] = []
-        while not ((token := self._take()).is_sign("}") and depth == 0):
+        found: list[Token] = []
+        while not ((token := self.take()).is_sign("}") and depth == 0):
             if token.kind == "end":
                 raise self.error(start, "the file ends inside of this block: its brace is not closed")
             if token.is_sign(";") and depth == 0:
@@ -143,7 +111,7 @@ class _Parser:
         if found and strict:
             raise self.error(token.place, f"a ';' is missing after {shown(' '.join(t.text for t in found))}")
 
-    def _groups(self, tokens: list[_Token]) -> list[list[str]]:
+    def _groups(self, tokens: list[Token]) -> list[list[str]]:
         """The words between commas."""
         groups: list[list[str]] = [[]]
         for token in tokens:
@@ -155,10 +123,10 @@ class _Parser:
                 groups[-1].append(token.text)
         return groups
 
-    def _names(self, tokens: list[_Token], fit: Callable[[list[str]], bool]) -> list[str]:
+    def _names(self, tokens: list[Token], fit: Callable[[list[str]], bool]) -> list[str]:
         return _names_in(self._groups(tokens), fit)
 
-    def _variable(self, head: list[_Token], start: int) -> None:
+    def _variable(self, head: list[Token], start: int) -> None:
         named = self._names(head, lambda names: len(names) == 1)
         if len(named) != 1:
             raise self.error(start, f"'variable' should have one name, not {shown(' '.join(token.text for token in head))}")
@@ -178,7 +146,7 @@ class _Parser:
                 return
         raise self.error(start, f"variable {name!r} has no 'type discrete [ n ] {{ ... }};', or more than one")
 
-    def _states(self, name: str, place: int, number: str, tokens: list[_Token]) -> list[str]:
+    def _states(self, name: str, place: int, number: str, tokens: list[Token]) -> list[str]:
         try:
             size = whole(number)
         except ValueError:
@@ -188,7 +156,7 @@ class _Parser:
             raise self.error(place, f"variable {name!r} should have {size} different states, not {states[:9]}")
         return states
 
-    def _probability(self, head: list[_Token], start: int) -> None:
+    def _probability(self, head: list[Token], start: int) -> None:
         if len(head) < 3 or not (head[0].is_sign("(") and head[-1].is_sign(")")):
             told = shown(" ".join(token.text for token in head))
             raise self.error(start, f"'probability ( variable | parents )' should be here, not {told}")
@@ -200,7 +168,7 @@ class _Parser:
                 place, states = match.start(1), [words.split() for words in match.group(1).split(",")]
                 block.rows.append((place, states, self._numbers(block, place)))
                 continue
-            if (first := self._take()).is_sign("}"):
+            if (first := self.take()).is_sign("}"):
                 break
             if first.is_word("table", "default"):
                 if getattr(block, first.text) is not None:
@@ -220,9 +188,9 @@ class _Parser:
             raise self.error(block.rows[0][0], f"the probabilities of {block.label!r} are given twice: by a table and by rows")
         self.blocks.append(block)
 
-    def _up_to(self, sign: str, start: int) -> list[_Token]:
-        found: list[_Token] = []
-        while not (token := self._take()).is_sign(sign):
+    def _up_to(self, sign: str, start: int) -> list[Token]:
+        found: list[Token] = []
+        while not (token := self.take()).is_sign(sign):
             if token.kind == "end":
                 raise self.error(start, "the file ends inside of this block: its brace is not closed")
             if token.is_sign("}") or token.is_sign(";"):

@@ -10,7 +10,8 @@ import numpy as np
 
 from factorgraph.io.bayesian import BayesianNetwork
 from factorgraph.io.model import Model
-from factorgraph.io.text import FileFormatError, read_text, shown
+from factorgraph.io.scanner import Scanner, Token
+from factorgraph.io.text import read_text, shown
 
 _TOKEN = re.compile(
     r"""(?P<skip>\s++|%[^\n]*+)
@@ -22,15 +23,6 @@ _TOKEN = re.compile(
 )
 _NUMBERS = re.compile(r"[\s()]*+(?:[-+.0-9eE]++[\s()]*+)*+")  # the bulk of a large file
 _OTHER_NODES = ("continuous", "decision", "utility", "function")
-
-
-class _Token(NamedTuple):
-    kind: str  # "word", "quoted", "sign", or "end" of the file
-    text: str
-    place: int
-
-    def is_sign(self, sign: str) -> bool:
-        return self.kind == "sign" and self.text == sign
 
 
 class _Potential(NamedTuple):
@@ -63,52 +55,34 @@ def read_hugin(path: str | Path, encoding: str = "utf-8") -> Model:
     return _Parser(path, encoding).model()
 
 
-class _Parser:
+class _Parser(Scanner):
     def __init__(self, path: str | Path, encoding: str) -> None:
-        self.path = path
-        self.text = read_text(path, encoding)
-        self.at = 0
+        super().__init__(path, read_text(path, encoding), _TOKEN)
         self.network = BayesianNetwork(self.error, len(self.text))
 
-    def error(self, place: int, message: str) -> FileFormatError:
-        line = self.text.count("\n", 0, place) + 1
-        return FileFormatError(f"{self.path}, line {line}: {message}")
-
-    def _take(self) -> _Token:
-        """The next token; at the end of the file one of kind "end"."""
-        while match := _TOKEN.match(self.text, self.at):
-            self.at = match.end()
-            kind = match.lastgroup
-            if kind == "skip":
-                continue
-            if kind == "wrong" or kind is None:
-                raise self.error(match.start(), "the file ends inside of a quotation mark that begins here")
-            return _Token(kind, match.group(kind), match.start())
-        return _Token("end", "", self.at)
-
     def _expect(self, sign: str, after: str) -> None:
-        token = self._take()
+        token = self.take()
         if not token.is_sign(sign):
             raise self.error(token.place, f"{sign!r} should follow after {after}, not {shown(token.text)}")
 
     def model(self) -> Model:
         potentials = []
-        while (token := self._take()).kind != "end":
-            if token.kind == "word" and token.text in ("discrete", "chance"):
-                following = self._take()
+        while (token := self.take()).kind != "end":
+            if token.is_word("discrete", "chance"):
+                following = self.take()
                 if following.text != "node":
                     raise self.error(token.place, f"{token.text!r} should be followed by 'node', not {shown(following.text)}")
                 self._node(token.place)
-            elif token.kind == "word" and token.text == "node":
+            elif token.is_word("node"):
                 self._node(token.place)
-            elif token.kind == "word" and token.text == "net":
+            elif token.is_word("net"):
                 self._expect("{", "'net'")
                 self._attributes(token.place)
-            elif token.kind == "word" and token.text == "class":
+            elif token.is_word("class"):
                 raise self.error(token.place, "a class of nodes: only plain networks are read")
-            elif token.kind == "word" and token.text == "potential":
+            elif token.is_word("potential"):
                 potentials.append(self._potential(token.place))
-            elif token.kind == "word" and token.text in _OTHER_NODES:
+            elif token.is_word(*_OTHER_NODES):
                 raise self.error(token.place, f"a {token.text} node: only discrete variables with probabilities are read")
             else:
                 raise self.error(token.place, f"'net', 'node' or 'potential' should follow, not {shown(token.text)}")
@@ -122,7 +96,7 @@ class _Parser:
         return self.network.model(len(self.text))
 
     def _node(self, place: int) -> None:
-        name = self._take()
+        name = self.take()
         if name.kind not in ("word", "quoted"):
             raise self.error(name.place, f"the name of a node should be here, not {shown(name.text)}")
         self._expect("{", f"node {name.text!r}")
@@ -134,17 +108,17 @@ class _Parser:
             raise self.error(place, f"the states of node {name.text!r} should be names in one pair of parentheses")
         self.network.add_variable(name.text, [token.text for token in states], place)
 
-    def _attributes(self, start: int) -> dict[str, list[_Token]]:
+    def _attributes(self, start: int) -> dict[str, list[Token]]:
         """What is assigned between braces, up to the closing one."""
-        found: dict[str, list[_Token]] = {}
-        while not (name := self._take()).is_sign("}"):
+        found: dict[str, list[Token]] = {}
+        while not (name := self.take()).is_sign("}"):
             if name.kind == "end":
                 raise self.error(start, "the file ends inside of this block: its brace is not closed")
             if name.kind != "word":
                 raise self.error(name.place, f"the name of an attribute should be here, not {shown(name.text)}")
             self._expect("=", repr(name.text))
-            value: list[_Token] = []
-            while not (token := self._take()).is_sign(";"):
+            value: list[Token] = []
+            while not (token := self.take()).is_sign(";"):
                 if token.kind == "end" or token.is_sign("}"):
                     raise self.error(name.place, f"a ';' is missing after the value of {name.text!r}")
                 value.append(token)
@@ -156,7 +130,7 @@ class _Parser:
     def _potential(self, place: int) -> _Potential:
         self._expect("(", "'potential'")
         sides: list[list[str]] = [[]]
-        while not (token := self._take()).is_sign(")"):
+        while not (token := self.take()).is_sign(")"):
             if token.is_sign("|") and len(sides) == 1:
                 sides.append([])
             elif token.kind in ("word", "quoted"):
@@ -168,7 +142,7 @@ class _Parser:
         child, parents = sides[0][0], sides[1] if len(sides) > 1 else []
         self._expect("{", f"the head of the potential of {child!r}")
         values = None
-        while not (name := self._take()).is_sign("}"):
+        while not (name := self.take()).is_sign("}"):
             self._expect("=", repr(name.text))
             if name.text == "data":
                 if values is not None:
@@ -177,7 +151,7 @@ class _Parser:
             elif name.text == "model_data":
                 raise self.error(name.place, f"the table of {child!r} is given as an expression; write out its data")
             else:
-                while not (token := self._take()).is_sign(";"):
+                while not (token := self.take()).is_sign(";"):
                     if token.kind == "end":
                         raise self.error(place, "the file ends inside of this block: its brace is not closed")
         return _Potential(place, child, parents, values)
@@ -190,7 +164,7 @@ class _Parser:
             if match is not None and match.end() > self.at:
                 words += match.group().replace("(", " ").replace(")", " ").split()
                 self.at = match.end()
-            token = self._take()
+            token = self.take()
             if token.is_sign(";"):
                 break
             if token.kind == "end" or token.is_sign("}"):
