@@ -10,7 +10,7 @@ import pytest
 
 import factorgraph as fg
 from factorgraph.cli import main
-from tests.factorgraph.test_io import HUGIN, UAI, WCNF, XMLBIF
+from tests.factorgraph.sample_files import HUGIN, UAI, WCNF, XMLBIF
 
 NAMES = {"coin": ["heads", "tails"], "weather": ["dry", "wet", "very cold"], "mood": ["good", "bad"]}
 COIN, WEATHER = np.array([0.3, 0.7]), np.array([0.2, 0.5, 0.3])

@@ -14,7 +14,7 @@ import pytest
 import factorgraph as fg
 from factorgraph.cli import main
 from factorgraph.io import text
-from tests.factorgraph.test_io import FILES, UAI
+from tests.factorgraph.sample_files import FILES, UAI
 from tests.fuzz.mutations import within
 
 

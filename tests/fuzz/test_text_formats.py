@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import factorgraph as fg
-from tests.factorgraph.test_io import FILES
+from tests.factorgraph.sample_files import FILES
 from tests.factorgraph.test_io_faults import CHAIN, JAVA_BAYES
 from tests.fuzz.mutations import BYTES, TEXT, mutants, within
 
