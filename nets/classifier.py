@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nets.datasets import stratified_rows
+from nets.encoding import encode
 from nets.estimator import BPEstimator
 from nets.export import export
 from nets.fitting import default_prior_strength
@@ -19,6 +20,7 @@ from nets.metrics import scores
 from nets.settings import check_settings, settings_of
 from nets.targets import Classes
 from nets.training import MEMORY_LIMIT
+from nets.uncertainty import entropies
 
 
 class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
@@ -333,6 +335,34 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
     def _probabilities(self, X: np.ndarray, bayesian: bool) -> np.ndarray:
         found = self._marginals(X, bayesian)
         return found / found.sum(axis=1, keepdims=True)
+
+    def uncertainty(self, X: Any, draws: int = 32) -> dict[str, np.ndarray]:
+        """
+        Entropy of each row's label, with weights marginalised, and what it is made of.
+
+        Given all its weights the network is certain, so all doubt is about weights; but not all of it goes away with more data.
+        Hidden weights keep all evidence. The output's weights forget old evidence, and never settle: they hold what is random
+        in the labels. So what is left where the hidden units are known is the aleatoric part, and the rest the epistemic one.
+
+        Parameters
+        ----------
+        X : (n, features) array
+        draws : int, default 32
+            How often hidden units are drawn from their marginals, the same way at every call. Each costs about a pass through
+            the last layer.
+
+        Returns
+        -------
+        dict of (n,) arrays in nats: ``total``, the entropy of the Bayesian `predict_proba`, and ``aleatoric`` and ``epistemic``,
+        which add up to it. Without hidden layers all is aleatoric.
+        """
+        check_is_fitted(self, "weight_beliefs_")
+        if draws < 1:
+            raise ValueError(f"draws must be at least 1, not {draws!r}")
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        total, given = entropies(self, encode(self._encoder, X, self.dtype), draws)
+        aleatoric = np.minimum(given, total)
+        return {"total": total, "aleatoric": aleatoric, "epistemic": total - aleatoric}
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """

@@ -15,13 +15,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from factorgraph import get_backend
 from nets.encoding import Code, choose_code, encode
-from nets.export import draw
 from nets.fitting import Run, check_same_run
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
 from nets.settings import choose_masks, one_for_each_layer, plain_settings, weight_type
 from nets.targets import Targets
 from nets.training import Trainer
+from nets.uncertainty import draw
 
 _OF_TRAINER = "reinforcement iterations dtype memory_limit coupling argmax".split()
 _UNPICKLED = ("_predictor", "_trainer")  # compiled anew where needed

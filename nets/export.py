@@ -1,4 +1,4 @@
-"""Networks of a trained model for use elsewhere: drawn from its beliefs, or the point-wise one in packed bits or as ONNX."""
+"""The point-wise network of a trained model for use elsewhere, in packed bits or as ONNX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from factorgraph import DiscreteType, VariableType, get_backend
+from factorgraph import get_backend
 from factorgraph.files import write_bytes, write_npz
 from nets.encoding import ThermometerCode
 from nets.settings import only_signs, weight_type
@@ -137,18 +137,6 @@ def export_onnx(model: Any, path: str | Path) -> None:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     checker.check_model(proto, full_check=True)
     write_bytes(path, proto.SerializeToString())
-
-
-def draw(kind: VariableType, belief: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Values ``(n, K, N)`` of weights with mean parameters ``(*param_shape, K, N)``."""
-    if not isinstance(kind, DiscreteType):
-        mean, variance = belief
-        return np.asarray(mean + np.sqrt(variance) * rng.normal(size=(n, *mean.shape)))
-    backend = get_backend("numpy", "float64")
-    with np.errstate(divide="ignore"):
-        shares = np.asarray(kind.marginals(kind.from_mean(belief, backend), backend))
-    bounds = np.cumsum(shares, axis=0)[:-1, None]
-    return np.asarray(kind.states, dtype=np.float64)[(rng.random((n, *shares.shape[1:])) > bounds).sum(axis=0)]
 
 
 def export(model: Any, path: str | Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -69,14 +69,26 @@ class Predictor:
         (n, K) array of the probabilities of each class, but for rounding; for a single output (n, 2), of -1 and +1; for real
         outputs (n, 2 K), means and then variances
         """
+        return self._read(beliefs, rows, bayesian, _Compiled.marginals).T
+
+    def last_hidden(self, beliefs: Sequence[Any], rows: fg.Observations) -> tuple[fg.VariableType, np.ndarray]:
+        """Type and mean parameters ``(*param_shape, N, n)`` of the last hidden units; arguments as in `marginals`."""
+        with self._compiled(rows.patterns) as compiled:
+            kind = compiled.network.activations[-1].type
+        return kind, self._read(beliefs, rows, True, _Compiled.last_hidden)
+
+    def _read(
+        self, beliefs: Sequence[Any], rows: fg.Observations, bayesian: bool, read: Callable[[_Compiled], Any]
+    ) -> np.ndarray:
+        """What is read after each chunk of rows, side by side on the host."""
         chunk = rows.patterns
         with self._device_lock, self._compiled(chunk) as compiled:
             compiled.take(beliefs, bayesian)
             chunks = []
             for start in range(0, len(rows), chunk):
-                numbers = np.minimum(np.arange(start, start + chunk), len(rows) - 1)
-                chunks.append(compiled.marginals(rows[numbers]))
-            return np.asarray(self._device.to_host(self._device.xp.concat(chunks, axis=1))[:, : len(rows)].T)
+                compiled.forward(rows[np.minimum(np.arange(start, start + chunk), len(rows) - 1)])
+                chunks.append(read(compiled))
+            return np.asarray(self._device.to_host(self._device.xp.concat(chunks, axis=-1)[..., : len(rows)]))
 
     @contextmanager
     def _compiled(self, chunk: int) -> Iterator[_Compiled]:
@@ -111,10 +123,17 @@ class _Compiled:
                 plate.observe_mode()
         self._beliefs = beliefs, bayesian
 
-    def marginals(self, rows: fg.Rows) -> Any:
-        """Probabilities of the output's states, ``(K, rows)`` on the device."""
+    def forward(self, rows: fg.Rows) -> None:
+        """Give the inputs, and sweep once to the output."""
         self.inference.observe(self.network.input, rows)
         self.inference.step()
+
+    def marginals(self) -> Any:
+        """Probabilities of the output's states, ``(K, rows)`` on the device."""
         plate = self.inference.state.plate(self.network.output)
         found = self.network.output.type.marginals(plate.belief, self.inference.backend)
         return self.inference.backend.xp.reshape(found, (-1, self.network.batch_size))
+
+    def last_hidden(self) -> Any:
+        """Mean parameters of the last hidden units, on the device."""
+        return self.inference.backend.xp.asarray(self.inference.state.plate(self.network.activations[-1]).means(), copy=True)

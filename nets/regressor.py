@@ -211,6 +211,22 @@ validation_fraction, n_epochs_no_change, backend, dtype, products, density, bias
             mean, deviation = mean[:, 0], deviation[:, 0]
         return (mean, deviation) if return_std else mean
 
+    def uncertainty(self, X: Any) -> dict[str, np.ndarray]:
+        """
+        Variance of each row's number, with weights marginalised, and what it is made of.
+
+        Returns
+        -------
+        dict of ``total``, ``aleatoric`` (`noise_`, the same for all rows) and ``epistemic`` (what is not known of the weights),
+        which add up to it: arrays as those of `predict`, in the square of its units
+        """
+        check_is_fitted(self, "weight_beliefs_")
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        _, deviation = self._numbers.predicted(self._marginals(X, bayesian=True))
+        total = deviation[:, 0] ** 2 if self._flat else deviation**2
+        noise = np.minimum(total, self.noise_[0] if self._flat else self.noise_)
+        return {"total": total, "aleatoric": noise, "epistemic": total - noise}
+
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """
         How good both kinds of prediction are.

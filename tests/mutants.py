@@ -6,8 +6,9 @@ Changes the core one place at a time and runs the tests that reach it: a change 
 
 First every test runs once, and coverage.py records which lines it reaches. Each change then turns one comparison, operation,
 constant or condition into another, in a copy of the project, and only the tests that reach this place run: the quick ones
-first, then others by chance, until one fails or `--limit` seconds of tests have passed. Some changes mean nothing (a bound of
-memory, a threshold of speed): whoever reads the list decides.
+first, then others by chance, until one fails or `--limit` seconds of tests have passed. Constants in capitals are left alone:
+most are bounds of memory or thresholds of speed, and 4,097 for 4,096 changes no answer. Some other changes mean nothing either
+(a counter that runs backwards): whoever reads the list decides.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
         is_text = isinstance(node, (ast.Raise, ast.Assert, ast.JoinedStr, ast.AnnAssign, ast.arguments))
         if is_text or (isinstance(node, ast.FunctionDef) and node.name in ("__repr__", "check")):
             skipped |= {id(inner) for inner in ast.walk(node)}
-        if isinstance(node, ast.keyword) and node.arg in ("strict", "flush"):
+        is_setting = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
+        if is_setting or (isinstance(node, ast.keyword) and node.arg in ("strict", "flush")):
             skipped |= {id(inner) for inner in ast.walk(node)}
         if isinstance(node, (ast.FunctionDef, ast.arg)):
             hint = node.returns if isinstance(node, ast.FunctionDef) else node.annotation

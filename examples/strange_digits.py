@@ -1,0 +1,52 @@
+"""
+Which rows are of no class that was shown? The doubt of the prediction tells.
+
+    python examples/strange_digits.py
+
+Networks learn eight of the ten digits and are then asked about all ten. The area under the ROC curve says how often a row of a
+digit that was never shown is in more doubt than one of a known digit: 0.5 by chance, 1 without an error. Printed for the
+entropy of the label and for its two parts: epistemic is what more data would take away of the doubt about hidden weights,
+aleatoric the rest.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+
+from nets import BPClassifier
+
+PARTS = ("total", "aleatoric", "epistemic")
+
+
+def doubts(strange):
+    """Train without some digits: uncertainties of other rows, which of them are strange, and the error on the rest."""
+    X, y = load_digits(return_X_y=True)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=1 / 3, random_state=0, stratify=y)
+    shown, unknown = ~np.isin(y_train, strange), np.isin(y_test, strange)
+    model = BPClassifier((301,), random_state=0).fit(X_train[shown], y_train[shown])
+    return model.uncertainty(X_test), unknown, 1 - model.score(X_test[~unknown], y_test[~unknown])
+
+
+def main():
+    print("never shown   error %" + "".join(f"{part:>11}" for part in PARTS))
+    areas = []
+    for strange in np.arange(10).reshape(5, 2):
+        found, unknown, error = doubts(strange)
+        areas.append([roc_auc_score(unknown, found[part]) for part in PARTS])
+        print(f"{strange[0]} and {strange[1]} {100 * error:14.1f}" + "".join(f"{area:11.3f}" for area in areas[-1]))
+    print("mean" + " " * 17 + "".join(f"{area:11.3f}" for area in np.mean(areas, axis=0)))
+    assert np.mean(areas, axis=0)[0] > 0.9
+
+    bins = np.linspace(0, np.log(8), 30)
+    figure, axes = plt.subplots(figsize=(6, 4))
+    axes.hist([found["total"][~unknown], found["total"][unknown]], bins, density=True, label=["0 to 7", "8 and 9, never shown"])
+    axes.set(xlabel="entropy of the label [nats]", ylabel="density")
+    axes.legend()
+    figure.savefig("strange_digits.png", dpi=120)
+    print("picture: strange_digits.png")
+
+
+if __name__ == "__main__":
+    main()
