@@ -353,7 +353,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
 
         Returns
         -------
-        dict of (n,) arrays in nats: ``total``, the entropy of the Bayesian `predict_proba`, and ``aleatoric`` and ``epistemic``,
+        dict of (n,) arrays in nats: ``total``, the entropy of the Bayesian `predict_proba`; ``aleatoric`` and ``epistemic``,
         which add up to it. Without hidden layers all is aleatoric.
         """
         check_is_fitted(self, "weight_beliefs_")
