@@ -207,7 +207,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : (n, features) array
+        X : (n, features) array, or a sparse one, whose rows are made dense a part at a time
         y : (n,) labels of at least two classes
         validation_data : (X, y), optional
             Evaluated after each epoch, for `history_` and early stopping; never trained on.
@@ -227,7 +227,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         check_settings(self)
         snapshot = self._to_resume(validation_data) if resume else None
-        X, y = validate_data(self, X, y, dtype=np.float64, reset=not resume)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=not resume)
         check_labels(y)
         classes = np.unique(y)
         if resume and not np.array_equal(self.classes_, classes):
@@ -247,7 +247,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         if snapshot is None:
             self._start(there, rng)
         else:
-            self._make_trainer(len(there), rng)
+            self._make_trainer(there.shape[0], rng)
         epochs = range(self.n_iter_, self.epochs)
         self._train(X, numbers, counts, epochs, self.averaging, validation, on_epoch, snapshot)
         return self
@@ -263,7 +263,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         first = not hasattr(self, "weight_beliefs_")
         check_settings(self, by_parts=True)
-        X, y = validate_data(self, X, y, dtype=np.float64, reset=first)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=first)
         check_labels(y)
         if first:
             self.classes_ = np.unique(y if classes is None else classes)
@@ -279,9 +279,9 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         self._train(X, np.searchsorted(self.classes_, y), counts, range(1))
         return self
 
-    def _check_labelled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _check_labelled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         """Rows and their class numbers."""
-        X, y = validate_data(self, X, y, dtype=np.float64, reset=False)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=False)
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(f"validation data have labels that the training data lack: {unknown[:5].tolist()}")
@@ -329,10 +329,10 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         weights) are random.
         """
         check_is_fitted(self, "weight_beliefs_")
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         return self._probabilities(X, self.prediction == "bayesian")
 
-    def _probabilities(self, X: np.ndarray, bayesian: bool) -> np.ndarray:
+    def _probabilities(self, X: Any, bayesian: bool) -> np.ndarray:
         found = self._marginals(X, bayesian)
         return found / found.sum(axis=1, keepdims=True)
 
@@ -359,7 +359,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         check_is_fitted(self, "weight_beliefs_")
         if draws < 1:
             raise ValueError(f"draws must be at least 1, not {draws!r}")
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         total, given = entropies(self, encode(self._encoder, X, self.dtype), draws)
         aleatoric = np.minimum(given, total)
         return {"total": total, "aleatoric": aleatoric, "epistemic": total - aleatoric}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 _LEVELS = 9
 _FAR = 20.0  # median deviations beyond which a value says nothing of a feature's scale
 _FEW_FEATURES = 16
+_DENSE_BYTES = 1 << 24  # that a sparse table's rows or columns take at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +27,15 @@ class Standardization:
     most_deviations = np.inf
 
     @classmethod
-    def of(cls, X: np.ndarray) -> Standardization:
+    def of(cls, X: Any) -> Standardization:
         """Mean and deviation of training data ``(n, features)``."""
-        return cls(np.asarray(X.mean()), np.asarray(X.std() + 1e-5))
+        if not is_sparse(X):
+            return cls(np.asarray(X.mean()), np.asarray(X.std() + 1e-5))
+        size, mean = X.shape[0] * X.shape[1], X.mean()
+        squares = np.sum((X.data - mean) ** 2) + (size - X.nnz) * mean**2
+        return cls(np.asarray(mean), np.asarray(np.sqrt(squares / size) + 1e-5))
 
-    def with_rows(self, X: np.ndarray) -> Standardization:
+    def with_rows(self, X: Any) -> Standardization:
         """The same: one scale for all features is known from the first rows."""
         return self
 
@@ -62,8 +70,15 @@ class EachFeature:
     most_deviations = 5.0  # that an input is from 0
 
     @classmethod
-    def of(cls, X: np.ndarray) -> EachFeature:
+    def of(cls, X: Any) -> EachFeature:
         """Of training data ``(n, features)``; absurd values far from the others do not count."""
+        found = [cls._of_columns(columns) for columns in _dense_columns(X)]
+        mean, deviation = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        return cls(np.asarray(float(X.shape[0])), mean, deviation)
+
+    @staticmethod
+    def _of_columns(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of each column."""
         columns = np.ascontiguousarray(X.T)  # far quicker to sort
         centre = np.median(columns, axis=1)
         spread = np.median(np.abs(columns - centre[:, None]), axis=1)
@@ -75,9 +90,9 @@ class EachFeature:
         largest = np.abs(usual - mean).max(axis=0)  # first divided by, so that no square overflows or vanishes
         scale = np.where(largest > 0, largest, 1.0)
         deviation = np.where(usual.min(axis=0) < usual.max(axis=0), scale * ((usual - mean) / scale).std(axis=0), 0.0)
-        return cls(np.asarray(float(len(X))), mean, deviation)
+        return mean, deviation
 
-    def with_rows(self, X: np.ndarray) -> EachFeature:
+    def with_rows(self, X: Any) -> EachFeature:
         """Of these rows too."""
         other = EachFeature.of(X)
         count = self.count + other.count
@@ -111,11 +126,12 @@ class ThermometerCode:
     biases = False
 
     @classmethod
-    def of(cls, X: np.ndarray) -> ThermometerCode:
+    def of(cls, X: Any) -> ThermometerCode:
         """Deciles of training data ``(n, features)``; thresholds are ``(features, 9)``."""
-        return cls(np.quantile(X, np.linspace(0, 1, _LEVELS + 2)[1:-1], axis=0).T)
+        shares = np.linspace(0, 1, _LEVELS + 2)[1:-1]
+        return cls(np.concatenate([np.quantile(columns, shares, axis=0).T for columns in _dense_columns(X)]))
 
-    def with_rows(self, X: np.ndarray) -> ThermometerCode:
+    def with_rows(self, X: Any) -> ThermometerCode:
         """The same: thresholds stay where the first rows put them."""
         return self
 
@@ -135,7 +151,7 @@ Code = Standardization | EachFeature | ThermometerCode
 CODES: dict[str, Any] = {"standardize": Standardization, "each-feature": EachFeature, "thermometer": ThermometerCode}
 
 
-def choose_code(encoding: str, X: np.ndarray) -> Code:
+def choose_code(encoding: str, X: Any) -> Code:
     """
     The code that a setting asks for, of training data ``(n, features)``.
 
@@ -147,12 +163,12 @@ def choose_code(encoding: str, X: np.ndarray) -> Code:
     return code
 
 
-def share_one_scale(X: np.ndarray) -> bool:
+def share_one_scale(X: Any) -> bool:
     """
     Whether features are of one kind: many, nearly all with the same smallest value, and half of them going at least half as
     far from it as any; and none that is always the same lies outside.
     """
-    low, high = X.min(axis=0), X.max(axis=0)
+    low, high = (found.toarray().ravel() if is_sparse(X) else found for found in (X.min(axis=0), X.max(axis=0)))
     varies = high > low
     if varies.sum() < _FEW_FEATURES:
         return False
@@ -162,6 +178,72 @@ def share_one_scale(X: np.ndarray) -> bool:
     return bool(reach and np.mean(low[varies] == floor) >= 0.9 and within.all())
 
 
-def encode(code: Code, X: np.ndarray, dtype: str) -> np.ndarray:
+def is_sparse(X: Any) -> bool:
+    """Whether a table is one of SciPy's sparse arrays or matrices."""
+    return bool(sparse.issparse(X))
+
+
+class EncodedRows:
+    """
+    Rows of a sparse table, which become inputs when these are asked for: a part of them at a time is dense.
+
+    ``rows[selection]`` are some of them, named as NumPy does.
+
+    Parameters
+    ----------
+    code : Code
+    X : (n, features) CSR array
+    dtype : of the inputs
+    """
+
+    def __init__(self, code: Code, X: Any, dtype: str) -> None:
+        self._code, self._X, self.dtype = code, X, np.dtype(dtype)
+        self.shape = (X.shape[0], code.size(X.shape[1]))
+        self.part = max(1, _DENSE_BYTES // (8 * self.shape[1]))  # rows that may be dense at a time
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: Any) -> EncodedRows:
+        return EncodedRows(self._code, self._X[rows], self.dtype.name)
+
+    def dense(self) -> np.ndarray:
+        """The inputs of all rows, ``(n, size)``."""
+        return np.ascontiguousarray(self._code(self._X.toarray()), dtype=self.dtype)
+
+    def stored(self) -> tuple[np.ndarray, ...]:
+        """The arrays that say what the table has."""
+        return self._X.data, self._X.indices, self._X.indptr
+
+
+Inputs = np.ndarray | EncodedRows
+
+
+def encode(code: Code, X: Any, dtype: str) -> Inputs:
     """Inputs ``(n, size)`` of a data type from features ``(n, features)``."""
-    return np.ascontiguousarray(code(X), dtype=dtype)
+    return EncodedRows(code, X, dtype) if is_sparse(X) else np.ascontiguousarray(code(X), dtype=dtype)
+
+
+def dense_parts(inputs: Inputs, rows: int) -> Iterator[np.ndarray]:
+    """Inputs of at most so many rows at a time, and fewer of a sparse table that has many columns."""
+    step = min(rows, inputs.part) if isinstance(inputs, EncodedRows) else rows
+    for start in range(0, len(inputs), step):
+        part = inputs[start : start + step]
+        yield part.dense() if isinstance(part, EncodedRows) else part
+
+
+def checksum(inputs: Inputs, start: int) -> int:
+    """A number that tells other inputs apart, going on from one of what came before."""
+    for array in inputs.stored() if isinstance(inputs, EncodedRows) else (inputs,):
+        start = zlib.crc32(np.ascontiguousarray(array).data, start)
+    return start
+
+
+def _dense_columns(X: Any) -> Iterator[np.ndarray]:
+    """All of a dense table, or some columns of a sparse one after the other."""
+    if not is_sparse(X):
+        yield X
+        return
+    X, step = X.tocsc(), max(1, _DENSE_BYTES // (8 * X.shape[0]))
+    for start in range(0, X.shape[1], step):
+        yield np.ascontiguousarray(X[:, start : start + step].toarray())

@@ -88,7 +88,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
     def _new_rng(self) -> np.random.Generator:
         return np.random.default_rng(check_random_state(self.random_state).randint(2**31))
 
-    def _begin_or_go_on(self, X: np.ndarray) -> None:
+    def _begin_or_go_on(self, X: Any) -> None:
         """Before a part is learnt: begin anew, or stand where the model was loaded."""
         if not hasattr(self, "weight_beliefs_"):
             self._start(X, self._new_rng())
@@ -96,18 +96,18 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "_trainer"):
             if not hasattr(self, "_snapshot"):
                 raise ValueError("nothing to go on with: the model was saved with state=False")
-            self._make_trainer(len(X), np.random.default_rng())
+            self._make_trainer(X.shape[0], np.random.default_rng())
             self._trainer.restore(self._snapshot[0], self._snapshot[1]["rng"])
         self._encoder = self._encoder.with_rows(X)
 
-    def _start(self, X: np.ndarray, rng: np.random.Generator) -> None:
+    def _start(self, X: Any, rng: np.random.Generator) -> None:
         self._encoder = choose_code(self.encoding, X)
-        self._rows = len(X)
+        self._rows = X.shape[0]
         self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), self._num_outputs())
         self.settings_ = self._choose_settings()
         self._begun = plain_settings(self)
         self.masks_ = choose_masks(self.density, self._sizes, rng, self.settings_["biases"])
-        self._make_trainer(len(X), rng)
+        self._make_trainer(X.shape[0], rng)
         self.history_: list[dict[str, Any]] = []
         self.n_iter_: int = 0
         for name in ("weight_beliefs_", "_predictor", "_snapshot"):  # of a fit before
@@ -136,19 +136,19 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _train(
         self,
-        X: np.ndarray,
+        X: Any,
         numbers: np.ndarray,
         counts: np.ndarray | None,
         epochs: range,
         averaging: bool = False,
-        validation: tuple[np.ndarray, np.ndarray] | None = None,
+        validation: tuple[Any, np.ndarray] | None = None,
         on_epoch: Callable[[Self], Any] | None = None,
         snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None,
     ) -> None:
         """Train on rows and their class numbers or standardised numbers; ``validation`` has the same of other rows."""
         if counts is not None:
             X, numbers, counts = X[counts > 0], numbers[counts > 0], counts[counts > 0]
-        self._trainer.resize(min(self.settings_["batch_size"], len(X)), counts is not None)
+        self._trainer.resize(min(self.settings_["batch_size"], X.shape[0]), counts is not None)
         if validation is not None:
             validation = encode(self._encoder, validation[0], self.dtype), validation[1]
         inputs = encode(self._encoder, X, self.dtype)
@@ -177,7 +177,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         means = [kind.expectation(belief, get_backend("numpy", self.dtype)) for belief in self.weight_beliefs_]
         return [mean if mask is None else mean * mask for mean, mask in zip(means, self.masks_, strict=True)]
 
-    def _marginals(self, X: np.ndarray, bayesian: bool) -> np.ndarray:
+    def _marginals(self, X: Any, bayesian: bool) -> np.ndarray:
         """Marginals of the outputs for rows: see `nets.prediction.Predictor.marginals`."""
         predictor = self._make_predictor()
         return predictor.marginals(self.weight_beliefs_, predictor.rows(encode(self._encoder, X, self.dtype)), bayesian)
@@ -228,6 +228,11 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         model = cls.__new__(cls)
         load_model(model, path)
         return model
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in _UNPICKLED}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import factorgraph as fg
+from nets.encoding import EncodedRows, Inputs, checksum
 from nets.prediction import Predictor
 from nets.settings import DEEP, plain_settings
 from nets.targets import Classes, Numbers, Targets
@@ -38,17 +39,19 @@ class Run:
         self,
         trainer: Trainer,
         predictor: Predictor,
-        inputs: np.ndarray,
+        inputs: Inputs,
         labels: np.ndarray,
         targets: Targets,
-        validation: tuple[np.ndarray, np.ndarray] | None,
+        validation: tuple[Inputs, np.ndarray] | None,
         averaging: bool,
         counts: np.ndarray | None = None,
     ) -> None:
         self.trainer, self._predictor, self._averaging = trainer, predictor, averaging
         self._average: list[Any] = []  # on the device
         self._loss: dict[tuple[str, bool], float] = {}  # of the last evaluation
-        self._evaluated: dict[str, tuple[fg.Observations, np.ndarray]] = {}  # rows on the device, and their labels
+        self._evaluated: dict[
+            str, tuple[fg.Observations | EncodedRows, np.ndarray]
+        ] = {}  # rows on the device, and their labels
         self._inputs, self._labels, self._validation = inputs, labels, validation
         self._counts = None if counts is None else counts.astype(inputs.dtype)
         self.targets, self._outputs = targets, targets.outputs(labels)
@@ -65,7 +68,7 @@ class Run:
         self.waited = 0
         self._at_chance: int | None = 0  # epochs after each other
         # A number that tells other training data apart.
-        self._fingerprint = zlib.crc32(labels.tobytes(), zlib.crc32(np.ascontiguousarray(inputs).data))
+        self._fingerprint = zlib.crc32(labels.tobytes(), checksum(inputs, 0))
         if counts is not None:
             self._fingerprint = zlib.crc32(counts.tobytes(), self._fingerprint)
         self.batches = len(inputs) // trainer.network.batch_size

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import factorgraph as fg
+from nets.encoding import EncodedRows, Inputs, dense_parts
 from nets.network import Network
 
 
@@ -46,13 +47,15 @@ class Predictor:
         # A device is asked by one thread at a time.
         self._device_lock: Any = nullcontext() if self._device.serves_threads else threading.Lock()
 
-    def rows(self, X: np.ndarray) -> fg.Observations:
-        """Inputs ``(n, N)`` on the device, for `marginals`."""
+    def rows(self, X: Inputs) -> fg.Observations | EncodedRows:
+        """Inputs ``(n, N)`` on the device, for `marginals`; those of a sparse table get there part by part."""
+        if isinstance(X, EncodedRows):
+            return X
         chunk = min(self._device.chunk, 1 << (len(X) - 1).bit_length())
         with self._device_lock, self._compiled(chunk) as compiled:
             return compiled.inference.observations(compiled.network.input, X)
 
-    def marginals(self, beliefs: Sequence[Any], rows: fg.Observations, bayesian: bool) -> np.ndarray:
+    def marginals(self, beliefs: Sequence[Any], rows: fg.Observations | EncodedRows, bayesian: bool) -> np.ndarray:
         """
         Marginals of the outputs.
 
@@ -78,9 +81,12 @@ class Predictor:
         return kind, self._read(beliefs, rows, True, _Compiled.last_hidden)
 
     def _read(
-        self, beliefs: Sequence[Any], rows: fg.Observations, bayesian: bool, read: Callable[[_Compiled], Any]
+        self, beliefs: Sequence[Any], rows: fg.Observations | EncodedRows, bayesian: bool, read: Callable[[_Compiled], Any]
     ) -> np.ndarray:
         """What is read after each chunk of rows, side by side on the host."""
+        if isinstance(rows, EncodedRows):
+            parts = (self.rows(part) for part in dense_parts(rows, len(rows)))
+            return np.concatenate([self._read(beliefs, part, bayesian, read) for part in parts], axis=-1)
         chunk = rows.patterns
         with self._device_lock, self._compiled(chunk) as compiled:
             compiled.take(beliefs, bayesian)

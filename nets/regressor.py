@@ -128,7 +128,7 @@ validation_fraction, n_epochs_no_change, backend, dtype, products, density, bias
 
         Parameters
         ----------
-        X : (n, features) array
+        X : (n, features) array, or a sparse one, whose rows are made dense a part at a time
         y : (n,) or (n, n_outputs) array of numbers
         sample_weight, validation_data, on_epoch, resume : as in `nets.BPClassifier.fit`
 
@@ -150,15 +150,15 @@ validation_fraction, n_epochs_no_change, backend, dtype, products, density, bias
             validation = held_X, numbers.standardised(held_y)
         rng = self._new_rng()
         if self.early_stopping and validation is None:
-            rows = max(1, round(self.validation_fraction * len(X)))
-            kept, _, held, _ = split(np.arange(len(X)), np.arange(len(X)), rows, rng)
+            rows = max(1, round(self.validation_fraction * X.shape[0]))
+            kept, _, held, _ = split(np.arange(X.shape[0]), np.arange(X.shape[0]), rows, rng)
             validation = X[held], numbers.standardised(y[held])
             X, y, counts = X[kept], y[kept], None if counts is None else counts[kept]
         there = slice(None) if counts is None else counts > 0
         if snapshot is None:
             self._start(X[there], rng)
         else:
-            self._make_trainer(len(X[there]), rng)
+            self._make_trainer(X[there].shape[0], rng)
         epochs = range(self.n_iter_, self.epochs)
         self._train(X, numbers.standardised(y), counts, epochs, self.averaging, validation, on_epoch, snapshot)
         return self
@@ -185,7 +185,7 @@ validation_fraction, n_epochs_no_change, backend, dtype, products, density, bias
 
     def _check_rows(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
         """Rows ``(n, features)`` and their numbers ``(n, n_outputs)``."""
-        X, y = validate_data(self, X, y, dtype=np.float64, reset=reset, multi_output=True, y_numeric=True)
+        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=reset, multi_output=True, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
         flat, y = y.ndim == 1, y.reshape(len(y), -1)
         if reset:
@@ -205,7 +205,7 @@ validation_fraction, n_epochs_no_change, backend, dtype, products, density, bias
             Give the standard deviations too, of the noise and of what is not known of the weights.
         """
         check_is_fitted(self, "weight_beliefs_")
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         mean, deviation = self._numbers.predicted(self._marginals(X, self.prediction == "bayesian"))
         if self._flat:
             mean, deviation = mean[:, 0], deviation[:, 0]
@@ -221,7 +221,7 @@ validation_fraction, n_epochs_no_change, backend, dtype, products, density, bias
         which add up to it: arrays as those of `predict`, in the square of its units
         """
         check_is_fitted(self, "weight_beliefs_")
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         _, deviation = self._numbers.predicted(self._marginals(X, bayesian=True))
         total = deviation[:, 0] ** 2 if self._flat else deviation**2
         noise = np.minimum(total, self.noise_[0] if self._flat else self.noise_)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import factorgraph as fg
+from nets.encoding import EncodedRows, Inputs
 from nets.network import Network, one_for_each
 
 POLARISED = 0.9999  # mean squared magnetisation from which weights can no longer turn
@@ -139,27 +140,46 @@ class Trainer:
                 self.inference.state.adopt(weights, before)
 
     def epoch(
-        self, X: np.ndarray, y: np.ndarray, on_batch: Callable[[], object] | None = None, counts: np.ndarray | None = None
+        self, X: Inputs, y: np.ndarray, on_batch: Callable[[], object] | None = None, counts: np.ndarray | None = None
     ) -> None:
         """
         Go through the data once in random order; rows that do not fill a last batch wait for another epoch.
 
         Parameters
         ----------
-        X : (n, N) inputs, n at least the batch size
+        X : (n, N) inputs, n at least the batch size; of a sparse table a part is made dense at a time
         y : (n,) labels: -1 or +1 for a single output, else 0 to K - 1
         on_batch : called after each batch
         counts : (n,) how many times each row is there, of a network that takes them
         """
+        order, size = self.rng.permutation(len(X)), self.network.batch_size
+        if not isinstance(X, EncodedRows):
+            self._epoch_of_part(X, y, on_batch, counts, order)
+            return
+        part = max(1, X.part // size) * size
+        for start in range(0, len(X) - size + 1, part):
+            rows = order[start : start + part]
+            some = None if counts is None else counts[rows]
+            self._epoch_of_part(X[rows].dense(), y[rows], on_batch, some, np.arange(len(rows)))
+
+    def _epoch_of_part(
+        self,
+        X: np.ndarray,
+        y: np.ndarray,
+        on_batch: Callable[[], object] | None,
+        counts: np.ndarray | None,
+        order: np.ndarray,
+    ) -> None:
+        """Go through data that the device holds whole, in this order of rows."""
         network = self.network
         size = network.batch_size
         backend = self.inference.backend
         inputs, labels = self._on_device(network.input, X), self._on_device(network.output, y)
         more = [] if network.counts is None or counts is None else [self._on_device(network.counts, counts)]
-        order = backend.index_array(self.rng.permutation(len(X)))
+        numbers = backend.index_array(order)
         run = self._runner(inputs, labels, *more)
         for start in range(0, len(X) - size + 1, size):
-            self._rows = backend.settle(self._rows, backend.take(order, slice(start, start + size), 0))
+            self._rows = backend.settle(self._rows, backend.take(numbers, slice(start, start + size), 0))
             run(lambda: self._batch(inputs[self._rows], labels[self._rows], *(values[self._rows] for values in more)))
             if on_batch is not None:
                 on_batch()

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import entr
 
 from factorgraph import DiscreteType, VariableType, get_backend
+from nets.encoding import Inputs, dense_parts
 from nets.prediction import Predictor
 
 _ROWS = 2048  # whose hidden units are drawn at a time
@@ -30,7 +31,7 @@ def label_entropy(marginals: np.ndarray) -> np.ndarray:
     return np.asarray(entr(marginals / marginals.sum(axis=1, keepdims=True)).sum(axis=1))
 
 
-def entropies(model: Any, inputs: np.ndarray, draws: int) -> tuple[np.ndarray, np.ndarray]:
+def entropies(model: Any, inputs: Inputs, draws: int) -> tuple[np.ndarray, np.ndarray]:
     """
     Entropy of each row's label, and its mean where the last hidden units are known, ``(n,)`` each, in nats.
 
@@ -48,8 +49,8 @@ def entropies(model: Any, inputs: np.ndarray, draws: int) -> tuple[np.ndarray, n
     output = Predictor(model._sizes[-2:], model.backend, **last)
     rng = np.random.default_rng(0)
     totals, given = [], []
-    for start in range(0, len(inputs), _ROWS):
-        rows = whole.rows(inputs[start : start + _ROWS])
+    for part in dense_parts(inputs, _ROWS):
+        rows = whole.rows(part)
         totals.append(label_entropy(whole.marginals(beliefs, rows, bayesian=True)))
         if not hidden_layers:
             given.append(totals[-1])

@@ -15,11 +15,13 @@ from nets import BPClassifier, BPRegressor, CollapsedTrainingError
 from nets.targets import LEAST_NOISE, Numbers, judge_numbers
 
 BINARY: dict[str, Any] = {"weights": "binary", "activation": "sign"}
+# Repeated rows fall into other mini-batches than one that counts more.
+NOT_MET = dict.fromkeys([f"check_sample_weight_equivalence_on_{kind}_data" for kind in ("dense", "sparse")], "other batches")
 
 
 @parametrize_with_checks(
     [BPRegressor((21,), epochs=20, random_state=0)],
-    expected_failed_checks=lambda _: {"check_sample_weight_equivalence_on_dense_data": "rows fall into other batches"},
+    expected_failed_checks=lambda _: NOT_MET,
 )
 def test_scikit_learn_estimator_checks(estimator: Any, check: Any) -> None:
     check(estimator)
