@@ -217,6 +217,10 @@ def test_not_converging_is_told_with_where(rng: np.random.Generator) -> None:
     assert 0 <= factor < len(pairs)
     assert index[0] in pairs[factor]
     assert change == pytest.approx(result.residuals[-1])
+    every = [row[-1] for row in result.largest_changes(10 * len(pairs))]
+    assert len(every) == 2 * len(pairs)
+    assert every == sorted(every, reverse=True)
+    assert [row[-1] for row in result.largest_changes(7)] == every[:7]
 
 
 def test_max_product_decodes_ties_consistently_around_cycles() -> None:

@@ -123,6 +123,10 @@ def test_arrays_of_the_user(tmp_path: Path, rng: np.random.Generator) -> None:
     np.savez(tmp_path / "odd.npz", X=np.zeros((4, 3)), y=np.zeros(3))
     with pytest.raises(DatasetError, match="X needs a y of the same length"):
         load_dataset(str(tmp_path / "odd.npz"))
+    for wrong in (np.array(3.0), np.array(["a", "b", "c", "d"])):
+        np.savez(tmp_path / "odd.npz", X=wrong, y=np.zeros(4))
+        with pytest.raises(DatasetError, match="X should be rows of numbers"):
+            load_dataset(str(tmp_path / "odd.npz"))
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(DatasetError, match=r"has arrays \['a'\]; expected X_train"):
         load_dataset(str(tmp_path / "other.npz"))

@@ -112,8 +112,19 @@ def test_rows_are_held_out_class_by_class(rng: np.random.Generator) -> None:
     assert np.unique(held_y, return_counts=True)[1].tolist() == [30, 12, 1]
     assert np.unique(train_y, return_counts=True)[1].tolist() == [70, 28, 2, 1]
     assert sorted(np.r_[train_X, held_X][:, 0]) == list(range(len(y)))
+    kept, _ = stratified_rows(np.array([0, 0, 1, 1, 1]), 0.95, rng)
+    assert np.array([0, 0, 1, 1, 1])[kept].tolist() == [0, 1]
     with pytest.raises(ValueError, match="no class has two"):
         stratified_rows(np.arange(4), 0.5, rng)
+
+
+def test_chance_is_told_after_five_epochs_and_once(rng: np.random.Generator) -> None:
+    X, y = np.zeros((600, 3)), rng.integers(2, size=600)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        epochs: list[int] = []
+        BPClassifier((31,), epochs=12, random_state=0).fit(X, y, on_epoch=lambda model: epochs.append(len(told)))
+    assert epochs == [0] * 4 + [1] * 8
 
 
 def test_rare_classes_survive_early_stopping() -> None:
