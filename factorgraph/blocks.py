@@ -25,14 +25,15 @@ class Variables:
     block : VariableBlock
         The block that the variables belong to.
     index : integer array
-        Positions in the block; its shape is the shape of this array of variables.
+        Positions in the block; its shape is the shape of this array of variables. -1 where there is none: see `gather`.
     """
 
-    __slots__ = ("block", "index")
+    __slots__ = ("block", "index", "outside")
 
-    def __init__(self, block: VariableBlock, index: np.ndarray) -> None:
+    def __init__(self, block: VariableBlock, index: np.ndarray, outside: bool = False) -> None:
         self.block = block
         self.index = index
+        self.outside = outside  # whether -1 may occur
 
     @property
     def name(self) -> str:
@@ -62,7 +63,7 @@ class Variables:
     @property
     def T(self) -> Variables:
         """Transposed."""
-        return Variables(self.block, self.index.T)
+        return Variables(self.block, self.index.T, self.outside)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -72,17 +73,42 @@ class Variables:
 
     def __getitem__(self, key: Any) -> Variables:
         try:
-            return Variables(self.block, np.asarray(self.index[key]))
+            return Variables(self.block, np.asarray(self.index[key]), self.outside)
         except IndexError as error:
             raise IndexError(f"variables {self.name!r} of shape {self.shape}: {error}") from None
 
     def reshape(self, *shape: Any) -> Variables:
         """The same variables in another shape, as `numpy.reshape`."""
-        return Variables(self.block, self.index.reshape(*shape))
+        return Variables(self.block, self.index.reshape(*shape), self.outside)
 
     def ravel(self) -> Variables:
         """The same variables in one row."""
-        return Variables(self.block, self.index.reshape(-1))
+        return Variables(self.block, self.index.reshape(-1), self.outside)
+
+    def gather(self, places: Any) -> Variables:
+        """
+        Entries of the first axis, as ``x[places]``, but for -1: there is none, as outside of an image.
+
+        Ports of block factors take such views where they say so: a convolution is a layer on gathered columns.
+
+        Parameters
+        ----------
+        places : array of whole numbers from -1 to ``len(self) - 1``
+
+        Examples
+        --------
+        >>> import factorgraph as fg
+        >>> x = fg.FactorGraph().add_variables("x", fg.Spin(), 4)
+        >>> x.gather([[-1, 0, 1], [2, 3, -1]]).index
+        array([[-1,  0,  1],
+               [ 2,  3, -1]])
+        """
+        rows = np.asarray(places)
+        if rows.dtype.kind not in "iu" or (rows.size and not (-1 <= rows.min() and rows.max() < len(self))):
+            raise IndexError(f"variables {self.name!r}: places must be whole numbers from -1 to {len(self) - 1}")
+        found = self.index[rows]
+        found[rows < 0] = -1
+        return Variables(self.block, found, self.outside or bool((rows < 0).any()))
 
     @property
     def is_whole(self) -> bool:
@@ -132,6 +158,11 @@ class Factors:
     ports: tuple[Variables, ...]
     count: int
     kernel: FactorKernel | None = field(repr=False)
+
+    @property
+    def open_ports(self) -> tuple[int, ...]:
+        """Ports that take messages: all but those of data."""
+        return tuple(number for number, port in enumerate(self.ports) if port.type.can_be_random)
 
     @property
     def num_edges(self) -> int:

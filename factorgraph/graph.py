@@ -78,7 +78,8 @@ class FactorGraph:
         *ports : Variables
             One array of variables for each port, all of one shape; factor i meets the i-th of each. A single variable (of
             shape ``()``) is met by all factors. At a plural port the last axis runs over the variables of one factor. A
-            block factor takes whole blocks.
+            block factor takes whole blocks, or any views of them, with repeats, and where it says so with places outside:
+            see `Variables.gather`.
 
         Returns
         -------
@@ -115,10 +116,14 @@ class FactorGraph:
         if len(ports) != len(factor.ports):
             raise ValueError(f"takes {len(factor.ports)} plates {factor.ports}, not {len(ports)}")
         for label, port in zip(factor.ports, ports, strict=True):
-            if not port.is_whole:
-                raise ValueError(f"port {label!r} takes a whole block, but has a part of {port.name!r}")
-        if len({port.name for port in ports}) < len(ports):
+            if port.size == 0:
+                raise ValueError(f"port {label!r} has no variables")
+            if port.outside and label not in factor.may_be_outside:
+                raise ValueError(f"port {label!r} cannot have places without a variable (-1)")
+        whole = {port.name for port in ports if port.is_whole}
+        if any(sum(port.name == name for port in ports) > 1 for name in whole):
             raise ValueError(f"meets a block twice: {[port.name for port in ports]}")
+        ports = tuple(factor.arranged(ports))
         factor.check([port.type for port in ports], [port.shape for port in ports])
         return Factors(name, factor, ports, 1, None)
 
@@ -126,6 +131,8 @@ class FactorGraph:
         for number, port in enumerate(ports):
             if not port.type.can_be_random:
                 raise TypeError(f"port {number} has {port.type!r}, which only block factors take")
+            if port.outside:
+                raise ValueError(f"port {number} has places without a variable (-1), which only block factors take")
         shapes = [port.shape[:-1] if p in factor.plural else port.shape for p, port in enumerate(ports)]
         shape = next((s for s in shapes if s != ()), ())
         for number, other in enumerate(shapes):
@@ -219,6 +226,8 @@ class FactorGraph:
             raise TypeError(f"expected Variables, not {variables!r}")
         if self.variable_blocks.get(variables.name) is not variables.block:
             raise ValueError(f"variables {variables.name!r} belong to another graph")
+        if variables.outside:
+            raise ValueError(f"variables {variables.name!r} have places without a variable (-1): only block factors take such")
         return variables.block
 
     def _check_name(self, name: str) -> None:
@@ -261,7 +270,7 @@ class FactorGraph:
         for block in self.factor_blocks.values():
             numbers = np.arange(block.count) + factor_start
             for port in block.ports:
-                index = port.index.reshape(-1) if block.kernel is None else port.index.T.reshape(-1)
+                index = port.index[port.index >= 0] if block.kernel is None else port.index.T.reshape(-1)
                 variables.append(index + first[port.name])
                 factors.append(np.resize(numbers, index.size))
             factor_start += block.count
@@ -310,7 +319,7 @@ class FactorGraph:
             for number, port in enumerate(factors.ports):
                 rows = port.index.reshape(factors.count, -1)
                 result.add_edges_from(
-                    (((factors.name, f), (port.name, int(v))) for f, row in enumerate(rows) for v in row), port=number
+                    (((factors.name, f), (port.name, int(v))) for f, row in enumerate(rows) for v in row if v >= 0), port=number
                 )
         return result
 

@@ -38,6 +38,10 @@ class Perceptron(BlockFactor):
     ``input`` (N, M) of such a type or data; ``output`` either (K, M) spins, for sign activations, or (K, M) normal variables,
     for identity and ReLU, or (M,) categorical variables of K states, the neuron with the largest sum.
 
+    Any port may be a view of a plate, and M several axes. With windows (N, P) of an image of J pixels, -1 outside, the neurons
+    on ``pixels.gather(windows)``, (N, P, M) of a plate (J, M), are a convolution: its filters see P places of each pattern. An
+    input must not occur twice in a column.
+
     With m, x the means of weights and inputs, and their pre-activations' moments omega and V, the totals are, in the
     notation of `nets.channels` (Lucibello et al. 2022, eqs. 60-118):
 
@@ -84,6 +88,7 @@ class Perceptron(BlockFactor):
     """
 
     ports: tuple[str, ...] = ("weights", "input", "output")
+    may_be_outside = ("input",)
 
     def __init__(
         self,
@@ -124,6 +129,15 @@ class Perceptron(BlockFactor):
 
     def __repr__(self) -> str:
         return f"Perceptron({self.method!r}, cavity={self.cavity!r})"
+
+    def arranged(self, ports: Sequence[Any]) -> Sequence[Any]:
+        weights, inputs, output, *counts = ports
+        columns = inputs.shape[1:]
+        is_argmax = isinstance(output.type, Categorical)
+        if len(columns) > 1 and (output.shape if is_argmax else output.shape[1:]) == columns:
+            inputs, output = inputs.reshape(len(inputs), -1), output.reshape(*output.shape[: not is_argmax], -1)
+            counts = [port.reshape(-1) if port.shape == columns else port for port in counts]
+        return weights, inputs, output, *counts
 
     def check(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
         self._types = tuple(types)

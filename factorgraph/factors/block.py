@@ -1,4 +1,4 @@
-"""The contract of block factors: factor blocks whose edges are all pairs of whole plates.
+"""The contract of block factors: factor blocks whose edges are all pairs of whole plates, or of views of them.
 
 Their edges are too many to store or to index one by one. The engine hands the block its ports' beliefs, and takes from it
 the sum of its messages into each plate.
@@ -18,7 +18,8 @@ class Port(Protocol):
     """
     What a block factor sees of the plate at one of its ports. All arrays are on the device, in the plate's shape.
 
-    Everything but `observed` is computed once for each change of the belief and shared by all who ask.
+    Everything but `observed` is computed once for each change of the belief and shared by all who ask. Where the port is a view
+    of a plate, shapes are the view's, and moments those of the variables at its places; outside there is 0.
     """
 
     @property
@@ -39,7 +40,11 @@ class Port(Protocol):
 
     @property
     def incoming(self) -> Array:
-        """Natural parameters of the plate without this block's own message: prior and all other blocks."""
+        """
+        Natural parameters of the plate without this block's own messages at this port: prior and all others.
+
+        In a view with repeats all of these are left out, not only the message of one place.
+        """
 
     def cavity_mean(self, messages: Array, old: Array | None, rows: slice, axis: int) -> Array:
         """
@@ -66,9 +71,21 @@ class BlockFactor(ABC):
     ----------
     ports : tuple of str
         Names of the ports, in the order in which ``add_factors`` takes the plates.
+    may_be_outside : tuple of str, default ()
+        Those at which views may have places without a variable.
     """
 
     ports: tuple[str, ...]
+    may_be_outside: tuple[str, ...] = ()
+
+    def arranged(self, ports: Sequence[Any]) -> Sequence[Any]:
+        """
+        The views that the block works on, from the `factorgraph.Variables` that ``add_factors`` was given; optional.
+
+        For blocks that take arrays of several shapes, and work on one: ``port.reshape(len(port), -1)``. What cannot be
+        arranged is refused as by `check`. Default: as they are.
+        """
+        return ports
 
     @abstractmethod
     def check(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
@@ -89,7 +106,8 @@ class BlockFactor(ABC):
 
         Returns
         -------
-        list of natural parameters ``(*param_shape, *plate shape)``, one for each asked port
+        list of natural parameters ``(*param_shape, *plate shape)``, one for each asked port; of a view in its shape, one
+        message for each place: they are added up for each variable
         """
 
     def carried(self, observed: Sequence[bool]) -> Sequence[str] | None:

@@ -9,15 +9,17 @@ from factorgraph.inference.fused import FusedProgram, bound_to, can_fuse
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.program import BlockCall, EdgeCall, Read, Stage, take_parameters
 from factorgraph.inference.state import State
+from factorgraph.inference.views import View
 from factorgraph.semiring import Semiring
 
 
 class PlatePort:
     """What a block factor sees of the plate at one of its ports: see `factorgraph.factors.Port`."""
 
-    def __init__(self, state: PlateState, key: tuple[str, int]) -> None:
+    def __init__(self, state: PlateState, key: tuple[str, int], view: View | None) -> None:
         self._state = state
         self._key = key
+        self._view = view
 
     @property
     def observed(self) -> bool:
@@ -27,21 +29,31 @@ class PlatePort:
     def version(self) -> int:
         return self._state.version
 
+    def _seen(self, array: Array, axis: int) -> Array:
+        """An array in the plate's shape, behind so many axes of parameters, as the view has it."""
+        return array if self._view is None else self._view.gather(array, axis, self._state.backend)
+
     def cavity_mean(self, messages: Array, old: Array | None, rows: slice, axis: int) -> Array:
-        return self._state.cavity_means(messages, old, rows, axis)
+        state, first = self._state, self._state.pool.axis
+        belief = state.backend.take(self._seen(state.in_shape(state.belief), first), rows, first)
+        return state.cavity_means(belief, messages, old, axis)
 
     @property
     def mean(self) -> Array:
-        return self._state.expectations()
+        found = self._state.expectations()
+        return self._seen(found, found.ndim - len(self._state.pool.blocks[0].shape))
 
     @property
     def variance(self) -> Array | None:
         if self.observed:
             return None
-        return self._state.variances()
+        return self._seen(self._state.variances(), 0)
 
     @property
     def incoming(self) -> Array:
+        return self._seen(self._incoming(), self._state.pool.axis)
+
+    def _incoming(self) -> Array:
         state = self._state
         cavity = state.base
         if state.pool.num_edges:
@@ -154,9 +166,15 @@ def by_port(call: EdgeCall, state: State, of_edges: Callable[[Read], Array]) -> 
 def block_totals(call: BlockCall, state: State) -> list[Array]:
     """Sums of a block factor's messages into the asked plates."""
     factor, ports = state.block_factors[call.factors], ports_of(call.factors, call.pools, state)
-    return factor.update(ports, state.memories[call.factors], call.ports, state.backend)
+    totals = factor.update(ports, state.memories[call.factors], call.ports, state.backend)
+    for number, port in enumerate(call.ports):
+        view = state.views[call.factors][port]
+        if view is not None:
+            totals[number] = view.add_up(totals[number], state.plate(call.pools[port]).pool.axis, state.backend)
+    return totals
 
 
 def ports_of(factors: str, pools: Sequence[int], state: State) -> list[PlatePort]:
     """What a block factor sees of the plates at its ports."""
-    return [PlatePort(state.plate(pool), (factors, port)) for port, pool in enumerate(pools)]
+    views = state.views[factors]
+    return [PlatePort(state.plate(pool), (factors, port), views[port]) for port, pool in enumerate(pools)]

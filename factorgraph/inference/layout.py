@@ -122,7 +122,8 @@ class Pool:
     def slots(self, positions: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         """Groups of the given positions with their slots ``(D, n)``; a slot without an edge names the zero entry."""
         degrees = self.starts[positions + 1] - self.starts[positions]
-        return [(positions[group], _slots(positions[group], self.starts, self.edge_order)) for group in _degree_groups(degrees)]
+        groups = [positions[group] for group in degree_groups(degrees)]
+        return [(group, slots_of(group, self.starts, self.edge_order)) for group in groups]
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +217,7 @@ def _pool(
 ) -> Pool:
     size = sum(block.size for block in blocks)
     degrees = np.bincount(edge_variable, minlength=size)
-    groups = [np.arange(size)] if is_plate else _degree_groups(degrees)
+    groups = [np.arange(size)] if is_plate else degree_groups(degrees)
     order = groups[0] if len(groups) == 1 else np.concatenate(groups)
     place = np.empty(size, dtype=np.int64)
     place[order] = np.arange(size)
@@ -226,7 +227,7 @@ def _pool(
     rows, begin = [], 0
     for group in groups:
         positions = np.arange(begin, begin + group.size)
-        rows.append((slice(begin, begin + group.size), _slots(positions, starts, edge_order)))
+        rows.append((slice(begin, begin + group.size), slots_of(positions, starts, edge_order)))
         begin += group.size
     return Pool(
         blocks[0].type,
@@ -253,7 +254,7 @@ def _by_position(values: PerVariable, place: np.ndarray) -> PerVariable:
     return moved
 
 
-def _degree_groups(degrees: np.ndarray) -> list[np.ndarray]:
+def degree_groups(degrees: np.ndarray) -> list[np.ndarray]:
     """
     Split variables so that padding each group to its largest degree wastes at most about a quarter.
 
@@ -276,7 +277,8 @@ def _degree_groups(degrees: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero((degrees >= low) & (degrees < high)) for low, high in zip(limits, uppers, strict=True)]
 
 
-def _slots(positions: np.ndarray, starts: np.ndarray, edge_order: np.ndarray) -> np.ndarray:
+def slots_of(positions: np.ndarray, starts: np.ndarray, edge_order: np.ndarray) -> np.ndarray:
+    """The edges ``edge_order[starts[i]:starts[i + 1]]`` of each position i, ``(D, n)``; the number of edges stands for none."""
     begin, degrees = starts[positions], starts[positions + 1] - starts[positions]
     rank = np.arange(int(degrees.max(initial=0)))[:, None]
     real = rank < degrees

@@ -145,10 +145,9 @@ class PlateState(PoolState):
         self._observe(self.in_shape(kind.mean(certain, backend)), certain)
         self.stale = True
 
-    def cavity_means(self, messages: Array, old: Array | None, rows: slice, axis: int) -> Array:
-        """Means of the belief without some messages, damped as the plate's own: see `Port.cavity_mean`."""
+    def cavity_means(self, belief: Array, messages: Array, old: Array | None, axis: int) -> Array:
+        """Means of beliefs without some messages, damped as the plate's own: see `Port.cavity_mean`."""
         kind, backend = self.pool.type, self.backend
-        belief = backend.take(self.in_shape(self.belief), rows, self.pool.axis)
         params = backend.xp.expand_dims(belief, axis=self.pool.axis + axis) - messages
         assert isinstance(self.step, float)
         if old is None or self.step == 1.0 or self.pool.damping.parameters != "mean":

@@ -22,6 +22,7 @@ from factorgraph.inference.layout import Layout
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.state_file import load_state, save_state
+from factorgraph.inference.views import View
 
 
 class Potentials:
@@ -95,6 +96,7 @@ class State:
     pools: list[PoolState]
     potentials: dict[str, Potentials]
     block_factors: dict[str, BlockFactor]
+    views: dict[str, list[View | None]]
     memories: dict[str, dict[str, Any]]
     backend: Backend
     batch: int | None = None
@@ -119,6 +121,7 @@ class State:
                 if group.kernel is not None
             },
             {block.name: block.factor for block in blocks if isinstance(block.factor, BlockFactor)},
+            {block.name: [View.of(port, backend) for port in block.ports] for block in blocks if block.kernel is None},
             {block.name: {} for block in blocks if block.kernel is None},
             backend,
             batch,

@@ -13,5 +13,5 @@ class Flooding(Schedule):
     """Update all messages at once from the beliefs of the iteration before: one stage, one step for each factor block."""
 
     def plan(self, graph: FactorGraph) -> Plan:
-        steps = (Step(block.name, tuple(range(len(block.ports)))) for block in graph.factor_blocks.values())
+        steps = (Step(block.name, block.open_ports) for block in graph.factor_blocks.values())
         return Plan([tuple(steps)])

@@ -41,8 +41,7 @@ class RandomOrder(Schedule):
         for block in graph.factor_blocks.values():
             own = deal[start : start + block.count]
             start += block.count
-            ports = tuple(range(len(block.ports)))
             for batch in np.unique(own).tolist():
                 index = np.flatnonzero(own == batch)
-                stages[batch].append(Step(block.name, ports, None if block.kernel is None else index))
+                stages[batch].append(Step(block.name, block.open_ports, None if block.kernel is None else index))
         return Plan([tuple(stage) for stage in stages if stage])

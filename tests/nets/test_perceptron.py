@@ -304,11 +304,15 @@ class TestRefused:
         with pytest.raises(TypeError, match="factors 'layer': weights must be numbers: Spin"):
             self.block((3, 4), (4, 6), (3, 6), (fg.Categorical(2), fg.Spin(), fg.Spin()))
 
-    def test_parts_of_a_plate(self) -> None:
+    def test_views_that_do_not_fit(self) -> None:
         graph = fg.FactorGraph()
         w, x, y = (graph.add_variables(n, fg.Spin(), s) for n, s in (("w", (3, 4)), ("x", (4, 6)), ("y", (3, 6))))
-        with pytest.raises(ValueError, match="port 'input' takes a whole block, but has a part of 'x'"):
-            graph.add_factors("layer", Perceptron(), w, x[:, ::-1], y)
+        with pytest.raises(ValueError, match=r"port 'output' cannot have places without a variable \(-1\)"):
+            graph.add_factors("layer", Perceptron(), w, x, y.gather([0, 1, -1]))
+        with pytest.raises(ValueError, match=r"meets a block twice: \['w', 'x', 'x'\]"):
+            graph.add_factors("layer", Perceptron(), w, x, x[:3])
+        with pytest.raises(ValueError, match=r"need input \(4, M\) and output \(3, M\), not \(4, 3\) and \(3, 6\)"):
+            graph.add_factors("layer", Perceptron(), w, x[:, :3], y)
 
     def test_data_that_were_not_observed(self) -> None:
         network = Network((3, 1), 2)
