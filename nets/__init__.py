@@ -10,6 +10,7 @@ if not hasattr(factorgraph, "BlockFactor"):
 
 from nets.classifier import BPClassifier
 from nets.datasets import Dataset, DatasetError, load_dataset
+from nets.layers import Convolution, Dense, Pool
 from nets.network import Network
 from nets.perceptron import Perceptron
 from nets.regressor import BPRegressor
@@ -19,9 +20,12 @@ __all__ = [
     "BPClassifier",
     "BPRegressor",
     "CollapsedTrainingError",
+    "Convolution",
     "Dataset",
     "DatasetError",
+    "Dense",
     "Network",
     "Perceptron",
+    "Pool",
     "load_dataset",
 ]

@@ -30,6 +30,12 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
     Parameters
     ----------
     hidden_layer_sizes : tuple of int, default (101, 101)
+        Units of dense hidden layers.
+    layers : sequence of layers, optional
+        Hidden layers of any kind in their place: `nets.Dense`, `nets.Convolution`, `nets.Pool`, numbers of units, or words as
+        ``"32c5s2"``: see `nets.layers.parse_layer`. A layer's own settings go before the network's.
+    input_shape : (channels, height, width), optional
+        How features are an image, for convolutions. Default: one channel, a square.
     method : {"bpi", "bp", "amp", "mf"}, or a sequence of such, one for each layer, optional
         Approximation of the layers: see `nets.Perceptron`. Default "mf" for 10,000 rows or more, else "bpi".
     cavity : {"first-order", "exact"}, default "first-order"
@@ -62,8 +68,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
     early_stopping : bool, default False
         Stop when the validation error (of ``prediction``) has not improved for ``n_epochs_no_change`` epochs, and go
         back to the best. Uses ``validation_data`` of `fit`, or holds a share out.
-    validation_fraction : float, default 0.1
-    n_epochs_no_change : int, default 10
+    validation_fraction, n_epochs_no_change : float, default 0.1, and int, default 10
     backend : str, optional
         Backend of the engine; see `factorgraph.get_backend`.
     dtype : {"float32", "float64"}, default "float32"
@@ -130,6 +135,8 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         self,
         hidden_layer_sizes: Sequence[int] = (101, 101),
         *,
+        layers: Sequence[Any] | None = None,
+        input_shape: tuple[int, int, int] | None = None,
         method: str | Sequence[str] | None = None,
         cavity: str | Sequence[str] = "first-order",
         epochs: int = 20,
@@ -162,6 +169,8 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         verbose: bool = False,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.layers = layers
+        self.input_shape = input_shape
         self.method = method
         self.cavity = cavity
         self.epochs = epochs
@@ -297,7 +306,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         return settings_of(self, self._encoder, self._rows, len(self.classes_))
 
     def _default_prior_strength(self, epoch: int, epochs: int, batches: int) -> list[float]:
-        return default_prior_strength(epoch, epochs, batches, len(self._sizes) - 1, self.prediction)
+        return default_prior_strength(epoch, epochs, batches, len(self._architecture.weights), self.prediction)
 
     def target_arrays(self) -> dict[str, np.ndarray]:
         if self.classes_.dtype != object:

@@ -19,9 +19,10 @@ from nets.datasets import NAMES, DatasetError, hold_out, load_dataset, load_rows
 from nets.downloads import download_dataset
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
+from nets.layers import Architecture
 from nets.model_file import check_same_settings
 from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
-from nets.settings import choose_learning
+from nets.settings import check_settings, choose_learning, hidden_layers, input_shape_of
 from nets.signals import Listener, Stopped
 from nets.table_files import named
 from nets.training import CollapsedTrainingError
@@ -68,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", metavar="FOLDER", help=folder_help)
     train.add_argument("--target", metavar="COLUMN", help=target_help)
     train.add_argument("--hidden", type=int, nargs="*", default=[101, 101], metavar="N", help="units of each hidden layer")
+    words = "hidden layers of any kind in their place: 501 (units), 32c5s2p1 (filters, size, stride, padding), pool2"
+    train.add_argument("--layers", nargs="+", metavar="LAYER", help=words)
+    shape_help = "how features are an image, for convolutions; default: one channel, a square"
+    train.add_argument("--input-shape", type=int, nargs=3, metavar=("CHANNELS", "HEIGHT", "WIDTH"), help=shape_help)
     train.add_argument("--method", choices=METHODS, nargs="+", help="approximation of the layers, one or one a layer")
     train.add_argument("--cavity", choices=CAVITIES, default="first-order", help="how bpi takes an input out of a sum")
     train.add_argument("--memory-limit", type=int, default=2048, metavar="MIB", help="for messages of bp and exact cavities")
@@ -198,6 +203,8 @@ def _train(options: argparse.Namespace) -> int:
         data = hold_out(data, options.validate)
     model = BPClassifier(
         options.hidden,
+        layers=options.layers,
+        input_shape=options.input_shape,
         method=options.method,
         cavity=options.cavity,
         epochs=options.epochs,
@@ -229,10 +236,12 @@ def _train(options: argparse.Namespace) -> int:
         model = _saved_run(options.save, model)
         _keep(model, options)  # the results may have been left an epoch behind
     classes = len(np.unique(data.y_train))
-    sizes = [data.X_train.shape[1], *options.hidden, 1 if classes == 2 else classes]
+    check_settings(model)
+    shape = input_shape_of(model, data.X_train.shape[1])
+    network = Architecture(shape, hidden_layers(model), 1 if classes == 2 else classes)
     print(
         f"{data.name}: {len(data.X_train):,} training and {len(data.X_test):,} test rows; "
-        f"network {'-'.join(str(n) for n in sizes)}, {choose_learning(model, len(data.X_train))[0]}, {options.backend}"
+        f"network {network}, {choose_learning(model, len(data.X_train))[0]}, {options.backend}"
     )
     print(f"{'epoch':>5} {'train %':>8} {'test %':>8} {'Bayes %':>8} {'seconds':>8}", flush=True)
 

@@ -16,9 +16,11 @@ from sklearn.utils.validation import check_is_fitted
 from factorgraph import get_backend
 from nets.encoding import Code, choose_code, encode
 from nets.fitting import Run, check_same_run
+from nets.layers import Architecture
+from nets.layers.base import own_settings
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
-from nets.settings import choose_masks, one_for_each_layer, plain_settings, weight_type
+from nets.settings import choose_masks, hidden_layers, input_shape_of, one_for_each_layer, plain_settings, weight_type
 from nets.targets import Targets
 from nets.training import Trainer
 from nets.uncertainty import draw
@@ -103,10 +105,11 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
     def _start(self, X: Any, rng: np.random.Generator) -> None:
         self._encoder = choose_code(self.encoding, X)
         self._rows = X.shape[0]
-        self._sizes = (self._encoder.size(X.shape[1]), *(int(n) for n in self.hidden_layer_sizes), self._num_outputs())
+        inputs = self._encoder.size(X.shape[1])
+        self._architecture = Architecture(input_shape_of(self, inputs), hidden_layers(self), self._num_outputs())
         self.settings_ = self._choose_settings()
         self._begun = plain_settings(self)
-        self.masks_ = choose_masks(self.density, self._sizes, rng, self.settings_["biases"])
+        self.masks_ = choose_masks(self.density, self._architecture, rng, self.settings_["biases"])
         self._make_trainer(X.shape[0], rng)
         self.history_: list[dict[str, Any]] = []
         self.n_iter_: int = 0
@@ -114,20 +117,25 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
             self.__dict__.pop(name, None)
 
     def _make_trainer(self, rows: int, rng: np.random.Generator) -> None:
-        layers = len(self._sizes) - 1
+        layers = len(self._architecture.weights)
         self._trainer: Trainer = Trainer(
-            self._sizes,
+            self._architecture,
             min(self.settings_["batch_size"], rows),
             self.settings_["method"],
             self.cavity,
-            one_for_each_layer(self.prior_strength, [1.0] * layers, layers, "prior_strength"),
-            one_for_each_layer(self.damping, [0.8] * layers, layers, "damping"),
+            self._of_layers("prior_strength", [1.0] * layers),
+            self._of_layers("damping", [0.8] * layers),
             backend=get_backend(self.backend, self.dtype, self.products),
             rng=rng,
             **{name: self.settings_[name] for name in ("replicas", "temperature", "init_scale")},
             **{name: getattr(self, name) for name in _OF_TRAINER},
             **self._network_settings(),
         )
+
+    def _of_layers(self, name: str, default: list[float]) -> list[float]:
+        """A number of each layer with weights: its own, the estimator's, or the default."""
+        layers = self._architecture.weighted
+        return own_settings(layers, name, one_for_each_layer(getattr(self, name), default, len(layers), name))
 
     def _network_settings(self) -> dict[str, Any]:
         shared = {"masks": self.masks_, "weight_type": weight_type(self.weights)}
@@ -154,10 +162,10 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         inputs = encode(self._encoder, X, self.dtype)
         run = Run(self._trainer, self._make_predictor(), inputs, numbers, self._targets(), validation, averaging, counts)
         run.begin(snapshot)
-        layers, total = len(self._sizes) - 1, self.n_iter_ + len(epochs)
+        total = self.n_iter_ + len(epochs)
         for epoch in epochs:
             default = self._default_prior_strength(epoch, epochs.stop, run.batches)
-            self._trainer.prior_strength = tuple(one_for_each_layer(self.prior_strength, default, layers, "prior_strength"))
+            self._trainer.prior_strength = tuple(self._of_layers("prior_strength", default))
             row, beliefs = run.epoch(self.n_iter_ + 1, f"epoch {self.n_iter_ + 1}/{total}" if self.verbose else None)
             self.n_iter_, self.weight_beliefs_ = self.n_iter_ + 1, beliefs
             self.history_.append({"epoch": self.n_iter_, **row})
@@ -184,7 +192,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _make_predictor(self) -> Predictor:
         if not hasattr(self, "_predictor"):
-            self._predictor = Predictor(self._sizes, self.backend, **self._network_settings())
+            self._predictor = Predictor(self._architecture, self.backend, **self._network_settings())
         return self._predictor
 
     def sample(self, n: int = 1, random_state: Any = None) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import numpy as np
 from factorgraph import get_backend
 from factorgraph.files import write_bytes, write_npz
 from nets.encoding import ThermometerCode
+from nets.layers import Dense
 from nets.settings import only_signs, weight_type
 
 
@@ -40,8 +41,10 @@ def point_wise(model: Any) -> list[Layer]:
     if model.weights != "binary" or not only_signs(model):
         raise ValueError(f"export takes weights='binary' and activation='sign', not {model.weights!r} and {model.activation!r}")
     kind, backend = weight_type(model.weights), get_backend("numpy", "float64")
+    if not all(isinstance(layer, Dense) for layer in model._architecture.layers):
+        raise ValueError(f"export takes dense layers alone, not {model._architecture.hidden}")
     layers = []
-    for size, belief, mask in zip(model._sizes, model.weight_beliefs_, model.masks_, strict=False):
+    for (_, size, _), belief, mask in zip(model._architecture.weights, model.weight_beliefs_, model.masks_, strict=True):
         with np.errstate(divide="ignore"):
             params = kind.from_mean(np.asarray(belief, dtype=np.float64), backend)
         weights = np.asarray(kind.mode(params, backend)) * (1 if mask is None else mask)
@@ -51,7 +54,7 @@ def point_wise(model: Any) -> list[Layer]:
 
 def export_bits(model: Any, path: str | Path) -> None:
     """Write one ``.npz`` of a bit for each weight, which `nets.bits` reads."""
-    arrays: dict[str, np.ndarray] = {"classes": model.classes_, "layers": np.asarray(len(model._sizes) - 1)}
+    arrays: dict[str, np.ndarray] = {"classes": model.classes_, "layers": np.asarray(len(model._architecture.weights))}
     if model.classes_.dtype == object:
         arrays["classes"] = np.asarray(model.classes_.tolist())
     code = model._encoder

@@ -60,7 +60,7 @@ class Run:
             shares = rows / rows.sum()
             self._chance = 100.0 * (1.0 - shares.max())
             # So few hidden units tell at most so many classes apart.
-            told = 2 ** min(30, min(trainer.network.sizes[1:-1], default=30))
+            told = 2 ** min(30, min(trainer.network.architecture.hidden_units, default=30))
             self._reachable = 100.0 * (1.0 - np.sort(shares)[::-1][:told].sum())
         self._sample: np.ndarray | None = None
         self.best: tuple[float, list[np.ndarray]] | None = None

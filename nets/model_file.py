@@ -11,8 +11,9 @@ import numpy as np
 from factorgraph import get_backend
 from factorgraph.files import DamagedFileError, parse_json, read_npz, write_npz
 from nets.encoding import CODES
+from nets.layers import Architecture
 from nets.network import constants_of
-from nets.settings import check_settings, params_of, plain, plain_settings, weight_type
+from nets.settings import check_settings, hidden_layers, input_shape_of, params_of, plain, plain_settings, weight_type
 
 _VERSION = 4
 
@@ -32,7 +33,7 @@ def save_model(model: Any, path: str | Path, state: bool = True) -> None:
         "params": params,
         "history": model.history_,
         "n_iter": model.n_iter_,
-        "sizes": model._sizes,
+        "sizes": [model._architecture.inputs, *model._architecture.hidden_units, model._architecture.outputs],
         "rows": model._rows,
         "settings": model.settings_,
     }
@@ -72,18 +73,18 @@ def load_model(model: Any, path: str | Path) -> None:
         model.__init__(**params)
         check_settings(model)
         sizes = [int(size) for size in meta["sizes"]]
-        hidden = [int(size) for size in model.hidden_layer_sizes]
-        if len(sizes) < 2 or min(sizes) < 1 or sizes[1:-1] != hidden:
-            raise ValueError(f"its layers {sizes} are not those of hidden layers {hidden}")
+        architecture = Architecture(input_shape_of(model, sizes[0]), hidden_layers(model), sizes[-1])
+        if sizes[1:-1] != architecture.hidden_units:
+            raise ValueError(f"its layers {sizes} are not those of hidden layers {architecture.hidden_units}")
         model.take_target_arrays(arrays, sizes[-1])
         model.settings_ = {name: meta["settings"][name] for name in ("encoding", "biases", "method", "replicas", "batch_size")}
         # Files of before have these among the estimator's own settings.
         model.settings_ |= {name: meta["settings"].get(name, getattr(model, name)) for name in ("temperature", "init_scale")}
         model._begun = plain_settings(model)
-        beliefs = [arrays[f"weights/{layer}"] for layer in range(len(sizes) - 1)]
-        masks = [arrays.get(f"mask/{layer}") for layer in range(len(sizes) - 1)]
-        for layer, (belief, mask) in enumerate(zip(beliefs, masks, strict=True)):
-            _check_layer(model, sizes[layer], sizes[layer + 1], belief, mask)
+        beliefs = [arrays[f"weights/{layer}"] for layer in range(len(architecture.weights))]
+        masks = [arrays.get(f"mask/{layer}") for layer in range(len(architecture.weights))]
+        for (neurons, size, _), belief, mask in zip(architecture.weights, beliefs, masks, strict=True):
+            _check_layer(model, size, neurons, belief, mask)
         settings = {name.split("/")[1]: array for name, array in arrays.items() if name.startswith("encoder/")}
         model._encoder = CODES[model.settings_["encoding"]](**settings)
         model.n_features_in_ = model._encoder.features(sizes[0])
@@ -92,7 +93,7 @@ def load_model(model: Any, path: str | Path) -> None:
         if model._encoder(np.zeros((1, model.n_features_in_))).shape != (1, sizes[0]):
             raise ValueError("its encoder gives another number of inputs than the network takes")
         model.weight_beliefs_, model.masks_ = beliefs, masks
-        model._sizes, model._rows = tuple(sizes), int(meta["rows"])
+        model._architecture, model._rows = architecture, int(meta["rows"])
         model.history_, model.n_iter_ = _history(meta["history"]), int(meta["n_iter"])
         if meta.get("run") is not None:
             kept = {name.removeprefix("run/"): array for name, array in arrays.items() if name.startswith("run/")}

@@ -8,20 +8,22 @@ from typing import Any
 import numpy as np
 
 import factorgraph as fg
+from nets.layers import Architecture, Image, Weighted, architecture_of
+from nets.layers.base import own_settings
 from nets.perceptron import MEMORY_LIMIT, Perceptron
 
 
 class Network:
     """
-    A multi-layer perceptron, on one mini-batch, as a factor graph; by default with weights of +-1 and sign activations.
+    A network on one mini-batch as a factor graph; by default with weights of +-1 and sign activations.
 
     Blocks are named ``weights1``, ``weights2``, ..., ``activations1``, ..., ``input`` and ``output``, factors ``layer1``,
-    ``layer2``, ...
+    ``layer2``, ...; those of layers without weights by their kind.
 
     Parameters
     ----------
-    sizes : sequence of int
-        Inputs, hidden units of each layer, outputs: 1 for two classes (a sign), K > 1 for K classes (the largest).
+    sizes : sequence of int, or Architecture
+        Inputs, hidden units of each dense layer, outputs: 1 for two classes (a sign), K > 1 for K classes (the largest).
     batch_size : int
         Number of patterns M.
     method, cavity : str, or sequence of str with one for each layer
@@ -46,8 +48,8 @@ class Network:
     Attributes
     ----------
     graph : FactorGraph
-    weights : list of Variables, (K_l, N_l) of each layer, biases last
-    activations : list of Variables, (N_l, M) spins, or normal variables, of each hidden layer
+    weights : list of Variables, (K_l, N_l) of each layer that has some, biases last
+    activations : list of Variables, (N_l, M) spins, or normal variables, of each hidden layer; of images (K_l, P_l, M)
     input : Variables, (N, M) data
     output : Variables, (1, M) spins, (M,) categorical, or (K, M) normal variables
     counts : Variables, (M,) data, or None
@@ -55,7 +57,7 @@ class Network:
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        sizes: Sequence[int] | Architecture,
         batch_size: int,
         method: str | Sequence[str] = "bpi",
         cavity: str | Sequence[str] = "first-order",
@@ -68,50 +70,66 @@ class Network:
         counted: bool = False,
         real_output: bool = False,
     ) -> None:
-        if len(sizes) < 2 or any(size < 1 for size in sizes):
-            raise ValueError(f"layer sizes must be at least 1, and at least two of them, not {tuple(sizes)}")
-        self.sizes = tuple(int(size) for size in sizes)
+        self.architecture = architecture_of(sizes)
         self.batch_size = batch_size
+        self.real_output = real_output
         self.graph = fg.FactorGraph()
-        self.input = self.graph.add_variables("input", fg.Data(), (self.sizes[0], batch_size))
+        self.input = self.graph.add_variables("input", fg.Data(), (self.architecture.inputs, batch_size))
         self.counts = self.graph.add_variables("counts", fg.Data(), (batch_size,)) if counted else None
         self.weights: list[fg.Variables] = []
         self.activations: list[fg.Variables] = []
-        methods, cavities = (one_for_each(name, len(self.sizes) - 1) for name in (method, cavity))
-        self.real_output = real_output
-        hidden = [*one_for_each(activation, len(self.sizes) - 2, "hidden layers"), "identity" if real_output else "sign"]
+        self._forward: list[tuple[str, Any]] = []
+        self._backward: list[tuple[str, Any]] = []
+        weighted = self.architecture.weighted
+        number = len(weighted)
+        methods = own_settings(weighted, "method", one_for_each(method, number))
+        cavities = own_settings(weighted, "cavity", one_for_each(cavity, number))
+        active = own_settings(weighted[:-1], "activation", one_for_each(activation, number - 1, "hidden layers"))
         kind = fg.Spin() if weight_type is None else weight_type
-        below = self.input
-        for layer, (size, neurons) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), start=1):
+        below, layers = Image(self.input, self.architecture.input_shape), self.architecture.layers
+        for place, layer in enumerate(layers):
+            if not isinstance(layer, Weighted):
+                below, name = layer.add(self.graph, place + 1, below)
+                self.activations.append(self.graph.variables(below.units.name))
+                self._forward.append((name, "output"))
+                self._backward.append((name, "input"))
+                continue
+            number = len(self.weights)
+            size, places = layer.weights(below.shape)
             constants = constants_of(size) if biases else 0
-            self.weights.append(self.graph.add_variables(f"weights{layer}", kind, (neurons, size + constants)))
-            active = hidden[layer - 1]
-            if layer < len(self.sizes) - 1:
-                output = fg.Spin() if active == "sign" else fg.Gaussian()
-                above = self.graph.add_variables(f"activations{layer}", output, (neurons, batch_size))
-                self.activations.append(above)
-            elif real_output:
-                above = self.graph.add_variables("output", fg.Gaussian(), (neurons, batch_size))
-            elif neurons == 1:
-                above = self.graph.add_variables("output", fg.Spin(), (1, batch_size))
-            else:
-                above = self.graph.add_variables("output", fg.Categorical(neurons), (batch_size,))
-            mask = None if masks is None else masks[layer - 1]
+            self.weights.append(self.graph.add_variables(f"weights{number + 1}", kind, (layer.neurons, size + constants)))
+            is_output = layer is layers[-1]
+            channel = ("identity" if real_output else "sign") if is_output else active[number]
             perceptron = Perceptron(
-                methods[layer - 1],
-                cavities[layer - 1],
+                methods[number],
+                cavities[number],
                 memory_limit,
-                mask,
+                None if masks is None else masks[number],
                 argmax,
-                active,
+                channel,
                 (size + constants) ** -0.5,
                 constants,
                 counted,
             )
-            counts = [] if self.counts is None else [self.counts]
-            self.graph.add_factors(f"layer{layer}", perceptron, self.weights[-1], below, above, *counts)
-            below = above
-        self.output = below
+            columns = layer.columns(below)
+            shape = (layer.neurons, *columns.shape[1:])
+            if is_output and layer.neurons > 1 and not real_output:
+                units = self.graph.add_variables("output", fg.Categorical(layer.neurons), (batch_size,))
+            else:
+                name = "output" if is_output else f"activations{number + 1}"
+                units = self.graph.add_variables(name, fg.Spin() if channel == "sign" else fg.Gaussian(), shape)
+            ports = [self.weights[-1], columns, units]
+            if self.counts is not None:  # a pattern counts as often at all its places
+                ports.append(self.counts if len(shape) == 2 else self.counts.reshape(1, -1)[np.zeros(places, dtype=int)])
+            name = self.graph.add_factors(f"layer{number + 1}", perceptron, *ports).name
+            self._backward.append((name, ("weights", "input") if number else "weights"))
+            if is_output:
+                self.output = units
+            else:
+                self.activations.append(units)
+                self._forward.append((name, "output"))
+                image = units.reshape(-1, batch_size) if len(shape) > 2 else units
+                below = Image(image, layer.shape(below.shape))
 
     @property
     def num_layers(self) -> int:
@@ -120,13 +138,11 @@ class Network:
 
     def training_schedule(self) -> fg.Sweep:
         """Forward through the hidden layers, then backward; each layer's weights are updated on the way back."""
-        forward: list[tuple[str, Any]] = [(f"layer{layer}", "output") for layer in range(1, self.num_layers)]
-        backward: list[tuple[str, Any]] = [(f"layer{layer}", ("weights", "input")) for layer in range(self.num_layers, 1, -1)]
-        return fg.Sweep([*forward, *backward, ("layer1", "weights")], partial=True)
+        return fg.Sweep([*self._forward, *self._backward[::-1]], partial=True)
 
     def prediction_schedule(self) -> fg.Sweep:
         """Forward only, to the output."""
-        return fg.Sweep([(f"layer{layer}", "output") for layer in range(1, self.num_layers + 1)], partial=True)
+        return fg.Sweep([*self._forward, (f"layer{self.num_layers}", "output")], partial=True)
 
     def damping(self, strengths: Sequence[float]) -> dict[str, fg.Damping]:
         """
@@ -136,7 +152,7 @@ class Network:
         """
         rules = {}
         for layer, strength in enumerate(strengths, start=1):
-            natural = layer == self.num_layers and self.sizes[-1] > 1 and not self.real_output
+            natural = layer == self.num_layers and self.architecture.outputs > 1 and not self.real_output
             rules[f"weights{layer}"] = fg.Damping(strength, "natural" if natural else "mean")
         return rules
 

@@ -12,6 +12,7 @@ import numpy as np
 
 import factorgraph as fg
 from nets.encoding import EncodedRows, Inputs, dense_parts
+from nets.layers import Architecture
 from nets.network import Network
 
 
@@ -27,7 +28,7 @@ class Predictor:
 
     Parameters
     ----------
-    sizes : sequence of int
+    sizes : sequence of int, or Architecture
         As in `Network`.
     backend : str or None
         As in `factorgraph.Inference`.
@@ -36,7 +37,7 @@ class Predictor:
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        sizes: Sequence[int] | Architecture,
         backend: str | None,
         **settings: Any,
     ) -> None:

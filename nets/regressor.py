@@ -33,8 +33,9 @@ class BPRegressor(RegressorMixin, BPEstimator):  # type: ignore[misc]
     epochs : int, default 40
     prior_strength : float or one for each layer, optional
         See `nets.BPClassifier`. Default 1, for real weights less, so that they remember the rows of ten epochs.
-    hidden_layer_sizes, method, batch_size, damping, init_scale, encoding, prediction, averaging, early_stopping, \
-validation_fraction, n_epochs_no_change, backend, dtype, products, density, biases, memory_limit, random_state, verbose :
+    hidden_layer_sizes, layers, input_shape, method, batch_size, damping, init_scale, encoding, prediction, averaging, \
+early_stopping, validation_fraction, n_epochs_no_change, backend, dtype, products, density, biases, memory_limit, \
+random_state, verbose :
         As in `nets.BPClassifier`; ``method`` is "bpi" by default.
 
     Attributes
@@ -67,6 +68,8 @@ validation_fraction, n_epochs_no_change, backend, dtype, products, density, bias
         self,
         hidden_layer_sizes: Sequence[int] = (101, 101),
         *,
+        layers: Sequence[Any] | None = None,
+        input_shape: tuple[int, int, int] | None = None,
         weights: Any = "real",
         activation: str | Sequence[str] = "relu",
         epochs: int = 40,
@@ -91,6 +94,8 @@ validation_fraction, n_epochs_no_change, backend, dtype, products, density, bias
         verbose: bool = False,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.layers = layers
+        self.input_shape = input_shape
         self.weights = weights
         self.activation = activation
         self.epochs = epochs
@@ -272,7 +277,7 @@ validation_fraction, n_epochs_no_change, backend, dtype, products, density, bias
 
     def _default_prior_strength(self, epoch: int, epochs: int, batches: int) -> list[float]:
         forgets = not isinstance(weight_type(self.weights), DiscreteType)
-        return [1.0 - 1.0 / (_MEMORY * max(1, batches)) if forgets else 1.0] * (len(self._sizes) - 1)
+        return [1.0 - 1.0 / (_MEMORY * max(1, batches)) if forgets else 1.0] * len(self._architecture.weights)
 
     def target_arrays(self) -> dict[str, np.ndarray]:
         kept = {f"target/{name}": array for name, array in vars(self._numbers).items()}

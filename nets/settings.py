@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 
 from factorgraph import DiscreteType, Gaussian, Levels, Spin, VariableType
 from nets.encoding import CODES, Code
+from nets.layers import Architecture, Dense, Layer, Shape, Weighted, layer_of
+from nets.layers.base import own_settings
+from nets.layers.notation import layer_as_dict
 from nets.network import constants_of
 from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 
@@ -43,9 +47,16 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
             continue
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+    if model.input_shape is not None and (
+        np.ndim(model.input_shape) != 1 or len(model.input_shape) != 3 or not all(_is_whole(n) for n in model.input_shape)
+    ):
+        raise ValueError(f"input_shape must be (channels, height, width), not {model.input_shape!r}")
     sizes = model.hidden_layer_sizes
     if not isinstance(sizes, (list, tuple, np.ndarray)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in sizes):
         raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
+    if not (model.layers is None or isinstance(model.layers, (list, tuple))):
+        raise ValueError(f"layers must be a list of layers, not {model.layers!r}")
+    hidden_layers(model)
     for name, value in (("init_scale", model.init_scale), ("memory_limit", model.memory_limit)):
         if not ((_is_number(value) and value > 0) or (value is None and name in _LEFT_OPEN)):
             raise ValueError(f"{name} must be above 0, and a finite number, not {value!r}")
@@ -82,6 +93,10 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
         )
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 1)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
@@ -98,7 +113,7 @@ def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, An
     method, replicas = choose_learning(model, rows)
     # So that a small set has more than a few batches, and rare classes are heard.
     size = (32 if rows < FEW_ROWS else 128) if model.batch_size is None else int(model.batch_size)
-    hidden = [int(units) for units in model.hidden_layer_sizes]
+    hidden = [layer.neurons for layer in weighted_layers(model)]
     certain = only_signs(model) and min(hidden, default=0) >= max(_NARROW, classes)
     return {
         **encoding_of(model, code),
@@ -118,13 +133,46 @@ def encoding_of(model: Any, code: Code) -> dict[str, Any]:
 
 def init_scale_of(model: Any) -> float:
     """Deviation of the first fields: larger where signals would fade in many layers."""
-    deep = only_signs(model) and len(model.hidden_layer_sizes) >= DEEP
+    deep = only_signs(model) and len(weighted_layers(model)) >= DEEP
     return (3.0 if deep else 1.0) if model.init_scale is None else float(model.init_scale)
+
+
+def hidden_layers(model: Any) -> tuple[Layer, ...]:
+    """An estimator's hidden layers: those of ``layers``, or dense ones of ``hidden_layer_sizes``."""
+    return tuple(layer_of(value) for value in (model.hidden_layer_sizes if model.layers is None else model.layers))
+
+
+def input_shape_of(model: Any, inputs: int) -> Shape:
+    """
+    How so many inputs are an image; in a row where no layer needs one.
+
+    Raises
+    ------
+    ValueError
+        They are of another number than the image has pixels, or no square where no shape is given.
+    """
+    hidden = hidden_layers(model)
+    if not hidden or isinstance(hidden[0], Dense):
+        return (inputs,)
+    side = round(inputs**0.5)
+    shape = (1, side, side) if model.input_shape is None else tuple(int(length) for length in model.input_shape)
+    if len(shape) != 3 or math.prod(shape) != inputs:
+        given = "is no square image" if model.input_shape is None else f"is not an image of shape {shape}"
+        raise ValueError(f"a row of {inputs} inputs {given}: set input_shape=(channels, height, width), one input for a pixel")
+    return shape
+
+
+def weighted_layers(model: Any) -> list[Weighted]:
+    """The hidden layers that have weights."""
+    return [layer for layer in hidden_layers(model) if isinstance(layer, Weighted)]
 
 
 def only_signs(model: Any) -> bool:
     """Whether weights have finitely many values and all hidden units are signs."""
-    return isinstance(weight_type(model.weights), DiscreteType) and set(np.ravel(model.activation)) <= {"sign"}
+    layers = weighted_layers(model)
+    given = [model.activation] * len(layers) if isinstance(model.activation, str) else list(model.activation)
+    active = own_settings(layers, "activation", given) if len(given) == len(layers) else given
+    return isinstance(weight_type(model.weights), DiscreteType) and set(active) <= {"sign"}
 
 
 def plain_settings(model: Any) -> dict[str, Any]:
@@ -133,8 +181,11 @@ def plain_settings(model: Any) -> dict[str, Any]:
 
 
 def params_of(model: Any) -> dict[str, Any]:
-    """An estimator's settings, dictionaries as lists of pairs: JSON's keys are texts."""
-    return {name: list(map(list, v.items())) if isinstance(v, dict) else v for name, v in model.get_params().items()}
+    """An estimator's settings, dictionaries as lists of pairs, as JSON's keys are texts, and layers as dictionaries."""
+    params = {name: list(map(list, v.items())) if isinstance(v, dict) else v for name, v in model.get_params().items()}
+    if params["layers"] is not None:
+        params["layers"] = [layer_as_dict(layer_of(layer)) for layer in params["layers"]]
+    return params
 
 
 def plain(value: Any) -> Any:
@@ -186,7 +237,9 @@ def one_for_each_layer(value: Any, default: Sequence[float], layers: int, name: 
     return values
 
 
-def choose_masks(density: Any, sizes: Sequence[int], rng: np.random.Generator, biases: bool = False) -> list[np.ndarray | None]:
+def choose_masks(
+    density: Any, architecture: Architecture, rng: np.random.Generator, biases: bool = False
+) -> list[np.ndarray | None]:
     """
     Which weights of each layer there are: None for all.
 
@@ -194,7 +247,7 @@ def choose_masks(density: Any, sizes: Sequence[int], rng: np.random.Generator, b
     ----------
     density : float in (0, 1] or (K, N) array of bool, or a list with one of these for each layer
         A share of the weights is drawn at random; each neuron gets one weight at least.
-    sizes : inputs, and units of each layer
+    architecture : Architecture
     biases : whether there are biases, all of which there are
 
     Raises
@@ -202,12 +255,13 @@ def choose_masks(density: Any, sizes: Sequence[int], rng: np.random.Generator, b
     ValueError
         A share is not in (0, 1], or an array has another shape or a neuron without weights.
     """
-    layers = len(sizes) - 1
+    layers = len(architecture.weights)
     each = list(density) if isinstance(density, (list, tuple)) else [density] * layers
     if len(each) != layers:
         raise ValueError(f"density has {len(each)} values for {layers} weight layers")
     masks: list[np.ndarray | None] = []
-    for number, (part, size, neurons) in enumerate(zip(each, sizes, sizes[1:], strict=False), start=1):
+    each = own_settings(architecture.weighted, "density", each)
+    for number, (part, (neurons, size, _)) in enumerate(zip(each, architecture.weights, strict=True), start=1):
         if np.ndim(part) == 0:
             if not 0.0 < part <= 1.0:
                 raise ValueError(f"density must be above 0 and at most 1, not {part!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 import factorgraph as fg
 from nets.encoding import EncodedRows, Inputs
+from nets.layers import Architecture, architecture_of
 from nets.network import Network, one_for_each
 
 POLARISED = 0.9999  # mean squared magnetisation from which weights can no longer turn
@@ -33,7 +35,7 @@ class Trainer:
 
     Parameters
     ----------
-    sizes : sequence of int
+    sizes : sequence of int, or Architecture
         As in `Network`.
     batch_size : int
     method, cavity : as in `Network`
@@ -67,7 +69,7 @@ class Trainer:
 
     def __init__(
         self,
-        sizes: Sequence[int],
+        sizes: Sequence[int] | Architecture,
         batch_size: int,
         method: str | Sequence[str],
         cavity: str | Sequence[str],
@@ -85,7 +87,8 @@ class Trainer:
         coupling: float = 1.0,
         **settings: Any,
     ) -> None:
-        layers = len(sizes) - 1
+        architecture = architecture_of(sizes)
+        layers = len(architecture.weights)
         methods, cavities = one_for_each(method, layers), one_for_each(cavity, layers)
         if iterations == 1:  # no message of a sweep before: bp is bpi with exact cavities, and need not be kept
             cavities = ["exact" if m == "bp" else c for m, c in zip(methods, cavities, strict=True)]
@@ -93,8 +96,9 @@ class Trainer:
         self.masks = settings["masks"] = settings.get("masks") or [None] * layers
         self._temperature = temperature
         self._focus = (replicas, coupling) if replicas > 1 and coupling > 0 else None
-        self._settings = (tuple(sizes), methods, cavities, backend, dtype, memory_limit, settings)
-        self.noise = np.ones(sizes[-1])  # variance of each real output about the network's; may be set anew between epochs
+        self._settings = (architecture, methods, cavities, backend, dtype, memory_limit, settings)
+        # Variance of each real output about the network's; may be set anew between epochs.
+        self.noise = np.ones(architecture.outputs)
         self._damping = tuple(damping)
         self.prior_strength = tuple(prior_strength)  # may be set anew between epochs
         self._reinforcement = reinforcement
@@ -110,8 +114,8 @@ class Trainer:
     def _compile(self, batch_size: int) -> None:
         self._data: dict[str, tuple[np.ndarray, fg.Observations]] = {}
         self._recorded: tuple[tuple[Any, ...], Callable[[Callable[[], Any]], Any]] | None = None
-        sizes, methods, cavities, backend, dtype, memory_limit, settings = self._settings
-        kept = memory_of_bp(sizes, batch_size, methods, dtype)
+        architecture, methods, cavities, backend, dtype, memory_limit, settings = self._settings
+        kept = memory_of_bp(architecture, batch_size, methods, dtype)
         if kept > memory_limit:
             fits = batch_size * memory_limit // kept
             raise ValueError(
@@ -119,7 +123,7 @@ class Trainer:
                 f"{memory_limit / 2**20:,.0f} MiB. Use batch_size={fits} or less, iterations=1, or method='amp', "
                 "which keeps none."
             )
-        self.network = Network(sizes, batch_size, methods, cavities, min(_TILE_BYTES, memory_limit - kept), **settings)
+        self.network = Network(architecture, batch_size, methods, cavities, min(_TILE_BYTES, memory_limit - kept), **settings)
         self.inference = fg.Inference(
             self.network.graph,
             self.network.training_schedule(),
@@ -232,7 +236,7 @@ class Trainer:
 
     def _soft(self, labels: np.ndarray) -> np.ndarray:
         """Natural parameters of labels in doubt, and of numbers with noise, in the output's shape."""
-        classes = self.network.sizes[-1]
+        classes = self.network.architecture.outputs
         if self.network.real_output:
             precision = np.broadcast_to(1.0 / self.noise[:, None], (classes, self.network.batch_size))
             return np.stack([labels.reshape(classes, -1) * precision, precision], axis=-1)
@@ -308,11 +312,11 @@ def _sample(values: np.ndarray, most: int = 10_000) -> np.ndarray:
     return flat[:: max(1, flat.size // most)]
 
 
-def memory_of_bp(sizes: Sequence[int], batch_size: int, methods: Sequence[str], dtype: str) -> int:
-    """Bytes of the messages that layers with true cavities keep from sweep to sweep: three arrays of (K, N, M)."""
+def memory_of_bp(architecture: Architecture, batch_size: int, methods: Sequence[str], dtype: str) -> int:
+    """Bytes of the messages that layers with true cavities keep from sweep to sweep: three arrays of (K, N, P M)."""
     entries = 0
     for layer, method in enumerate(methods):
-        argmax = layer == len(methods) - 1 and sizes[-1] > 1
+        argmax = layer == len(methods) - 1 and architecture.outputs > 1
         if method == "bp" and not argmax:
-            entries += sizes[layer] * sizes[layer + 1]
+            entries += math.prod(architecture.weights[layer])
     return 3 * entries * batch_size * (4 if dtype == "float32" else 8)

@@ -46,7 +46,7 @@ def entropies(model: Any, inputs: Inputs, draws: int) -> tuple[np.ndarray, np.nd
     """
     whole, beliefs, hidden_layers = model._make_predictor(), model.weight_beliefs_, len(model.weight_beliefs_) - 1
     last = {**model._network_settings(), "activation": "sign", "masks": model.masks_[-1:]}
-    output = Predictor(model._sizes[-2:], model.backend, **last)
+    output = Predictor(model._architecture.last(), model.backend, **last)
     rng = np.random.default_rng(0)
     totals, given = [], []
     for part in dense_parts(inputs, _ROWS):
@@ -56,6 +56,7 @@ def entropies(model: Any, inputs: Inputs, draws: int) -> tuple[np.ndarray, np.nd
             given.append(totals[-1])
             continue
         kind, hidden = whole.last_hidden(beliefs, rows)
+        hidden = hidden.reshape(*kind.param_shape, -1, len(rows))
         sums = np.zeros(len(rows))
         for _ in range(draws):
             units = output.rows(draw(kind, hidden, 1, rng)[0].T)

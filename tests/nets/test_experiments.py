@@ -21,6 +21,7 @@ from nets.experiments.base import summary
 from nets.experiments.continual import learn_in_turn
 from nets.experiments.figure import draw
 from nets.experiments.published import flatness_metrics, overlap_metrics, seconds_metrics
+from nets.layers import architecture_of
 from nets.settings import check_settings, choose_masks
 
 SMALL = Experiment(
@@ -140,7 +141,7 @@ def test_published_experiments_can_be_made() -> None:
             layers = len(model.hidden_layer_sizes) + 1
             assert len(model.prior_strength) == layers
             assert np.ndim(model.damping) == 0 or len(model.damping) == layers
-            choose_masks(model.density, (20, *(9,) * (layers - 1), 3), rng)
+            choose_masks(model.density, architecture_of((20, *(9,) * (layers - 1), 3)), rng)
             assert case.published or experiment.protocol is not None
             assert all(0 <= value <= 100 or name == "times" for value, _ in case.published.values())
 

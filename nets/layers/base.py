@@ -1,0 +1,138 @@
+"""What a layer is: the contract, and what layers with weights share."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+import factorgraph as fg
+from nets.perceptron import ACTIVATIONS, CAVITIES, METHODS
+
+Shape = tuple[int, ...]  # (units,), or (channels, height, width)
+
+
+@dataclass(frozen=True)
+class Image:
+    """
+    What one layer hands to the next.
+
+    Attributes
+    ----------
+    units : Variables, (number, M): all units, channel by channel and row by row, for M patterns
+    shape : of the units of one pattern
+    """
+
+    units: fg.Variables
+    shape: Shape
+
+
+class Layer(ABC):
+    """
+    A hidden layer. A kind of layer is a small frozen dataclass: its settings, shapes, and what it adds to a graph.
+
+    Examples
+    --------
+    ``nets/layers/pool.py`` is one without weights.
+    """
+
+    def __repr__(self) -> str:
+        """As it is written, without what was left as it is by default."""
+        words = []
+        for number, field in enumerate(sorted(fields(self), key=lambda field: field.kw_only)):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if value is not field.default and not (np.isscalar(value) and value == field.default):
+                words.append(repr(value) if number == len(words) else f"{field.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(words)})"
+
+    @abstractmethod
+    def shape(self, below: Shape) -> Shape:
+        """
+        Shape of the layer's units, from that of the units below.
+
+        Raises
+        ------
+        ValueError
+            The layer cannot be put on such units.
+        """
+
+    @abstractmethod
+    def add(self, graph: fg.FactorGraph, number: int, below: Image) -> tuple[Image, str]:
+        """
+        Add the layer's units and factors, named by its number from 1 on.
+
+        Returns
+        -------
+        image : the units
+        factors : name of a block with the ports ``input`` and ``output``
+        """
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Weighted(Layer):
+    """
+    A layer of neurons with weights; settings that are None are the network's.
+
+    Parameters
+    ----------
+    method, cavity : see `nets.Perceptron`
+    activation : see `nets.BPClassifier`
+    density, prior_strength, damping : see `nets.BPClassifier`
+    """
+
+    method: str | None = None
+    cavity: str | None = None
+    activation: str | None = None
+    density: Any = None
+    prior_strength: float | None = None
+    damping: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("method", METHODS), ("cavity", CAVITIES), ("activation", ACTIVATIONS)):
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+        for name, high in (("prior_strength", math.inf), ("damping", 1.0)):
+            value = getattr(self, name)
+            if not (value is None or 0.0 <= value < high):
+                raise ValueError(f"{name} must be at least 0{' and below 1' if high == 1.0 else ''}, not {value!r}")
+
+    def add(self, graph: fg.FactorGraph, number: int, below: Image) -> tuple[Image, str]:
+        raise NotImplementedError("the network adds layers with weights, whose settings it knows")
+
+    @property
+    @abstractmethod
+    def neurons(self) -> int:
+        """Number K of different neurons: units, or channels."""
+
+    @abstractmethod
+    def weights(self, below: Shape) -> tuple[int, int]:
+        """Weights of each neuron N, biases apart, and places P at which it is."""
+
+    @abstractmethod
+    def columns(self, below: Image) -> fg.Variables:
+        """The inputs of a neuron at all its places: (N, M), or (N, P, M)."""
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> None:
+    """Refuse what is no whole number, or too small."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
+
+
+def image_shape(layer: Layer, below: Shape) -> tuple[int, int, int]:
+    """Channels, height and width of the units below, or an error that says that they are in a row."""
+    if len(below) != 3:
+        raise ValueError(f"{layer!r} needs an image of (channels, height, width) below, not units of shape {below}")
+    channels, height, width = below
+    return channels, height, width
+
+
+def own_settings(layers: Sequence[Weighted], name: str, values: Sequence[Any]) -> list[Any]:
+    """A setting of each layer: its own, or else that of the network."""
+    own = [getattr(layer, name) for layer in layers]
+    return [value if mine is None else mine for mine, value in zip(own, values, strict=True)]

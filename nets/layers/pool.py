@@ -1,0 +1,101 @@
+"""Layers that join neighbours of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import factorgraph as fg
+from factorgraph.backends import Array
+from nets.layers.base import Image, Layer, Shape, image_shape, whole_number
+from nets.windows import windows
+
+_LEAST = -1e-30  # logarithm of a share that is as good as all
+
+
+@dataclass(frozen=True, repr=False)
+class Pool(Layer):
+    """
+    Each unit is +1 if any unit of a square window of its channel is: the largest of signs.
+
+    Parameters
+    ----------
+    size : int, default 2
+        Side of the windows, which do not overlap; what does not fill one at the right and lower edges is left out.
+
+    Examples
+    --------
+    >>> Pool(2).shape((32, 24, 24))
+    (32, 12, 12)
+    """
+
+    size: int = 2
+
+    def __post_init__(self) -> None:
+        whole_number("size", self.size)
+
+    def shape(self, below: Shape) -> Shape:
+        channels, height, width = image_shape(self, below)
+        return channels, *windows((1, height, width), self.size, self.size)[1]
+
+    def add(self, graph: fg.FactorGraph, number: int, below: Image) -> tuple[Image, str]:
+        channels, height, width = image_shape(self, below.shape)
+        if not isinstance(below.units.type, fg.Spin):
+            raise ValueError(f"{self!r} joins signs, not units of type {below.units.type!r}")
+        places, image = windows((1, height, width), self.size, self.size)
+        patterns = below.units.shape[-1]
+        shape = (channels, *image)
+        pooled = graph.add_variables(f"pooled{number}", fg.Spin(), (channels, places.shape[1], patterns))
+        # (taps, channels, places): the windows of one channel again in all others.
+        apart = places[:, None] + height * width * np.arange(channels)[:, None]
+        graph.add_factors(f"pool{number}", AnyOf(), below.units.gather(apart), pooled)
+        return Image(pooled.reshape(-1, patterns), shape), f"pool{number}"
+
+
+class AnyOf(fg.BlockFactor):
+    """
+    Each output is +1 if any of its inputs is: spins ``input`` (n, *shape) and ``output`` (*shape).
+
+    With q_i the probability that input i is -1 without this factor, and r that the output is +1, in half log-odds
+
+    - up: ``log((1 - prod q) / prod q) / 2``,
+    - down to i, with Q the product of the others' q: ``log(r / (r (1 - Q) + (1 - r) Q)) / 2``.
+
+    Inputs have this block alone above them, so that what they are without it is what comes from below.
+    """
+
+    ports = ("input", "output")
+
+    def check(self, types: Sequence[fg.VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
+        if not all(isinstance(kind, fg.Spin) for kind in types):
+            raise TypeError(f"input and output must be spins, not {list(types)}")
+        if shapes[0][1:] != shapes[1]:
+            raise ValueError(f"input (n, *shape) and output (*shape) are of shapes {shapes[0]} and {shapes[1]}")
+
+    def update(
+        self, ports: Sequence[fg.Port], memory: dict[str, Any], asked: Sequence[int], backend: fg.Backend
+    ) -> list[Array]:
+        xp = backend.xp
+        fields = ports[0].incoming
+        low = -backend.log_add_exp(2.0 * fields, xp.zeros_like(fields))  # log q
+        total = xp.sum(low, axis=0)
+        found = {}
+        if 1 in asked:
+            found[1] = 0.5 * (_log_of_rest(total, backend) - total)
+        if 0 in asked:
+            others = total - low
+            # log(r / (r (1 - Q) + (1 - r) Q)) = -log(1 - Q + Q exp(-log-odds of r))
+            found[0] = -0.5 * backend.log_add_exp(_log_of_rest(others, backend), others - 2.0 * ports[1].incoming)
+        return [found[port] for port in asked]
+
+    def carried(self, observed: Sequence[bool]) -> Sequence[str] | None:
+        return ()
+
+
+def _log_of_rest(log_share: Array, backend: fg.Backend) -> Array:
+    """``log(1 - Q)`` from ``log Q``, finite where Q is 1."""
+    xp = backend.xp
+    return xp.log(-xp.expm1(xp.clip(log_share, None, _LEAST)))
