@@ -42,8 +42,8 @@ class Layer(ABC):
 
     def __repr__(self) -> str:
         """As it is written, without what was left as it is by default."""
-        words = []
-        for number, field in enumerate(sorted(fields(self), key=lambda field: field.kw_only)):  # type: ignore[arg-type]
+        words: list[str] = []
+        for number, field in enumerate(sorted(fields(self), key=lambda field: bool(field.kw_only))):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if value is not field.default and not (np.isscalar(value) and value == field.default):
                 words.append(repr(value) if number == len(words) else f"{field.name}={value!r}")
