@@ -105,7 +105,8 @@ class Moments:
             self.omega = self.omega - self._own_past(reaction, backend)
 
     def _with_constants(self, inputs: Array, value: float, backend: Backend) -> Array:
-        return backend.xp.concat([inputs, *[backend.xp.full_like(inputs[:1, :], value)] * self._constants])
+        # One array for all: a join of many reads their addresses on the host, which no recording allows.
+        return backend.xp.concat([inputs, backend.zeros((self._constants, inputs.shape[1])) + value])
 
     def _squares(self) -> Array | None:
         """Mean squares ``m^2 + sigma`` of the weights, ``(K, N)``; None where all are 1."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
+from nets.layers import Architecture, Convolution, Pool, architecture_of
 from nets.network import Network
 from nets.training import Trainer
 from tests.factorgraph.stand_in_cupy import Device, stand_in_cupy  # noqa: F401
@@ -25,6 +26,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "reinforced": {"reinforcement": 0.1, "iterations": 2},
     "ternary": {"weight_type": fg.Levels([-1, 0, 1])},
     "real, relu, biases": {"weight_type": fg.Gaussian(), "activation": "relu", "biases": True},
+    "many biases": {"sizes": (400, 7, 5, 3), "biases": True},
+    "convolutions": {"sizes": Architecture((1, 6, 6), (Convolution(4, 3), Pool(2), Convolution(5, 2, padding=1)), 3)},
     "masked": {"masks": [np.random.default_rng(0).random((7, 9)) < 0.5, None, None]},
 }
 LEFT_ALONE: dict[str, dict[str, Any]] = {
@@ -37,7 +40,8 @@ LEFT_ALONE: dict[str, dict[str, Any]] = {
 def trainer(backend: fg.Backend, changed: dict[str, Any]) -> Trainer:
     own = {"method": "bpi", "cavity": "first-order", "prior_strength": (1.0, 1.0, 0.9), "damping": (0.8,) * 3}
     own |= {"reinforcement": 0.0, "iterations": 1, "init_scale": 1.0}
-    return Trainer((9, 7, 5, 3), 8, **{**own, **changed}, backend=backend, dtype="float32", rng=np.random.default_rng(0))
+    own |= {"sizes": (9, 7, 5, 3), "batch_size": 8, **changed}
+    return Trainer(**own, backend=backend, dtype="float32", rng=np.random.default_rng(0))
 
 
 @pytest.fixture(params=["stand-in", pytest.param("GPU", marks=pytest.mark.gpu)])
@@ -47,7 +51,8 @@ def device(request: pytest.FixtureRequest) -> Any:
 
 
 def trained(name: str, graphs: bool, changed: dict[str, Any], epochs: int = 2) -> tuple[Trainer, np.ndarray]:
-    X, y = np.random.default_rng(1).normal(size=(64, 9)).astype(np.float32), np.random.default_rng(2).integers(3, size=64)
+    inputs = architecture_of(changed.get("sizes", (9, 3))).inputs
+    X, y = np.random.default_rng(1).normal(size=(64, inputs)).astype(np.float32), np.random.default_rng(2).integers(3, size=64)
     backend = fg.get_backend(name, "float32")
     if name == "cupy":
         backend.graphs = graphs  # type: ignore[attr-defined]
