@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,14 +27,43 @@ class Variables:
         The block that the variables belong to.
     index : integer array
         Positions in the block; its shape is the shape of this array of variables. -1 where there is none: see `gather`.
+    shape : tuple of int
+    outside : bool
+        Whether -1 may occur.
+    rows, length : integer array and int, or None
+        The same positions in one row as runs of ``length`` variables that follow each other: number of the run, -1 outside.
+        Known where whole blocks were gathered or reshaped; their index is then worked out where somebody asks for it.
     """
 
-    __slots__ = ("block", "index", "outside")
+    __slots__ = ("_index", "block", "length", "outside", "rows", "shape")
 
     def __init__(self, block: VariableBlock, index: np.ndarray, outside: bool = False) -> None:
         self.block = block
-        self.index = index
-        self.outside = outside  # whether -1 may occur
+        self._index: np.ndarray | None = index
+        self.shape: tuple[int, ...] = index.shape
+        self.outside = outside
+        whole = index is block.whole
+        self.rows: np.ndarray | None = np.zeros(1, dtype=np.int64) if whole else None
+        self.length = block.size if whole else 1
+
+    @classmethod
+    def of_rows(
+        cls, block: VariableBlock, rows: np.ndarray, length: int, shape: tuple[int, ...], outside: bool = False
+    ) -> Variables:
+        """Variables that are runs of their block."""
+        found = cls.__new__(cls)
+        found.block, found._index, found.shape, found.outside = block, None, shape, outside
+        found.rows, found.length = rows, length
+        return found
+
+    @property
+    def index(self) -> np.ndarray:
+        if self._index is None:
+            assert self.rows is not None
+            places = self.rows[:, None] * self.length + np.arange(self.length)
+            places[self.rows < 0] = -1
+            self._index = places.reshape(self.shape)
+        return self._index
 
     @property
     def name(self) -> str:
@@ -46,19 +76,14 @@ class Variables:
         return self.block.type
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of this array of variables."""
-        return self.index.shape
-
-    @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self.index.ndim
+        return len(self.shape)
 
     @property
     def size(self) -> int:
         """Number of variables."""
-        return self.index.size
+        return math.prod(self.shape)
 
     @property
     def T(self) -> Variables:
@@ -66,7 +91,7 @@ class Variables:
         return Variables(self.block, self.index.T, self.outside)
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.index) if not self.shape else self.shape[0]
 
     def __iter__(self) -> Iterator[Variables]:
         return (self[i] for i in range(len(self)))
@@ -79,11 +104,14 @@ class Variables:
 
     def reshape(self, *shape: Any) -> Variables:
         """The same variables in another shape, as `numpy.reshape`."""
-        return Variables(self.block, self.index.reshape(*shape), self.outside)
+        if self.rows is None:
+            return Variables(self.block, self.index.reshape(*shape), self.outside)
+        new = np.lib.stride_tricks.as_strided(np.zeros(1, dtype=np.int8), self.shape, [0] * self.ndim)
+        return Variables.of_rows(self.block, self.rows, self.length, new.reshape(*shape).shape, self.outside)
 
     def ravel(self) -> Variables:
         """The same variables in one row."""
-        return Variables(self.block, self.index.reshape(-1), self.outside)
+        return self.reshape(-1)
 
     def gather(self, places: Any) -> Variables:
         """
@@ -103,17 +131,27 @@ class Variables:
         array([[-1,  0,  1],
                [ 2,  3, -1]])
         """
-        rows = np.asarray(places)
-        if rows.dtype.kind not in "iu" or (rows.size and not (-1 <= rows.min() and rows.max() < len(self))):
+        chosen = np.asarray(places)
+        if chosen.dtype.kind not in "iu" or (chosen.size and not (-1 <= chosen.min() and chosen.max() < len(self))):
             raise IndexError(f"variables {self.name!r}: places must be whole numbers from -1 to {len(self) - 1}")
-        found = self.index[rows]
-        found[rows < 0] = -1
-        return Variables(self.block, found, self.outside or bool((rows < 0).any()))
+        shape, outside = (*chosen.shape, *self.shape[1:]), self.outside or bool((chosen < 0).any())
+        each = self.size // len(self)  # variables of an entry
+        if self.rows is None or (each % self.length and self.length % each):
+            found = self.index[chosen]
+            found[chosen < 0] = -1
+            return Variables(self.block, found, outside)
+        rows, length = self.rows, min(self.length, each)
+        if self.length > length:  # an entry is a part of a run
+            parts = self.length // length
+            rows = np.where(rows[:, None] < 0, -1, rows[:, None] * parts + np.arange(parts))
+        found = rows.reshape(len(self), -1)[chosen]
+        found[chosen < 0] = -1
+        return Variables.of_rows(self.block, found.reshape(-1), length, shape, outside)
 
     @property
     def is_whole(self) -> bool:
         """Whether this is all of its block, in the block's own order and shape."""
-        return self.shape == self.block.shape and self.index is self.block.whole
+        return self._index is self.block.whole
 
     def __repr__(self) -> str:
         return f"<Variables {self.name!r}: {self.type!r}, shape {self.shape}>"

@@ -12,8 +12,10 @@ import numpy as np
 
 import factorgraph as fg
 from nets.encoding import EncodedRows, Inputs, dense_parts
-from nets.layers import Architecture
+from nets.layers import Architecture, architecture_of
 from nets.network import Network
+
+_WIDE = 16384  # numbers of a row in one array, from which fewer rows are taken at a time
 
 
 class Predictor:
@@ -42,7 +44,10 @@ class Predictor:
         **settings: Any,
     ) -> None:
         self._device = fg.get_backend(backend, "float64")
-        self._sizes, self._settings = sizes, settings
+        self._architecture, self._settings = architecture_of(sizes), settings
+        # Rows of wide images are taken fewer at a time.
+        share = max(1, self._architecture.widest // _WIDE)
+        self._most = max(1, self._device.chunk >> (share - 1).bit_length())
         self._idle: dict[int, list[_Compiled]] = defaultdict(list)
         self._lock = threading.Lock()
         # A device is asked by one thread at a time.
@@ -52,7 +57,7 @@ class Predictor:
         """Inputs ``(n, N)`` on the device, for `marginals`; those of a sparse table get there part by part."""
         if isinstance(X, EncodedRows):
             return X
-        chunk = min(self._device.chunk, 1 << (len(X) - 1).bit_length())
+        chunk = min(self._most, 1 << (len(X) - 1).bit_length())
         with self._device_lock, self._compiled(chunk) as compiled:
             return compiled.inference.observations(compiled.network.input, X)
 
@@ -103,7 +108,7 @@ class Predictor:
         with self._lock:
             idle = self._idle[chunk]
             compiled = idle.pop() if idle else None
-        compiled = compiled or _Compiled(Network(self._sizes, chunk, **self._settings), self._device)
+        compiled = compiled or _Compiled(Network(self._architecture, chunk, **self._settings), self._device)
         yield compiled
         with self._lock:  # what has failed is not used again
             self._idle[chunk].append(compiled)

@@ -44,8 +44,8 @@ class View:
         """The view that a port has of its plate; None for the plate itself."""
         if port.is_whole:
             return None
-        length = _length_of_rows(port)
-        number, rows = port.block.size // length, _rows(port, length)
+        length, rows = (port.length, port.rows) if port.rows is not None else _runs(port)
+        number = port.block.size // length
         if np.array_equal(rows, np.arange(number)):
             return cls(port.shape, number, length, None, [], None, False, False)
         inside = np.flatnonzero(rows >= 0)
@@ -90,8 +90,8 @@ def _with_zeros(array: Array, axis: int, backend: Backend) -> Array:
     return backend.xp.concat([array, none], axis=axis)
 
 
-def _length_of_rows(port: Variables) -> int:
-    """The most variables of the plate that follow each other wherever the view has one of them."""
+def _runs(port: Variables) -> tuple[int, np.ndarray]:
+    """The most variables of the plate that follow each other wherever the view has one of them; the number of each run."""
     shape, flat = port.block.shape, port.index.reshape(-1)
     for axis in range(len(shape)):
         length = int(np.prod(shape[axis:], dtype=np.int64))
@@ -100,11 +100,5 @@ def _length_of_rows(port: Variables) -> int:
         rows = flat.reshape(-1, length)
         together = (rows == rows[:, :1] + np.arange(length)) & (rows[:, :1] % length == 0)
         if (together.all(axis=1) | (rows == -1).all(axis=1)).all():
-            return length
-    return 1
-
-
-def _rows(port: Variables, length: int) -> np.ndarray:
-    """The plate's row at each row of the view, -1 outside."""
-    first = port.index.reshape(-1, length)[:, 0]
-    return np.where(first < 0, -1, first // length)
+            return length, np.where(rows[:, 0] < 0, -1, rows[:, 0] // length)
+    return 1, flat

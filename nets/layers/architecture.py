@@ -78,6 +78,11 @@ class Architecture:
         """Number of units of each hidden layer."""
         return [math.prod(shape) for shape in self.shapes[1:-1]]
 
+    @property
+    def widest(self) -> int:
+        """The most numbers that one array has for a pattern: inputs or sums of all neurons at all places."""
+        return max(places * max(neurons, size) for neurons, size, places in self.weights)
+
     def last(self) -> Architecture:
         """The output's layer alone, on the last hidden units."""
         return Architecture((math.prod(self.shapes[-2]),), (), self.outputs)
