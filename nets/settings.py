@@ -56,7 +56,9 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
         raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
     if not (model.layers is None or isinstance(model.layers, (list, tuple))):
         raise ValueError(f"layers must be a list of layers, not {model.layers!r}")
-    hidden_layers(model)
+    first = next(iter(hidden_layers(model)), None)
+    if model.encoding == "thermometer" and not isinstance(first, (Dense, type(None))):
+        raise ValueError(f"encoding='thermometer' makes nine inputs of a feature, which {first!r} cannot see as an image")
     for name, value in (("init_scale", model.init_scale), ("memory_limit", model.memory_limit)):
         if not ((_is_number(value) and value > 0) or (value is None and name in _LEFT_OPEN)):
             raise ValueError(f"{name} must be above 0, and a finite number, not {value!r}")

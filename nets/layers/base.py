@@ -46,7 +46,7 @@ class Layer(ABC):
         for number, field in enumerate(sorted(fields(self), key=lambda field: bool(field.kw_only))):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if value is not field.default and not (np.isscalar(value) and value == field.default):
-                words.append(repr(value) if number == len(words) else f"{field.name}={value!r}")
+                words.append(repr(value) if number == len(words) and not field.kw_only else f"{field.name}={value!r}")
         return f"{type(self).__name__}({', '.join(words)})"
 
     @abstractmethod
