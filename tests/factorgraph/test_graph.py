@@ -172,6 +172,14 @@ class TestRefused:
             graph.add_factors("f", fg.Potts(1.0), x[0], other[1])
         with pytest.raises(ValueError, match="'x' belong to another graph"):
             graph.observe(other[0], 1)
+        inference = fg.Inference(graph)
+        for change in (
+            lambda: inference.observe(other[0], 1),
+            lambda: inference.unobserve(other[0]),
+            lambda: inference.set_prior(other, 0.0),
+        ):
+            with pytest.raises(ValueError, match="'x' belong to another graph"):
+                change()
 
     def test_unknown_names(self, graph: fg.FactorGraph, x: fg.Variables) -> None:
         with pytest.raises(KeyError, match=r"no variables 'z'; there are \['x'\]"):

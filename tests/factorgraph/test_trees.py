@@ -174,6 +174,14 @@ def test_tree_refuses_a_cycle_and_names_one() -> None:
     cycle = str(error.value).split("a cycle: ")[1].split(";")[0].split(" - ")
     assert cycle[0] == cycle[-1]
     assert set(cycle) == {"x[0]", "x[1]", "x[2]", "ring[0]", "ring[1]", "ring[2]"}
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 30)
+    graph.add_factors("trunk", fg.Ising(0.3), x[:20], x[1:21])  # all edges before the cycle's are of a tree
+    graph.add_factors("ring", fg.Ising(0.3), x[20:30], x[[*range(21, 30), 20]])
+    with pytest.raises(fg.NotAForestError) as error:
+        fg.Inference(graph, fg.Tree())
+    cycle = str(error.value).split("a cycle: ")[1].split(";")[0].split(" - ")
+    assert all(int(name[2:-1]) >= 20 for name in cycle if name.startswith("x["))
 
 
 def test_results_do_not_change_when_the_inference_is_run_again() -> None:

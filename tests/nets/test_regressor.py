@@ -27,6 +27,14 @@ def test_scikit_learn_estimator_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
+def test_validation_data_are_of_the_same_features() -> None:
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    with pytest.raises(ValueError, match="X has 2 features, but BPRegressor is expecting 3"):
+        BPRegressor((5,), epochs=1).fit(X, X[:, 0], validation_data=(X[:, :2], X[:, 0]))
+    with pytest.raises(ValueError, match="y has 2 outputs, but the model 1"):
+        BPRegressor((5,), epochs=1).fit(X, X[:, 0], validation_data=(X, X[:, :2]))
+
+
 def test_curved_functions_are_learnt_with_their_noise() -> None:
     """Friedman's first function, noise of variance 1, three draws: linear ones err by 2.5."""
     found, linear = [], []

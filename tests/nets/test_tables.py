@@ -47,6 +47,16 @@ def test_odd_columns_do_not_decide_what_is_learnt(digits: Dataset, name: str) ->
     assert np.mean(errors) < 4.5  # plain: 2.0 to 2.8
 
 
+def test_a_value_is_absurd_wherever_the_others_lie(rng: np.random.Generator) -> None:
+    """Far from the others in units of their spread, and not as seen from 0."""
+    X = 1000.0 + rng.normal(size=(500, 1))
+    plain = EachFeature.of(X)
+    X[0] = 1500.0
+    spoilt = EachFeature.of(X)
+    np.testing.assert_allclose(spoilt.mean, plain.mean, atol=0.1)
+    np.testing.assert_allclose(spoilt.deviation, plain.deviation, rtol=0.3)
+
+
 def test_images_are_encoded_as_one_and_tables_each_feature_by_itself(digits: Dataset, rng: np.random.Generator) -> None:
     assert share_one_scale(digits.X_train)
     assert isinstance(choose_code("auto", digits.X_train), Standardization)
