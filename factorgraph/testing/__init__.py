@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from factorgraph.factors import Factor
 from factorgraph.factors.kernel import FactorKernel
+from factorgraph.testing.block import check_block_factor
 from factorgraph.testing.discrete import available_backends, check_discrete_factor, check_discrete_variable
 from factorgraph.testing.enumeration import Enumeration
 from factorgraph.testing.real import check_real_factor, check_real_variable
 from factorgraph.variables import DiscreteType, Gaussian, VariableType
 
-__all__ = ["Enumeration", "available_backends", "check_factor", "check_variable"]
+__all__ = ["Enumeration", "available_backends", "check_block_factor", "check_factor", "check_variable"]
 
 
 def check_factor(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
+from factorgraph.testing import check_block_factor
 from nets.channels import sign_backward, sign_forward
 from nets.moments import VARIANCE_FLOOR
 from nets.network import Network
@@ -99,6 +100,45 @@ def test_the_dense_block_equals_an_edgewise_factor(method: str, cavity: str, rng
         edgewise = theirs.belief[theirs.pool.positions(block)].reshape(block.shape)
         ours = dense.state.pool(variables).belief.reshape(variables.shape)
         np.testing.assert_allclose(ours, edgewise, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("method", "cavity"), [("mf", "first-order"), ("bpi", "first-order"), ("bpi", "exact"), ("bp", "exact")]
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_the_block_and_its_twin_on_views_and_all_backends(method: str, cavity: str, first: bool) -> None:
+    """The first step, before there are own messages; outputs are spins with priors."""
+    neurons, size, patterns = 3, 4, 5
+    k, a = (index.ravel() for index in np.meshgrid(np.arange(neurons), np.arange(patterns), indexing="ij"))
+
+    def twin(graph: fg.FactorGraph, w: Any, x: Any, y: Any) -> None:
+        if first:
+            graph.add_factors("twin", FirstLayerNeuron(method, cavity, data=x[:, a]), w[k], y[k, a])
+        else:
+            graph.add_factors("twin", EdgewiseNeuron(method, cavity), w[k], x.T[a], y[k, a])
+
+    plates = (
+        (fg.Spin(), (neurons, size)),
+        (fg.Data() if first else fg.Spin(), (size, patterns)),
+        (fg.Spin(), (neurons, patterns)),
+    )
+    check_block_factor(lambda: Perceptron(method, cavity), twin, *plates, steps=1)
+
+
+def test_a_wrong_block_is_told_with_port_and_step() -> None:
+    class Wrong(Perceptron):
+        def update(self, ports: Any, memory: Any, asked: Any, backend: Any) -> Any:
+            found = super().update(ports, memory, asked, backend)
+            return [1.1 * total if port == 1 else total for port, total in zip(asked, found, strict=True)]
+
+    k, a = (index.ravel() for index in np.meshgrid(np.arange(2), np.arange(3), indexing="ij"))
+    with pytest.raises(AssertionError, match="port 'input' on whole plates, numpy, step 1: beliefs differ by up to"):
+        check_block_factor(
+            Wrong,
+            lambda graph, w, x, y: graph.add_factors("twin", EdgewiseNeuron("bpi", "first-order"), w[k], x.T[a], y[k, a]),
+            *((fg.Spin(), shape) for shape in ((2, 4), (4, 3), (2, 3))),
+            steps=1,
+        )
 
 
 def test_exact_and_first_order_cavities_agree_for_wide_layers(rng: np.random.Generator) -> None:
