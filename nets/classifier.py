@@ -84,7 +84,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         Outputs of hidden units.
     biases : bool, optional
         Whether units have weights for constant inputs, as many as the square root of their inputs. Default: with features
-        encoded each by itself.
+        encoded each by itself, and with convolutions.
     temperature : float, optional
         How far labels are in doubt: a wrong one is as likely as ``exp(-1 / temperature)`` to 1; 1 keeps tasks in turn best.
         Default 0 for signs and weights of few values, but 0.5 for others, and where there is no hidden layer or one of fewer

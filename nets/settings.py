@@ -11,7 +11,7 @@ import numpy as np
 
 from factorgraph import DiscreteType, Gaussian, Levels, Spin, VariableType
 from nets.encoding import CODES, Code
-from nets.layers import Architecture, Dense, Layer, Shape, Weighted, layer_of
+from nets.layers import Architecture, Convolution, Dense, Layer, Shape, Weighted, layer_of
 from nets.layers.base import own_settings
 from nets.layers.notation import layer_as_dict
 from nets.network import constants_of
@@ -128,9 +128,10 @@ def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, An
 
 
 def encoding_of(model: Any, code: Code) -> dict[str, Any]:
-    """The name of an encoding, and whether there are biases."""
+    """The name of an encoding, and whether there are biases: filters of one-bit weights need thresholds too."""
     encoding = next(name for name, kind in CODES.items() if isinstance(code, kind))
-    return {"encoding": encoding, "biases": code.biases if model.biases is None else bool(model.biases)}
+    needed = code.biases or any(isinstance(layer, Convolution) for layer in hidden_layers(model))
+    return {"encoding": encoding, "biases": needed if model.biases is None else bool(model.biases)}
 
 
 def init_scale_of(model: Any) -> float:

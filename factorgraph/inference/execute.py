@@ -51,7 +51,12 @@ class PlatePort:
 
     @property
     def incoming(self) -> Array:
-        return self._seen(self._incoming(), self._state.pool.axis)
+        state, found = self._state, self._incoming()
+        if state.mask is not None:  # evidence on some variables is certain, whatever the others say
+            shape = state.pool.blocks[0].shape
+            mask, certain = state.backend.xp.reshape(state.mask, shape), state.in_shape(state.certain)
+            found = state.backend.xp.where(mask, certain, found)
+        return self._seen(found, state.pool.axis)
 
     def _incoming(self) -> Array:
         state = self._state

@@ -13,6 +13,7 @@ from factorgraph.backends import Array
 from nets.layers.base import Image, Layer, Shape, image_shape, whole_number
 from nets.windows import windows
 
+_MOST = 40.0  # field that is as good as certain
 _LEAST = -1e-30  # logarithm of a share that is as good as all
 
 
@@ -79,7 +80,7 @@ class AnyOf(fg.BlockFactor):
         self, ports: Sequence[fg.Port], memory: dict[str, Any], asked: Sequence[int], backend: fg.Backend
     ) -> list[Array]:
         xp = backend.xp
-        fields = ports[0].incoming
+        fields, above = (xp.clip(port.incoming, -_MOST, _MOST) for port in ports)  # evidence is infinite
         low = -backend.log_add_exp(2.0 * fields, xp.zeros_like(fields))  # log q
         total = xp.sum(low, axis=0)
         found = {}
@@ -88,7 +89,7 @@ class AnyOf(fg.BlockFactor):
         if 0 in asked:
             others = total - low
             # log(r / (r (1 - Q) + (1 - r) Q)) = -log(1 - Q + Q exp(-log-odds of r))
-            found[0] = -0.5 * backend.log_add_exp(_log_of_rest(others, backend), others - 2.0 * ports[1].incoming)
+            found[0] = -0.5 * backend.log_add_exp(_log_of_rest(others, backend), others - 2.0 * above)
         return [found[port] for port in asked]
 
     def carried(self, observed: Sequence[bool]) -> Sequence[str] | None:

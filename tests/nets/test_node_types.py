@@ -344,3 +344,35 @@ def test_observed_real_outputs_are_fitted(activation: str) -> None:
     np.testing.assert_allclose(sums if activation == "identity" else np.maximum(sums, 0.0), targets, atol=1e-6)
     if activation == "identity":
         np.testing.assert_allclose(mean, data @ np.linalg.solve(data.T @ data, targets), atol=1e-7)
+
+
+@pytest.mark.parametrize("activation", ["sign", "argmax", "relu", "identity"])
+@pytest.mark.parametrize("method", ["mf", "bpi", "amp"])
+def test_evidence_on_some_outputs_is_that_of_these_alone(
+    backend: str, method: str, activation: str, rng: np.random.Generator
+) -> None:
+    """Two of five patterns have labels; those without say nothing, so that weights learn as from the two."""
+    neurons, size, patterns, labelled = 3, 6, 5, [1, 3]
+    fields, data = rng.normal(size=(neurons, size)), rng.normal(size=(size, patterns))
+    kinds = {"sign": fg.Spin(), "argmax": fg.Categorical(neurons)}
+    kind = kinds.get(activation, fg.Gaussian())
+    values = {"sign": rng.choice([-1, 1], size=(neurons, patterns)), "argmax": rng.integers(neurons, size=patterns)}
+    labels = values.get(activation, rng.normal(size=(neurons, patterns)))
+    found = []
+    for chosen in (slice(None), labelled):
+        graph = fg.FactorGraph()
+        w = graph.add_variables("w", fg.Spin(), (neurons, size))
+        x = graph.add_variables("x", fg.Data(), data[:, chosen].shape)
+        y = graph.add_variables("y", kind, labels[..., chosen].shape)
+        block = Perceptron(method, activation="sign" if activation == "argmax" else activation, argmax="exact")
+        graph.add_factors("layer", block, w, x, y)
+        graph.set_prior(w, fields)
+        if activation in ("relu", "identity"):
+            graph.set_prior(y, [0.0, 1e-9])  # nearly flat: says nothing
+        inference = fg.Inference(graph, fg.Sweep([("layer", "weights")], partial=True), backend=backend)
+        inference.observe(x, data[:, chosen])
+        inference.observe(y if chosen is labelled else y[..., labelled], labels[..., labelled])
+        inference.step()
+        found.append(inference.state.belief(w))
+    np.testing.assert_allclose(*found, atol=1e-6)
+    assert np.abs(found[0] - fields).max() > 0.1
