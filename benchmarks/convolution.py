@@ -1,12 +1,13 @@
 """
-Convolutional networks of one-bit weights and activations: on all rows of a set of images, or on few of them with shifted copies.
+Convolutional networks of one-bit weights and activations, on all rows of a set of images or on few, with shifted copies.
 
     python benchmarks/convolution.py mnist --data FOLDER --rows 640 --shift 2 --epochs 10 --draws 5 --method bpi --replicas 1
-    python benchmarks/convolution.py fashion-mnist --data FOLDER --epochs 40 --backend cupy --layers 32c5p2 pool2 64c5p2 pool2 501
+    python benchmarks/convolution.py fashion-mnist --data FOLDER --epochs 40 --backend cupy \\
+        --layers 32c5p2 pool2 64c5p2 pool2 501
 
-Each draw takes other rows and another seed. With ``--validate 10000`` errors are on rows of the training set that are held out, by
-which settings are to be chosen; without it on the official test rows. Printed are errors in percent, negative log-likelihoods in
-nats and calibration errors in percent, point-wise / Bayesian, of each draw and their medians.
+Each draw takes other rows and another seed. With ``--validate 10000`` errors are on rows of the training set that are held
+out, by which settings are to be chosen; without it on the official test rows. Printed are errors in percent, negative
+log-likelihoods in nats and calibration errors in percent, point-wise / Bayesian, of each draw and their medians.
 """
 
 from __future__ import annotations
