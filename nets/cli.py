@@ -14,14 +14,15 @@ import numpy as np
 
 from factorgraph import BackendUnavailableError, __version__, backend_names
 from factorgraph.files import write_text
+from nets.channels import ACTIVATIONS, ARGMAX
 from nets.classifier import BPClassifier
 from nets.datasets import NAMES, DatasetError, hold_out, load_dataset, load_rows
 from nets.downloads import download_dataset
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
 from nets.layers import Architecture
+from nets.methods import CAVITIES, METHODS
 from nets.model_file import check_same_settings
-from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 from nets.settings import check_settings, choose_learning, hidden_layers, input_shape_of
 from nets.signals import Listener, Stopped
 from nets.table_files import named

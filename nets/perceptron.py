@@ -9,24 +9,10 @@ import numpy as np
 
 from factorgraph import Backend, BlockFactor, Categorical, Data, Port, Spin, VariableType
 from factorgraph.backends import Array
-from nets.cavities import CavityMessages, exact_totals
-from nets.channels import (
-    SignTail,
-    argmax_backward,
-    argmax_curvature,
-    argmax_exact_backward,
-    argmax_forward,
-    class_derivatives,
-    sign_backward,
-    sign_forward,
-)
-from nets.moments import VARIANCE_FLOOR, Moments, Reaction, evaluate
-from nets.real_channels import CHANNELS, RealOutput
+from nets.channels import ACTIVATIONS, ARGMAX, channel_of
+from nets.methods import CAVITIES, METHODS, Backward, MeanField
+from nets.moments import Moments, evaluate
 
-METHODS = ("bp", "bpi", "amp", "mf")
-CAVITIES = ("first-order", "exact")
-ARGMAX = ("pairwise", "exact")
-ACTIVATIONS = ("sign", *CHANNELS)
 MEMORY_LIMIT = 1 << 28
 
 
@@ -43,7 +29,7 @@ class Perceptron(BlockFactor):
     input must not occur twice in a column.
 
     With m, x the means of weights and inputs, and their pre-activations' moments omega and V, the totals are, in the
-    notation of `nets.channels` (Lucibello et al. 2022, eqs. 60-118):
+    notation of `nets.channels.base` (Lucibello et al. 2022, eqs. 60-118):
 
     ========  ====================================  ====================================
     method    field on input i of pattern a         field on weight k, i
@@ -63,7 +49,7 @@ class Perceptron(BlockFactor):
     every method fields around their means, ``g + m x Gamma``; ``bp`` keeps true cavities between spins, or spins and data,
     alone.
 
-    An argmax output that is not observed but has a prior is a soft label: see `nets.channels.class_derivatives`.
+    An argmax output that is not observed but has a prior is a soft label: see `nets.channels.argmax.class_derivatives`.
 
     Parameters
     ----------
@@ -103,9 +89,9 @@ class Perceptron(BlockFactor):
         counted: bool = False,
     ) -> None:
         for name, value, allowed in (
-            ("method", method, METHODS),
+            ("method", method, tuple(METHODS)),
             ("cavity", cavity, CAVITIES),
-            ("argmax", argmax, ARGMAX),
+            ("argmax", argmax, tuple(ARGMAX)),
             ("activation", activation, ACTIVATIONS),
         ):
             if value not in allowed:
@@ -124,7 +110,6 @@ class Perceptron(BlockFactor):
         self.memory_limit = memory_limit
         self.mask = None if mask is None else np.asarray(mask, dtype=np.bool_)
         self._masks: dict[int, Array] = {}  # on the devices of the backends that have asked
-        self._argmax = False
         self._types: Sequence[VariableType] = ()
 
     def __repr__(self) -> str:
@@ -146,21 +131,20 @@ class Perceptron(BlockFactor):
             raise TypeError(f"weights must be numbers: Spin, Levels or Gaussian, not {weights!r}")
         if not (_is_number(inputs) or isinstance(inputs, Data)):
             raise TypeError(f"input must be numbers: Spin, Levels, Gaussian or Data, not {inputs!r}")
-        self._argmax = isinstance(output, Categorical)
-        real = self.activation in CHANNELS
-        if not self._argmax and (isinstance(output, Spin) == real or not _is_number(output)):
-            expected = "Gaussian" if real else "Spin or Categorical"
-            raise TypeError(f"output of activation {self.activation!r} must be {expected}, not {output!r}")
-        if (
-            self.method == "bp"
-            and not self._argmax
-            and (real or any(kind.squares_matter for kind in types[:2] if _is_number(kind)))
-        ):
-            raise ValueError(f"method 'bp' keeps true cavities of spins alone, not of {types!r}; take 'bpi' or 'amp'")
+        self._channel = channel_of(self.activation, self.scale, self.argmax, output)
+        self._method = METHODS[self.method if self._channel.takes_cavities else "mf"](self.cavity, self.memory_limit)
+        self._channel.check(output, shapes[0][0])
+        not_spins = not isinstance(output, (Spin, Categorical)) or any(
+            kind.squares_matter for kind in types[:2] if _is_number(kind)
+        )
+        if self._method.spins_alone and not_spins:
+            raise ValueError(
+                f"method {self.method!r} keeps true cavities of spins alone, not of {types!r}; take 'bpi' or 'amp'"
+            )
         if self.counted:
             if not isinstance(types[3], Data) or shapes[3] != shapes[1][-1:]:
                 raise ValueError(f"counts must be Data of shape {shapes[1][-1:]}, not {types[3]!r} of shape {shapes[3]}")
-            if not self._argmax and (self.method == "bp" or (self.method == "bpi" and self.cavity == "exact")):
+            if not self._method.takes_counts:
                 raise ValueError("counts of patterns need method 'mf', 'amp' or 'bpi' with cavity 'first-order'")
         if len(shapes[0]) != 2 or len(shapes[1]) != 2:
             raise ValueError(f"weights must be (K, N) and input (N, M), not {shapes[0]} and {shapes[1]}")
@@ -168,21 +152,18 @@ class Perceptron(BlockFactor):
         patterns = shapes[1][1]
         if self.mask is not None and self.mask.shape != shapes[0]:
             raise ValueError(f"mask has shape {self.mask.shape}; the weights have {shapes[0]}")
-        expected_shape = (patterns,) if self._argmax else (neurons, patterns)
-        if shapes[1][0] != size or shapes[2] != expected_shape:
+        if shapes[1][0] != size or shapes[2] != self._channel.output_shape(neurons, patterns):
             constants = f" with {self.constants} constants" if self.constants else ""
+            outputs = str(self._channel.output_shape(neurons, "M")).replace("'", "")
             raise ValueError(
-                f"weights {shapes[0]}{constants} need input ({size}, M) and output "
-                f"{('(M,)' if self._argmax else f'({neurons}, M)')}, not {shapes[1]} and {shapes[2]}"
+                f"weights {shapes[0]}{constants} need input ({size}, M) and output {outputs}, not {shapes[1]} and {shapes[2]}"
             )
-        if isinstance(output, Categorical) and output.num_states != neurons:
-            raise ValueError(f"{neurons} neurons need an output of {neurons} states, not {output.num_states}")
 
     def update(self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend) -> list[Array]:
         moments = self._moments(ports, memory, backend)
         totals: dict[int, Array] = {}
         if 2 in asked:
-            totals[2] = self._to_output(moments, ports[2], memory, backend)
+            totals[2] = self._channel.message(moments.omega, moments.variance, ports[2], memory["kept"], backend)
         if 0 in asked or 1 in asked:
             fields, curvatures = self._backward(moments, ports, memory, asked, backend)
             for port, field in fields.items():
@@ -190,10 +171,8 @@ class Perceptron(BlockFactor):
         return [totals[port] for port in asked]
 
     def carried(self, observed: Sequence[bool]) -> Sequence[str] | None:
-        curved = any(kind.squares_matter for kind in self._types[:2])
-        if self._argmax and (not observed[2] or (self.argmax == "exact" and curved)):
-            return None  # how many classes stand out is read back
-        return None if self.method == "bp" and not self._argmax else ("reaction",)
+        second = any(kind.squares_matter for kind in self._types[:2])
+        return self._method.carried if self._channel.can_be_recorded(observed[2], second) else None
 
     def log_partition(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Array:
         """
@@ -212,19 +191,13 @@ class Perceptron(BlockFactor):
         if self.counted or self.activation != "sign" or not all(isinstance(kind, (Spin, Data)) for kind in self._types[:2]):
             raise NotImplementedError(f"{self!r} has a Bethe free energy between spins alone")
         xp, moments = backend.xp, self._moments(ports, memory, backend)
-        u = moments.omega / xp.sqrt(moments.variance)
-        if not self._argmax and output.observed:
-            total = xp.sum(backend.log_ndtr(output.mean * u))
-        elif not self._argmax:
-            total = 0.5 * xp.sum(backend.log_ndtr(u) + backend.log_ndtr(-u))
-        else:
-            (wins,) = argmax_forward(moments.omega, moments.variance, backend)
-            total = xp.sum(output.mean * wins) if output.observed else xp.sum(xp.zeros_like(u))
+        total = self._channel.log_partition(moments.omega, moments.variance, output, backend)
         asked = [port for port in (0, 1) if not ports[port].observed]
-        g, gamma = self._derivatives(moments, output, memory, False, backend)
         if not asked:
             return total
-        gamma = gamma if self.method != "mf" and not self._argmax else None
+        g, gamma = self._channel.derivatives(moments.omega, moments.variance, output, memory["kept"], False, backend)
+        assert gamma is not None or not self._channel.takes_cavities
+        gamma = None if isinstance(self._method, MeanField) and not self._method.shifts else gamma
         if 0 in asked:
             squares = backend.matmul(g * g, moments.x_square.T)
             total = total - xp.sum(moments.m * evaluate([moments.to_weights(g, gamma, None, backend)], backend)[0])
@@ -239,79 +212,24 @@ class Perceptron(BlockFactor):
         self, moments: Moments, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
     ) -> tuple[dict[int, Array], dict[int, Array]]:
         """Fields, and curvatures where they are taken, to the asked ones of weights (0) and inputs (1)."""
-        second = {port for port in (0, 1) if port in asked and self._types[port].squares_matter}
-        exact = not self._argmax and (self.method == "bp" or (self.method == "bpi" and self.cavity == "exact"))
-        fields: dict[int, Array] = {}
-        gamma: Array | None
-        if exact:
-            gradient, above = self._gradient(ports[2], backend)
-            if self.method == "bpi":
-                found = exact_totals(moments, gradient, above, self.memory_limit, backend)
-            else:
-                found = memory["cavities"].totals(moments, gradient, above, ports[1], backend)
-            fields = {port: found[port] for port in (0, 1) if port in asked}
-            if not second:
-                return fields, {}
-        g, gamma = self._derivatives(moments, ports[2], memory, bool(second), backend)
+        asked = [port for port in (0, 1) if port in asked]
+        second = {port for port in asked if self._types[port].squares_matter}
+        g, gamma = None, None
+        if second or self._method.takes_derivatives:
+            sums = moments.omega, moments.variance
+            g, gamma = self._channel.derivatives(*sums, ports[2], memory["kept"], bool(second), backend)
         counts = ports[3].mean if self.counted else None
+        back = Backward(moments, self._channel, ports, memory, asked, second, counts, g, gamma, backend)
+        found = self._method.fields(back)
         curvatures: dict[int, Array] = {}
         if second:
+            assert g is not None
             assert gamma is not None
             if 0 in second:
                 curvatures[0] = moments.weights_curvature(g, gamma, counts, backend)
             if 1 in second:
                 curvatures[1] = moments.inputs_curvature(g, gamma, backend)
-        if not exact:
-            onsager = gamma if self.method != "mf" and not self._argmax else None
-            sums = {}
-            for port in (port for port in (0, 1) if port in asked):
-                shift = gamma if port in second else onsager
-                to_inputs = port == 1
-                sums[port] = (
-                    moments.to_inputs(g, shift, backend) if to_inputs else moments.to_weights(g, shift, counts, backend)
-                )
-            fields = dict(zip(sums, evaluate(list(sums.values()), backend), strict=True))
-            if self.method == "amp" and not self._argmax:
-                # Plates may be updated in place.
-                copied = [backend.xp.asarray(array, copy=True) for array in (moments.m, moments.x)]
-                memory["reaction"] = Reaction(copied[0], g, copied[1])
-        return fields, curvatures
-
-    def _derivatives(
-        self, moments: Moments, output: Port, memory: dict[str, Any], second: bool, backend: Backend
-    ) -> tuple[Array, Array | None]:
-        """``g`` and Gamma, ``(K, M)``; an argmax output gives Gamma only where ``second`` asks for it."""
-        omega, variance = moments.omega, moments.variance
-        if self._argmax:
-            if not output.observed:
-                return class_derivatives(omega, variance, output.incoming, second, backend)
-            if self.argmax == "exact":
-                if second:
-                    return class_derivatives(omega, variance, backend.xp.log(output.mean), True, backend)
-                return backend.elementwise(argmax_exact_backward, omega, variance, output.mean)[0], None
-            (g,) = backend.elementwise(argmax_backward, omega, variance, output.mean)
-            return g, argmax_curvature(omega, variance, output.mean, backend) if second else None
-        if self.activation == "sign":
-            return backend.elementwise(sign_backward, *_tail(moments, memory, backend), _field(output, backend))
-        found = self._real((omega, variance, *_from_above(output, backend)), backend)
-        return found.g, found.gamma
-
-    def _gradient(self, output: Port, backend: Backend) -> tuple[Any, tuple[Array, ...]]:
-        """``g`` as a function of omega, V and what comes from above, and what comes from above."""
-        if self.activation == "sign":
-
-            def of_sign(omega: Array, variance: Array, field: Array) -> Array:
-                tail = backend.elementwise(sign_forward, omega, variance)
-                return backend.elementwise(sign_backward, *tail, field)[0]
-
-            return of_sign, (_field(output, backend),)
-        return lambda *arrays: self._real(arrays, backend).g, _from_above(output, backend)
-
-    def _real(self, arrays: tuple[Array, ...], backend: Backend) -> RealOutput:
-        """Channel of a real output, given omega, V, B and A, with the scale of the sums; derivatives by the sums themselves."""
-        (omega, variance, field, precision), scale = arrays, self.scale
-        found = CHANNELS[self.activation](scale * omega, scale * scale * variance, field, precision, backend)
-        return found._replace(g=scale * found.g, gamma=scale * scale * found.gamma)
+        return {port: found[port] for port in asked}, curvatures
 
     def _moments(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Moments:
         """Worked out once for each pair of versions of weights and inputs."""
@@ -327,12 +245,8 @@ class Perceptron(BlockFactor):
                 memory.get("reaction"),
                 backend,
             )
-            if self.method == "bp" and not self._argmax:
-                cavities = memory.setdefault("cavities", CavityMessages(self.memory_limit))
-                if cavities.started:
-                    moments.omega = cavities.omega(moments, weights, inputs, backend)
-            memory["moments"], memory["key"] = moments, key
-            memory.pop("tail", None)
+            moments.omega = self._method.omega(moments, ports, memory, backend)
+            memory["moments"], memory["key"], memory["kept"] = moments, key, {}
         return memory["moments"]
 
     def _device_mask(self, backend: Backend) -> Array | None:
@@ -342,38 +256,6 @@ class Perceptron(BlockFactor):
             self._masks[id(backend)] = backend.asarray(self.mask)
         return self._masks[id(backend)]
 
-    def _to_output(self, moments: Moments, output: Port, memory: dict[str, Any], backend: Backend) -> Array:
-        if self._argmax:
-            return argmax_forward(moments.omega, moments.variance, backend)[0]
-        if self.activation == "sign":
-            return _tail(moments, memory, backend).message
-        # The message that gives the belief the channel's moments: a normal density for what need not be one.
-        field, precision = _from_above(output, backend)
-        found = self._real((moments.omega, moments.variance, field, precision), backend)
-        floor = backend.xp.full_like(precision, VARIANCE_FLOOR)
-        own = backend.xp.maximum(1.0 / backend.xp.maximum(found.variance, floor) - precision, floor)
-        return self._types[2].from_quadratic(found.mean * (own + precision) - field, own, backend)
-
 
 def _is_number(kind: VariableType) -> bool:
     return type(kind).from_quadratic is not VariableType.from_quadratic
-
-
-def _tail(moments: Moments, memory: dict[str, Any], backend: Backend) -> SignTail:
-    if "tail" not in memory:
-        memory["tail"] = SignTail(*backend.elementwise(sign_forward, moments.omega, moments.variance))
-    return memory["tail"]
-
-
-def _field(output: Port, backend: Backend) -> Array:
-    """Field on the output without this layer's own message; infinite for labels."""
-    if output.observed:
-        return output.mean * backend.xp.inf
-    return output.incoming
-
-
-def _from_above(output: Port, backend: Backend) -> tuple[Array, Array]:
-    """Natural parameters of a real output without this layer's own message; for data the values and infinite precision."""
-    if output.observed:
-        return output.mean, backend.xp.full_like(output.mean, backend.xp.inf)
-    return output.incoming[0, ...], output.incoming[1, ...]

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from factorgraph import DiscreteType, Gaussian, Levels, Spin, VariableType
+from nets.channels import ACTIVATIONS, ARGMAX
 from nets.encoding import CODES, Code
 from nets.layers import Architecture, Convolution, Dense, Layer, Shape, Weighted, layer_of
 from nets.layers.base import own_settings
 from nets.layers.notation import layer_as_dict
+from nets.methods import CAVITIES, METHODS
 from nets.network import constants_of
-from nets.perceptron import ACTIVATIONS, ARGMAX, CAVITIES, METHODS
 
 MANY_ROWS = 10_000
 FEW_ROWS = 1_000
@@ -29,9 +30,9 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
     if by_parts and model.early_stopping:
         raise ValueError("early_stopping needs all rows at once: use fit, or partial_fit without it")
     for name, allowed in (
-        ("method", METHODS),
+        ("method", tuple(METHODS)),
         ("cavity", CAVITIES),
-        ("argmax", ARGMAX),
+        ("argmax", tuple(ARGMAX)),
         ("activation", ACTIVATIONS),
         ("encoding", ("auto", *CODES)),
         ("prediction", ("bayesian", "point")),

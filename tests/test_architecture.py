@@ -62,7 +62,7 @@ def test_nets_names_no_backend() -> None:
 
 
 def test_the_device_code_of_nets_computes_by_its_backend_alone() -> None:
-    for name in ("channels.py", "perceptron.py"):
+    for name in (*(f"channels/{part}.py" for part in ("sign", "argmax", "real", "tails")), "methods.py", "perceptron.py"):
         tree = ast.parse((NETS / name).read_text(encoding="utf-8"))
         functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
         for function in functions:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 import factorgraph as fg
-from nets.perceptron import ACTIVATIONS, CAVITIES, METHODS
+from nets.channels import ACTIVATIONS
+from nets.methods import CAVITIES, METHODS
 
 Shape = tuple[int, ...]  # (units,), or (channels, height, width)
 
@@ -92,7 +93,7 @@ class Weighted(Layer):
     damping: float | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (("method", METHODS), ("cavity", CAVITIES), ("activation", ACTIVATIONS)):
+        for name, allowed in (("method", tuple(METHODS)), ("cavity", CAVITIES), ("activation", ACTIVATIONS)):
             value = getattr(self, name)
             if value is not None and value not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, not {value!r}")

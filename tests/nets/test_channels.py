@@ -8,7 +8,9 @@ from scipy import special
 from scipy.integrate import quad
 
 import factorgraph as fg
-from nets.channels import argmax_backward, argmax_exact_backward, argmax_forward, inverse_mills, sign_backward, sign_forward
+from nets.channels.argmax import argmax_backward, argmax_exact_backward, argmax_forward
+from nets.channels.sign import sign_backward, sign_forward
+from nets.channels.tails import inverse_mills
 
 
 def log_z(field: float, u: np.ndarray) -> np.ndarray:

@@ -12,10 +12,10 @@ from scipy import special
 
 import factorgraph as fg
 from nets import BPClassifier, CollapsedTrainingError, Network, load_dataset
+from nets.channels.real import FUNCTIONS
 from nets.datasets import Dataset
 from nets.moments import VARIANCE_FLOOR
 from nets.perceptron import Perceptron
-from nets.real_channels import CHANNELS
 from nets.settings import weight_type
 
 _TERNARY, _REAL = fg.Levels((-1, 0, 1)), fg.Gaussian()
@@ -79,7 +79,7 @@ def test_totals_are_the_sums_of_all_messages(
 
         def channel(sum_: float) -> Any:
             arrays = (0.5 * sum_, 0.25 * variance, *y_prior[k, a])  # noqa: B023
-            return CHANNELS[activation](*(np.full((1, 1), v) for v in arrays), _HOST)
+            return FUNCTIONS[activation](*(np.full((1, 1), v) for v in arrays), _HOST)
 
         here = channel(omega)
         g, gamma = 0.5 * here.g.item(), 0.25 * here.gamma.item()

@@ -11,7 +11,7 @@ import pytest
 
 import factorgraph as fg
 from factorgraph.testing import check_block_factor
-from nets.channels import sign_backward, sign_forward
+from nets.channels.sign import sign_backward, sign_forward
 from nets.moments import VARIANCE_FLOOR
 from nets.network import Network
 from nets.perceptron import Perceptron

@@ -9,8 +9,8 @@ import pytest
 from scipy import special
 
 import factorgraph as fg
-from nets.channels import argmax_backward, argmax_curvature, class_derivatives
-from nets.real_channels import CHANNELS, RealOutput
+from nets.channels.argmax import argmax_backward, argmax_curvature, class_derivatives
+from nets.channels.real import FUNCTIONS, RealOutput
 
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(200)
 _GRID = list(
@@ -64,7 +64,7 @@ def test_moments_and_derivatives_are_those_of_the_integral(ops: fg.Backend, acti
     if ops.dtype_name == "float32":
         grid = grid.astype(np.float32).astype(np.float64)  # the integrals of what is handed over
     expected = RealOutput(*np.array([by_quadrature(activation, *row) for row in grid]).T)
-    found = CHANNELS[activation](*(ops.asarray(column[None]) for column in grid.T), ops)
+    found = FUNCTIONS[activation](*(ops.asarray(column[None]) for column in grid.T), ops)
     single = ops.dtype_name == "float32"
     variance = grid[:, 1]
     units = {"mean": 0.0, "variance": 0.0, "g": 1 / np.sqrt(variance), "gamma": 1 / variance}
@@ -81,7 +81,7 @@ def test_what_is_observed_is_a_limit(ops: fg.Backend) -> None:
     """A precision that grows makes the output what is observed, and its derivatives those of a hard constraint."""
     omega, variance = (ops.asarray(np.array([row])) for row in ([-2.0, 0.5, 1.0, 3.0], [1.0, 2.0, 0.5, 4.0]))
     values = np.array([[0.7, 0.0, 2.0, 0.0]])
-    for channel in CHANNELS.values():
+    for channel in FUNCTIONS.values():
         certain = channel(omega, variance, ops.asarray(values), ops.asarray(np.full((1, 4), np.inf)), ops)
         np.testing.assert_array_equal(ops.to_host(certain.mean), ops.to_host(ops.asarray(values)))
         assert not ops.to_host(certain.variance).any()
@@ -99,7 +99,7 @@ def test_a_relu_observed_at_zero_is_off(ops: fg.Backend) -> None:
     """The pre-activation is negative: g is that of the half-line."""
     u, variance = np.array([[-2.0, 0.5, 1.5]]), np.array([[1.0, 2.0, 4.0]])
     arrays = (u * np.sqrt(variance), variance, np.zeros((1, 3)), np.full((1, 3), np.inf))
-    g = ops.to_host(CHANNELS["relu"](*(ops.asarray(array) for array in arrays), ops).g)
+    g = ops.to_host(FUNCTIONS["relu"](*(ops.asarray(array) for array in arrays), ops).g)
     ratio = np.exp(-special.log_ndtr(-u) - u * u / 2) / np.sqrt(2 * np.pi)
     np.testing.assert_allclose(g, -ratio / np.sqrt(variance), rtol=1e-5 if ops.dtype_name == "float32" else 1e-9)
 

@@ -1,22 +1,25 @@
 """Channels of neurons with real outputs: identity and ReLU.
 
 What is said of the output from above is a Gaussian density in natural parameters, ``exp(B x - A x^2 / 2)``; a channel gives the
-output's mean and variance, and the derivatives g and Gamma of the neuron's log-partition phi by omega, as in `nets.channels`
+output's mean and variance, and the derivatives g and Gamma of the neuron's log-partition phi by omega, as in `Channel`
 (Lucibello, Pittorino, Perugini, Zecchina 2022, appendix A.8).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from factorgraph import Backend
+from factorgraph import Backend, Port, Spin, VariableType
 from factorgraph.backends import Array
-from nets.channels import inverse_mills
+from nets.channels.base import Above, Channel
+from nets.channels.tails import inverse_mills
 
 _SQRT_HALF = math.sqrt(0.5)
 _FAR = 4.0  # from where the continued fraction is used
 _TERMS = 40
+_VARIANCE_FLOOR = 1e-8
 
 
 class RealOutput(NamedTuple):
@@ -99,9 +102,6 @@ def relu_channel(omega: Array, variance: Array, field: Array, precision: Array, 
     return RealOutput(xp.where(certain, field, mean), xp.where(certain, zero, spread_of_output), g, gamma)
 
 
-CHANNELS = {"identity": identity_channel, "relu": relu_channel}
-
-
 def _log_scaled_ndtr(u: Array, backend: Backend) -> Array:
     """``log(exp(u^2 / 2) Phi(u))``, stable for all u."""
     xp = backend.xp
@@ -129,3 +129,60 @@ def _cut(u: Array, backend: Backend) -> tuple[Array, Array, Array]:
     mean = xp.where(is_far, far_mean, u + ratio)
     spread = xp.where(is_far, (rest - far_mean) * far_mean, 1.0 - ratio * (u + ratio))
     return xp.where(is_far, a + far_mean, ratio), mean, spread
+
+
+FUNCTIONS = {"identity": identity_channel, "relu": relu_channel}
+
+
+class Real(Channel):
+    """
+    Outputs are normal variables: a function of the pre-activations.
+
+    Parameters
+    ----------
+    name : str
+    function : `identity_channel` or another of its signature
+    scale : float
+        What pre-activations are multiplied by beforehand.
+    """
+
+    def __init__(self, name: str, function: Callable[..., RealOutput], scale: float) -> None:
+        self._name, self._function, self._scale = name, function, scale
+
+    def check(self, output: VariableType, neurons: int) -> None:
+        if isinstance(output, Spin) or type(output).from_quadratic is VariableType.from_quadratic:
+            raise TypeError(f"output of activation {self._name!r} must be Gaussian, not {output!r}")
+        self._kind = output
+
+    def output_shape(self, neurons: int, patterns: Any) -> tuple[Any, ...]:
+        return neurons, patterns
+
+    def above(self, output: Port, backend: Backend) -> Above:
+        """Natural parameters; for data the values and infinite precision."""
+        if output.observed:
+            return output.mean, backend.xp.full_like(output.mean, backend.xp.inf)
+        incoming = output.incoming
+        return incoming[0, ...], incoming[1, ...]
+
+    def message(self, omega: Array, variance: Array, output: Port, kept: dict[str, Any], backend: Backend) -> Array:
+        """That which gives the belief the channel's moments: a normal density for what need not be one."""
+        field, precision = self.above(output, backend)
+        found = self._outcome((omega, variance, field, precision), backend)
+        floor = backend.xp.full_like(precision, _VARIANCE_FLOOR)
+        own = backend.xp.maximum(1.0 / backend.xp.maximum(found.variance, floor) - precision, floor)
+        return self._kind.from_quadratic(found.mean * (own + precision) - field, own, backend)
+
+    def derivatives(
+        self, omega: Array, variance: Array, output: Port, kept: dict[str, Any], second: bool, backend: Backend
+    ) -> tuple[Array, Array | None]:
+        found = self._outcome((omega, variance, *self.above(output, backend)), backend)
+        return found.g, found.gamma
+
+    def gradient(self, backend: Backend) -> Callable[..., Array]:
+        return lambda *arrays: self._outcome(arrays, backend).g
+
+    def _outcome(self, arrays: tuple[Array, ...], backend: Backend) -> RealOutput:
+        """Given omega, V, B and A, of the sums themselves: derivatives by what is scaled are scaled back."""
+        (omega, variance, field, precision), scale = arrays, self._scale
+        found = self._function(scale * omega, scale * scale * variance, field, precision, backend)
+        return found._replace(g=scale * found.g, gamma=scale * scale * found.gamma)

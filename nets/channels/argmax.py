@@ -1,186 +1,22 @@
-"""Activation channels: what a neuron's output says of its pre-activation, and the other way round.
-
-The pre-activation of a neuron is Gaussian by the central limit theorem, with mean omega and variance V. A channel gives the
-message up to the output, and the derivatives of the neuron's log-partition phi by omega:
-
-    g = d phi / d omega,    Gamma = - d^2 phi / d omega^2
-
-(Lucibello, Pittorino, Perugini, Zecchina 2022, appendix A). All forms are finite in float32 and float64 for any omega, V and
-incoming field, infinite fields (labels) included.
-"""
+"""Argmax outputs: the output is the class with the largest pre-activation."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
-from factorgraph import Backend
-from factorgraph.backends import Array, device_function
+from factorgraph import Backend, Categorical, Port, VariableType
+from factorgraph.backends import Array
+from nets.channels.base import Above, Channel
+from nets.channels.tails import POINTS, WEIGHTS, in_one_kernel, inverse_mills
 
-_SQRT_HALF = float(np.sqrt(0.5))
-_INVERSE_SQRT_2_PI = float(1 / np.sqrt(2 * np.pi))
-# atanh(erf(a)) = a (c_1 + c_3 a^2) + O(2e-4 a^5), used below the second number, where its logarithmic form cancels.
-_SLOPE = float(2 / np.sqrt(np.pi))
-_CUBIC = (_SLOPE**3 - _SLOPE) / 3
-_NEAR_ZERO = {"float32": 0.25, "float64": 0.003}
-_LARGEST_FIELD = 1e30
 _OUT_OF_REACH = 11.5  # standard deviations that a normal variable exceeds with a probability of less than 1e-30
 _FEW = 1 << 16  # entries of arrays that cost less than the calls that would spare them
-_NODES = np.polynomial.hermite_e.hermegauss(24)
-_POINTS, _WEIGHTS = _NODES[0].tolist(), (_NODES[1] / _NODES[1].sum()).tolist()
-_LOG_WEIGHTS = np.log(_WEIGHTS).tolist()
+_LOG_WEIGHTS = np.log(WEIGHTS).tolist()
 
 
-def _device_source() -> str:
-    """The same functions as kernels, with the same constants."""
-    near = "(sizeof(T) == 4 ? {float32!r} : {float64!r})".format(**_NEAR_ZERO)
-    constants = {
-        "SQRT_HALF": _SQRT_HALF,
-        "INVERSE_SQRT_2_PI": _INVERSE_SQRT_2_PI,
-        "SLOPE": _SLOPE,
-        "CUBIC": _CUBIC,
-        "NEAR_ZERO": near,
-        "LARGEST_FIELD": _LARGEST_FIELD,
-        "POINTS": ", ".join(f"(T){x!r}" for x in _POINTS),
-        "WEIGHTS": ", ".join(f"(T){x!r}" for x in _WEIGHTS),
-    }
-    defines = "".join(f"#define {name} {value}\n" for name, value in constants.items())
-    return defines + Path(__file__).with_name("channels.cu").read_text(encoding="utf-8")
-
-
-_in_one_kernel = device_function(_device_source())
-
-
-class SignTail(NamedTuple):
-    """What one evaluation of erfcx gives for a sign channel at ``u = omega / sqrt(V)``; all arrays ``(K, M)``.
-
-    Attributes
-    ----------
-    message : message up, ``atanh(erf(u / sqrt 2))``: the field on the output spin
-    inverse_deviation : ``1 / sqrt(V)``
-    scaled : ``omega / V``
-    square : ``u^2 / 2``
-    tail : ``erfcx(|u| / sqrt 2) / 2`` with the sign of u: what the Gaussian ``exp(-square)`` is to be multiplied by for the
-        probability of the less likely sign
-    """
-
-    message: Array
-    inverse_deviation: Array
-    scaled: Array
-    square: Array
-    tail: Array
-
-
-@_in_one_kernel
-def sign_forward(omega: Array, variance: Array, backend: Backend) -> SignTail:
-    """
-    Message from a neuron with a sign activation to its output spin.
-
-    With a = |u| / sqrt 2 and e = erfcx(a) the less likely sign has probability ``q = exp(-a^2) e / 2``, and the field is
-    ``sign(u) log((1 - q) / q) / 2 = sign(u) (log(2 / e - exp(-a^2)) + a^2) / 2``; near 0, where this cancels, the
-    beginning of its Taylor series.
-
-    Parameters
-    ----------
-    omega, variance : (K, M) mean and (positive) variance of the pre-activations
-    """
-    xp = backend.xp
-    inverse_deviation = 1.0 / xp.sqrt(variance)
-    scaled = omega * inverse_deviation
-    a = xp.abs(scaled)
-    a *= _SQRT_HALF
-    square = a * a
-    tail = backend.erfcx(a)
-    tail *= 0.5
-    message = 1.0 / tail
-    message -= xp.exp(-square)
-    message = xp.log(message)
-    message += square
-    message *= 0.5
-    # Blended by a mask, which is several times faster than choosing element by element.
-    near = _NEAR_ZERO[backend.dtype_name]
-    is_near = xp.astype(a < near, a.dtype)
-    a = xp.minimum(a, xp.full_like(a, near))
-    series = a * a
-    series *= _CUBIC
-    series += _SLOPE
-    series *= a
-    series -= message
-    series *= is_near
-    message += series
-    message *= xp.sign(scaled)
-    tail = xp.copysign(tail, scaled)
-    scaled *= inverse_deviation
-    return SignTail(message, inverse_deviation, scaled, square, tail)
-
-
-@_in_one_kernel
-def sign_backward(
-    message: Array,
-    inverse_deviation: Array,
-    scaled: Array,
-    square: Array,
-    tail: Array,
-    field: Array,
-    backend: Backend,
-) -> tuple[Array, Array]:
-    """
-    Derivatives of the log-partition of a neuron with a sign activation.
-
-    For an incoming field B on the output (infinite for a label), s = sign(B), S = s (1 - exp(-2 |B|)) and a, e as in
-    `sign_forward`,
-
-        g = S / (sqrt(2 pi V) D),    D = exp(a^2 - |B| + sign(u) B) - sign(u) S e / 2,    Gamma = g (omega / V + g).
-
-    D is the probability that the output agrees with the field, over its Gaussian factor: a sum of positive terms where B
-    and u differ in sign, at least 1/2 where they do not. Where the exponential overflows, g is 0.
-
-    Parameters
-    ----------
-    message, inverse_deviation, scaled, square, tail : (K, M) from `sign_forward`
-    field : (K, M) incoming field B, finite or infinite
-
-    Returns
-    -------
-    g, Gamma : (K, M) arrays
-    """
-    xp = backend.xp
-    size = xp.abs(field)
-    size = xp.minimum(size, xp.full_like(size, _LARGEST_FIELD))
-    # 1 - exp(-2 |B|) = 2 tanh|B| / (1 + tanh|B|)
-    g = xp.tanh(size)
-    strength = g + 1.0
-    g /= strength
-    g *= 2.0
-    g = xp.copysign(g, field)
-    against = xp.sign(tail)
-    against *= xp.copysign(size, field)
-    against -= size
-    against += square
-    denominator = xp.exp(against)
-    denominator -= g * tail
-    g *= inverse_deviation
-    g *= _INVERSE_SQRT_2_PI
-    g /= denominator
-    gamma = scaled + g
-    gamma *= g
-    return g, gamma
-
-
-@_in_one_kernel
-def inverse_mills(x: Array, backend: Backend) -> tuple[Array]:
-    """``phi(x) / Phi(x)`` of the standard normal density and distribution function, stable for all x."""
-    xp = backend.xp
-    a = _SQRT_HALF * xp.abs(x)
-    unlikely = 2.0 / backend.erfcx(a)
-    gauss = xp.exp(-a * a)
-    likely = gauss / (unlikely - gauss)
-    return (xp.where(x >= 0, likely, xp.ones_like(likely)) * unlikely * _INVERSE_SQRT_2_PI,)
-
-
-@_in_one_kernel
+@in_one_kernel
 def argmax_backward(omega: Array, variance: Array, label: Array, backend: Backend) -> tuple[Array]:
     """
     Gradient of the log-probability that the labelled class has the largest pre-activation, pair by pair.
@@ -206,7 +42,7 @@ def argmax_backward(omega: Array, variance: Array, label: Array, backend: Backen
     return (others - label * xp.sum(others, axis=0, keepdims=True),)
 
 
-@_in_one_kernel
+@in_one_kernel
 def argmax_exact_backward(omega: Array, variance: Array, label: Array, backend: Backend) -> tuple[Array]:
     """
     Gradient of the log-probability that the labelled class has the largest pre-activation.
@@ -238,7 +74,7 @@ def _label_terms(
     log P ``(1, M)``, its gradient ``(K, M)``, and if asked ``(d^2 P / d omega_k^2) / P``, ``(K, M)``
     """
     xp = backend.xp
-    points, log_weights = (xp.reshape(backend.asarray(v), (-1, 1, 1)) for v in (_POINTS, _LOG_WEIGHTS))
+    points, log_weights = (xp.reshape(backend.asarray(v), (-1, 1, 1)) for v in (POINTS, _LOG_WEIGHTS))
     omega_c = xp.sum(label * omega, axis=0)
     deviation_c = xp.sqrt(xp.sum(label * variance, axis=0))
     inverse_deviation = 1.0 / xp.sqrt(variance)
@@ -318,7 +154,7 @@ def argmax_forward(omega: Array, variance: Array, backend: Backend) -> tuple[Arr
     return backend.elementwise(log_shares, *backend.elementwise(class_wins, omega, variance))
 
 
-@_in_one_kernel
+@in_one_kernel
 def class_wins(omega: Array, variance: Array, backend: Backend) -> tuple[Array]:
     """
     Probability of each class to have the largest pre-activation, by quadrature, ``(K, M)``.
@@ -335,8 +171,8 @@ def class_wins(omega: Array, variance: Array, backend: Backend) -> tuple[Array]:
     gap = xp.max(omega, axis=0, keepdims=True) - omega
     reached = ~(gap > _OUT_OF_REACH * xp.sqrt(variance + xp.max(variance, axis=0, keepdims=True)))
     inverse_deviation = 1.0 / xp.sqrt(variance)
-    points, weights = (xp.reshape(backend.asarray(values), (-1, 1)) for values in (_POINTS, _WEIGHTS))
-    classes, number = omega.shape[0], len(_POINTS)
+    points, weights = (xp.reshape(backend.asarray(values), (-1, 1)) for values in (POINTS, WEIGHTS))
+    classes, number = omega.shape[0], len(POINTS)
     if number * classes * omega.size <= _FEW:  # all at once, (point, k, j, pattern)
         z = omega + xp.expand_dims(points, axis=2) / inverse_deviation
         below = backend.ndtr((xp.expand_dims(z, axis=2) - omega) * inverse_deviation)
@@ -357,7 +193,59 @@ def class_wins(omega: Array, variance: Array, backend: Backend) -> tuple[Array]:
     return (xp.stack(rows),)
 
 
-@_in_one_kernel
+@in_one_kernel
 def log_shares(wins: Array, backend: Backend) -> tuple[Array]:
     """Logarithms of the shares of each column's sum."""
     return (backend.xp.log(wins / backend.xp.sum(wins, axis=0, keepdims=True)),)
+
+
+class Argmax(Channel):
+    """
+    The output is categorical: the neuron with the largest pre-activation.
+
+    One that is not observed but has a prior is a soft label: see `class_derivatives`.
+
+    Parameters
+    ----------
+    exact : bool
+        Whether the probability of a label is the integral that it is, or the product over pairs of neurons. Soft labels take
+        the integral in any case.
+    """
+
+    takes_cavities = False
+
+    def __init__(self, exact: bool) -> None:
+        self._exact = exact
+
+    def check(self, output: VariableType, neurons: int) -> None:
+        if isinstance(output, Categorical) and output.num_states != neurons:
+            raise ValueError(f"{neurons} neurons need an output of {neurons} states, not {output.num_states}")
+
+    def output_shape(self, neurons: int, patterns: Any) -> tuple[Any, ...]:
+        return (patterns,)
+
+    def above(self, output: Port, backend: Backend) -> Above:
+        return (output.mean if output.observed else output.incoming,)
+
+    def message(self, omega: Array, variance: Array, output: Port, kept: dict[str, Any], backend: Backend) -> Array:
+        return argmax_forward(omega, variance, backend)[0]
+
+    def derivatives(
+        self, omega: Array, variance: Array, output: Port, kept: dict[str, Any], second: bool, backend: Backend
+    ) -> tuple[Array, Array | None]:
+        (label,) = self.above(output, backend)
+        if not output.observed:
+            return class_derivatives(omega, variance, label, second, backend)
+        if self._exact and second:
+            return class_derivatives(omega, variance, backend.xp.log(label), True, backend)
+        if self._exact:
+            return backend.elementwise(argmax_exact_backward, omega, variance, label)[0], None
+        (g,) = backend.elementwise(argmax_backward, omega, variance, label)
+        return g, argmax_curvature(omega, variance, label, backend) if second else None
+
+    def log_partition(self, omega: Array, variance: Array, output: Port, backend: Backend) -> Array:
+        (wins,) = argmax_forward(omega, variance, backend)
+        return backend.xp.sum(output.mean * wins if output.observed else backend.xp.zeros_like(wins))
+
+    def can_be_recorded(self, observed: bool, second: bool) -> bool:
+        return observed and not (self._exact and second)  # else how many classes stand out is read back
