@@ -120,8 +120,9 @@ class FactorGraph:
                 raise ValueError(f"port {label!r} has no variables")
             if port.outside and label not in factor.may_be_outside:
                 raise ValueError(f"port {label!r} cannot have places without a variable (-1)")
-        whole = {port.name for port in ports if port.is_whole}
-        if any(sum(port.name == name for port in ports) > 1 for name in whole):
+        apart = [port for label, port in zip(factor.ports, ports, strict=True) if label not in factor.may_share]
+        whole = {port.name for port in apart if port.is_whole}
+        if any(sum(port.name == name for port in apart) > 1 for name in whole):
             raise ValueError(f"meets a block twice: {[port.name for port in ports]}")
         ports = tuple(factor.arranged(ports))
         factor.check([port.type for port in ports], [port.shape for port in ports])

@@ -50,12 +50,14 @@ class Method(ABC):
     takes_counts : whether patterns may count more than once
     carried : entries of the memory that a step reads from the step before; None: steps cannot be recorded
     spins_alone : whether only spins can be weights and inputs
+    shifts : whether ``g`` is taken where the one input is missing, to first order
     """
 
     takes_derivatives = True
     takes_counts = True
     carried: Sequence[str] | None = ("reaction",)
     spins_alone = False
+    shifts = False
 
     def omega(self, moments: Moments, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Array:
         """Means of the pre-activations, where the sums are not of the means themselves."""
@@ -68,8 +70,6 @@ class Method(ABC):
 
 class MeanField(Method):
     """Nothing is taken out."""
-
-    shifts = False  # whether ``g`` is taken where the one input is missing, to first order
 
     def fields(self, back: Backward) -> dict[int, Array]:
         assert back.g is not None

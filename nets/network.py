@@ -110,6 +110,7 @@ class Network:
                 (size + constants) ** -0.5,
                 constants,
                 counted,
+                layer.skip * (size + constants) ** 0.5,
             )
             columns = layer.columns(below)
             shape = (layer.neurons, *columns.shape[1:])
@@ -121,8 +122,11 @@ class Network:
             ports = [self.weights[-1], columns, units]
             if self.counts is not None:  # a pattern counts as often at all its places
                 ports.append(self.counts if len(shape) == 2 else self.counts.reshape(1, -1)[np.zeros(places, dtype=int)])
+            if layer.skip:
+                ports.append(skipped(layer, below, units))
             name = self.graph.add_factors(f"layer{number + 1}", perceptron, *ports).name
-            self._backward.append((name, ("weights", "input") if number else "weights"))
+            down = ("weights", "input", "skip") if layer.skip else ("weights", "input")
+            self._backward.append((name, down if number else "weights"))
             if is_output:
                 self.output = units
             else:
@@ -155,6 +159,13 @@ class Network:
             natural = layer == self.num_layers and self.architecture.outputs > 1 and not self.real_output
             rules[f"weights{layer}"] = fg.Damping(strength, "natural" if natural else "mean")
         return rules
+
+
+def skipped(layer: Weighted, below: Image, units: fg.Variables) -> fg.Variables:
+    """The units below, in the shape of a layer's units, which they are added to."""
+    if not isinstance(below.units.type, fg.Spin) or below.units.size != units.size or layer.shape(below.shape) != below.shape:
+        raise ValueError(f"{layer!r} skips what is below, which must be signs of the shape of its own units, not {below.shape}")
+    return below.units.reshape(*units.shape)
 
 
 def constants_of(size: int) -> int:

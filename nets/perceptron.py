@@ -10,7 +10,7 @@ import numpy as np
 from factorgraph import Backend, BlockFactor, Categorical, Data, Port, Spin, VariableType
 from factorgraph.backends import Array
 from nets.channels import ACTIVATIONS, ARGMAX, channel_of
-from nets.methods import CAVITIES, METHODS, Backward, MeanField
+from nets.methods import CAVITIES, METHODS, Backward
 from nets.moments import Moments, evaluate
 
 MEMORY_LIMIT = 1 << 28
@@ -71,10 +71,13 @@ class Perceptron(BlockFactor):
     counted : bool, default False
         Whether there is a fourth port, ``counts``, data (M,): how many times each pattern is there, 0 or any positive number.
         Each pattern's message to the weights is sent so many times.
+    skip : float, default 0
+        If not 0 there is a last port, ``skip``, spins of the output's shape, which are added to the sums with this weight.
     """
 
     ports: tuple[str, ...] = ("weights", "input", "output")
     may_be_outside = ("input",)
+    may_share = ("skip",)
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class Perceptron(BlockFactor):
         scale: float = 1.0,
         constants: int = 0,
         counted: bool = False,
+        skip: float = 0.0,
     ) -> None:
         for name, value, allowed in (
             ("method", method, tuple(METHODS)),
@@ -100,7 +104,9 @@ class Perceptron(BlockFactor):
             raise ValueError(f"constants must be at least 0 and scale above 0, not {constants!r} and {scale!r}")
         if counted:
             self.ports = (*self.ports, "counts")
-        self.counted = counted
+        if skip:
+            self.ports = (*self.ports, "skip")
+        self.counted, self.skip = counted, float(skip)
         self.method = method
         self.argmax = argmax
         self.cavity = cavity
@@ -116,13 +122,16 @@ class Perceptron(BlockFactor):
         return f"Perceptron({self.method!r}, cavity={self.cavity!r})"
 
     def arranged(self, ports: Sequence[Any]) -> Sequence[Any]:
-        weights, inputs, output, *counts = ports
+        weights, inputs, output, *more = ports
         columns = inputs.shape[1:]
         is_argmax = isinstance(output.type, Categorical)
         if len(columns) > 1 and (output.shape if is_argmax else output.shape[1:]) == columns:
             inputs, output = inputs.reshape(len(inputs), -1), output.reshape(*output.shape[: not is_argmax], -1)
-            counts = [port.reshape(-1) if port.shape == columns else port for port in counts]
-        return weights, inputs, output, *counts
+            more = [
+                port.reshape(*port.shape[: -len(columns)], -1) if port.shape[-len(columns) :] == columns else port
+                for port in more
+            ]
+        return weights, inputs, output, *more
 
     def check(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
         self._types = tuple(types)
@@ -146,6 +155,10 @@ class Perceptron(BlockFactor):
                 raise ValueError(f"counts must be Data of shape {shapes[1][-1:]}, not {types[3]!r} of shape {shapes[3]}")
             if not self._method.takes_counts:
                 raise ValueError("counts of patterns need method 'mf', 'amp' or 'bpi' with cavity 'first-order'")
+        if self.skip and (not isinstance(types[-1], Spin) or shapes[-1] != shapes[2]):
+            raise ValueError(f"skip must be Spin of the output's shape {shapes[2]}, not {types[-1]!r} of shape {shapes[-1]}")
+        if self.skip and not self._method.takes_derivatives:
+            raise ValueError("skip needs method 'mf', 'amp' or 'bpi' with cavity 'first-order'")
         if len(shapes[0]) != 2 or len(shapes[1]) != 2:
             raise ValueError(f"weights must be (K, N) and input (N, M), not {shapes[0]} and {shapes[1]}")
         neurons, size = shapes[0][0], shapes[0][1] - self.constants
@@ -164,7 +177,7 @@ class Perceptron(BlockFactor):
         totals: dict[int, Array] = {}
         if 2 in asked:
             totals[2] = self._channel.message(moments.omega, moments.variance, ports[2], memory["kept"], backend)
-        if 0 in asked or 1 in asked:
+        if set(asked) - {2}:
             fields, curvatures = self._backward(moments, ports, memory, asked, backend)
             for port, field in fields.items():
                 totals[port] = self._types[port].from_quadratic(field, curvatures.get(port), backend)
@@ -188,7 +201,12 @@ class Perceptron(BlockFactor):
             A plate is neither spins nor data, or the activation is real, or patterns are counted.
         """
         output = ports[2]
-        if self.counted or self.activation != "sign" or not all(isinstance(kind, (Spin, Data)) for kind in self._types[:2]):
+        if (
+            self.counted
+            or self.skip
+            or self.activation != "sign"
+            or not all(isinstance(kind, (Spin, Data)) for kind in self._types[:2])
+        ):
             raise NotImplementedError(f"{self!r} has a Bethe free energy between spins alone")
         xp, moments = backend.xp, self._moments(ports, memory, backend)
         total = self._channel.log_partition(moments.omega, moments.variance, output, backend)
@@ -197,7 +215,7 @@ class Perceptron(BlockFactor):
             return total
         g, gamma = self._channel.derivatives(moments.omega, moments.variance, output, memory["kept"], False, backend)
         assert gamma is not None or not self._channel.takes_cavities
-        gamma = None if isinstance(self._method, MeanField) and not self._method.shifts else gamma
+        gamma = gamma if self._method.shifts or not self._method.takes_derivatives else None
         if 0 in asked:
             squares = backend.matmul(g * g, moments.x_square.T)
             total = total - xp.sum(moments.m * evaluate([moments.to_weights(g, gamma, None, backend)], backend)[0])
@@ -211,7 +229,8 @@ class Perceptron(BlockFactor):
     def _backward(
         self, moments: Moments, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
     ) -> tuple[dict[int, Array], dict[int, Array]]:
-        """Fields, and curvatures where they are taken, to the asked ones of weights (0) and inputs (1)."""
+        """Fields, and curvatures where they are taken, to the asked ones of all ports but the output."""
+        skips = self.skip and len(ports) - 1 in asked
         asked = [port for port in (0, 1) if port in asked]
         second = {port for port in asked if self._types[port].squares_matter}
         g, gamma = None, None
@@ -229,12 +248,17 @@ class Perceptron(BlockFactor):
                 curvatures[0] = moments.weights_curvature(g, gamma, counts, backend)
             if 1 in second:
                 curvatures[1] = moments.inputs_curvature(g, gamma, backend)
-        return {port: found[port] for port in asked}, curvatures
+        fields = {port: found[port] for port in asked}
+        if skips and g is not None:
+            shifted = gamma is not None and self._method.shifts
+            through = g + self.skip * ports[-1].mean * gamma if shifted else g
+            fields[len(ports) - 1] = self.skip * through
+        return fields, curvatures
 
     def _moments(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Moments:
         """Worked out once for each pair of versions of weights and inputs."""
         weights, inputs = ports[:2]
-        key = (weights.version, inputs.version)
+        key = (weights.version, inputs.version, ports[-1].version if self.skip else 0)
         if memory.get("key") != key:
             moments = Moments(
                 weights,
@@ -246,8 +270,19 @@ class Perceptron(BlockFactor):
                 backend,
             )
             moments.omega = self._method.omega(moments, ports, memory, backend)
+            if self.skip:
+                self._add_skipped(moments, ports[-1], backend)
             memory["moments"], memory["key"], memory["kept"] = moments, key, {}
         return memory["moments"]
+
+    def _add_skipped(self, moments: Moments, skipped: Port, backend: Backend) -> None:
+        """The sums with what skips the layer; less what it hears of its own messages of the sweep before."""
+        variance = skipped.variance
+        moments.omega = moments.omega + self.skip * skipped.mean
+        if variance is not None:
+            moments.variance = moments.variance + self.skip * self.skip * variance
+            if moments.reaction is not None:
+                moments.omega = moments.omega - self.skip * self.skip * variance * moments.reaction.g
 
     def _device_mask(self, backend: Backend) -> Array | None:
         if self.mask is None:

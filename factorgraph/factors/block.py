@@ -73,10 +73,13 @@ class BlockFactor(ABC):
         Names of the ports, in the order in which ``add_factors`` takes the plates.
     may_be_outside : tuple of str, default ()
         Those at which views may have places without a variable.
+    may_share : tuple of str, default ()
+        Those that may see a whole block that another port sees whole, too.
     """
 
     ports: tuple[str, ...]
     may_be_outside: tuple[str, ...] = ()
+    may_share: tuple[str, ...] = ()
 
     def arranged(self, ports: Sequence[Any]) -> Sequence[Any]:
         """

@@ -83,6 +83,9 @@ class Weighted(Layer):
     method, cavity : see `nets.Perceptron`
     activation : see `nets.BPClassifier`
     density, prior_strength, damping : see `nets.BPClassifier`
+    skip : float, default 0
+        How strongly each unit hears the unit below it at the same place, in units of the root of the number of its weights: 0
+        is not at all, 0.5 a residual connection. The layer below must be signs of the same shape.
     """
 
     method: str | None = None
@@ -91,6 +94,7 @@ class Weighted(Layer):
     density: Any = None
     prior_strength: float | None = None
     damping: float | None = None
+    skip: float = 0.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("method", tuple(METHODS)), ("cavity", CAVITIES), ("activation", ACTIVATIONS)):
@@ -101,6 +105,8 @@ class Weighted(Layer):
             value = getattr(self, name)
             if not (value is None or 0.0 <= value < high):
                 raise ValueError(f"{name} must be at least 0{' and below 1' if high == 1.0 else ''}, not {value!r}")
+        if isinstance(self.skip, bool) or not 0.0 <= self.skip < math.inf:
+            raise ValueError(f"skip must be a finite number of at least 0, not {self.skip!r}")
 
     def add(self, graph: fg.FactorGraph, number: int, below: Image) -> tuple[Image, str]:
         raise NotImplementedError("the network adds layers with weights, whose settings it knows")

@@ -12,12 +12,14 @@ from nets.layers.dense import Dense
 from nets.layers.pool import Pool
 
 _KINDS: dict[str, type[Layer]] = {kind.__name__: kind for kind in (Dense, Convolution, Pool)}
-_CONVOLUTION = re.compile(r"([0-9]{1,9})c([0-9]{1,9})(?:s([0-9]{1,9}))?(?:p([0-9]{1,9}))?")
+_CONVOLUTION = re.compile(r"([0-9]{1,9})c([0-9]{1,9})(?:s([0-9]{1,9}))?(?:p([0-9]{1,9}))?(r?)")
+_RESIDUAL = 0.5
 
 
 def parse_layer(word: str) -> Layer:
     """
-    The layer that a word names: ``501``; ``32c5s2p1``, 32 filters of 5 x 5, stride 2 and padding 1; ``pool2``.
+    The layer that a word names: ``501``; ``32c5s2p1``, 32 filters of 5 x 5, stride 2 and padding 1; ``pool2``; ``501r`` and
+    ``32c3p1r`` with a residual connection, ``skip=0.5``.
 
     Raises
     ------
@@ -29,14 +31,15 @@ def parse_layer(word: str) -> Layer:
     >>> parse_layer("32c5s2") == Convolution(32, 5, stride=2)
     True
     """
-    if re.fullmatch(r"[0-9]{1,9}", word):
-        return Dense(int(word))
+    if match := re.fullmatch(r"([0-9]{1,9})(r?)", word):
+        return Dense(int(match[1]), skip=_RESIDUAL if match[2] else 0.0)
     if match := re.fullmatch(r"pool([0-9]{1,9})", word):
         return Pool(int(match[1]))
     if match := _CONVOLUTION.fullmatch(word):
-        channels, size, stride, padding = match.groups()
-        return Convolution(int(channels), int(size), int(stride or 1), int(padding or 0))
-    raise ValueError(f"{word!r} names no layer: write 501 (units), 32c5s2p1 (filters, size, stride, padding) or pool2")
+        channels, size, stride, padding, residual = match.groups()
+        skip = _RESIDUAL if residual else 0.0
+        return Convolution(int(channels), int(size), int(stride or 1), int(padding or 0), skip=skip)
+    raise ValueError(f"{word!r} names no layer: write 501 (units), 32c5s2p1 (filters, size, stride, padding), pool2, or 501r")
 
 
 def layer_of(value: Any) -> Layer:

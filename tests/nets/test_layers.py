@@ -41,6 +41,8 @@ def test_windows_are_what_a_loop_finds(channels: int, height: int, width: int, s
 
 def test_layers_are_words_and_dictionaries() -> None:
     layers = [Dense(501), Convolution(32, 5, 2, 1), Convolution(8, 3), Pool(3), Dense(7, density=0.5, method="amp")]
+    assert parse_layer("501r") == Dense(501, skip=0.5)
+    assert parse_layer("8c3p1r") == Convolution(8, 3, padding=1, skip=0.5)
     for word, layer in zip(("501", "32c5s2p1", "8c3", "pool3"), layers, strict=False):
         assert parse_layer(word) == layer
         assert layer_of(word) == layer
@@ -64,6 +66,13 @@ def test_layers_are_words_and_dictionaries() -> None:
         (lambda: Dense(0), "units must be a whole number of at least 1, not 0"),
         (lambda: Convolution(2, 3, padding=-1), "padding must be a whole number of at least 0, not -1"),
         (lambda: Convolution(2, 3, method="x"), "method must be one of"),
+        (lambda: Dense(2, skip=-1.0), "skip must be a finite number of at least 0, not -1.0"),
+        (
+            lambda: Network(Architecture((5,), (Dense(4), Dense(3, skip=0.5)), 3), 2),
+            r"Dense\(3, skip=0.5\) skips what is below",
+        ),
+        (lambda: Network(Architecture((5,), (Dense(5, skip=0.5),), 3), 2), "which must be signs of the shape of its own units"),
+        (lambda: Network(Architecture((5,), (Dense(4), Dense(4, skip=0.5)), 3), 2, "bp"), "skip needs method 'mf'"),
         (lambda: Dense(2, damping=1.0), "damping must be at least 0 and below 1, not 1.0"),
         (lambda: Architecture((5,), (Convolution(2, 3),), 3), r"layer 1: Convolution\(2, 3\) needs an image"),
         (
@@ -120,6 +129,9 @@ LAYERS: dict[str, dict[str, Any]] = {
     "pool and padding": {"layers": [Convolution(8, 3, padding=1), Pool(), Convolution(16, 3), 31], "biases": True},
     "own settings": {"layers": [Convolution(16, 3, method="mf", density=0.8), Dense(31, prior_strength=0.999, damping=0.5)]},
     "real": {"layers": [Convolution(8, 3), Dense(21)], "weights": "ternary", "activation": "relu"},
+    "residual": {
+        "layers": [Convolution(8, 3, padding=1), Convolution(8, 3, padding=1, skip=0.5), Dense(31), Dense(31, skip=0.5)]
+    },
     "mixed": {"layers": [Convolution(8, 3), Dense(21, activation="relu")], "temperature": 0.5},
 }
 

@@ -125,6 +125,38 @@ def test_the_block_and_its_twin_on_views_and_all_backends(method: str, cavity: s
     check_block_factor(lambda: Perceptron(method, cavity), twin, *plates, steps=1)
 
 
+class SkippedNeuron(EdgewiseNeuron):
+    """A neuron that hears one more spin with a fixed weight."""
+
+    plural: ClassVar[tuple[int, ...]] = (0, 1)
+    skip = 0.8
+
+    def messages(self, incoming: Any, parameters: Any, ports: Any, semiring: fg.Semiring) -> list[Any]:
+        backend, (weights, inputs, output, skipped) = semiring.backend, incoming
+        m, x, z = np.tanh(weights), np.tanh(inputs), np.tanh(skipped)
+        omega = (m * x).sum(axis=0) + self.skip * z
+        variance = ((1 - m * m) * x * x + 1 - x * x).sum(axis=0) + VARIANCE_FLOOR + self.skip**2 * (1 - z * z)
+        tail = sign_forward(omega[None], variance[None], backend)
+        g, gamma = (array[0] for array in sign_backward(*tail, output[None], backend))
+        gamma = gamma if self.method != "mf" else 0.0 * gamma
+        found = {0: (g + m * x * gamma) * x, 1: m * (g + m * x * gamma), 2: tail.message[0]}
+        found[3] = self.skip * (g + self.skip * z * gamma)
+        return [found[port] for port in ports]
+
+
+@pytest.mark.parametrize("method", ["mf", "bpi", "amp"])
+def test_skipping_adds_a_spin_of_a_known_weight(method: str) -> None:
+    k, a = (index.ravel() for index in np.meshgrid(np.arange(3), np.arange(5), indexing="ij"))
+    check_block_factor(
+        lambda: Perceptron(method, skip=SkippedNeuron.skip),
+        lambda graph, w, x, y, z: graph.add_factors(
+            "twin", SkippedNeuron(method, "first-order"), w[k], x.T[a], y[k, a], z[k, a]
+        ),
+        *((fg.Spin(), shape) for shape in ((3, 4), (4, 5), (3, 5), (3, 5))),
+        steps=1,
+    )
+
+
 def test_a_wrong_block_is_told_with_port_and_step() -> None:
     class Wrong(Perceptron):
         def update(self, ports: Any, memory: Any, asked: Any, backend: Any) -> Any:
