@@ -64,7 +64,7 @@ def main():
         assert np.abs(found - theory).max() < 0.06
         assert abs(error - expected) < 0.03
 
-    loads, instances = (0.5, 0.6, 0.7, 0.75, 0.8), 8
+    loads, instances = (0.5, 0.6, 0.7, 0.75), 8
     fractions = []
     print("random labels, 501 inputs: instances solved of 8, and the median of their iterations")
     for alpha in loads:

@@ -60,10 +60,10 @@ def learn(alpha, size, iterations, rng):
 def main():
     rng = np.random.default_rng(0)
     iterations, curves = 12, {}
-    print("3,003 inputs, 12 iterations: overlap with the teacher, the theory's, and the error that goes with it")
+    print("2,001 inputs, 12 iterations: overlap with the teacher, the theory's, and the error that goes with it")
     for alpha in (0.5, 1.0, 1.5):
         theory, errors = committee_overlaps(alpha, UNITS, iterations)
-        found = learn(alpha, 3003, iterations, rng)
+        found = learn(alpha, 2001, iterations, rng)
         curves[alpha] = found, theory
         print(f"alpha {alpha}: overlap {found[-1]:.3f} ({theory[-1]:.3f}), error {errors[-1]:.3f}")
         assert np.abs(found - theory).max() < 0.08

@@ -15,7 +15,7 @@ import factorgraph as fg
 
 NODES, DEGREE = 10_000, 4.0
 THRESHOLD = 2 * np.sqrt(DEGREE)  # of c_in - c_out
-GAPS = np.array([2.0, 3.2, 5.0, 5.6, 6.4, 7.2])
+GAPS = np.array([2.0, 3.2, 5.0, 6.4])
 
 
 def links(groups, inside, outside, rng):

@@ -25,14 +25,14 @@ def doubts(strange):
     X, y = load_digits(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=1 / 3, random_state=0, stratify=y)
     shown, unknown = ~np.isin(y_train, strange), np.isin(y_test, strange)
-    model = BPClassifier((301,), random_state=0).fit(X_train[shown], y_train[shown])
+    model = BPClassifier((101,), random_state=0).fit(X_train[shown], y_train[shown])
     return model.uncertainty(X_test), unknown, 1 - model.score(X_test[~unknown], y_test[~unknown])
 
 
 def main():
     print("never shown   error %" + "".join(f"{part:>11}" for part in PARTS))
     areas = []
-    for strange in np.arange(10).reshape(5, 2):
+    for strange in np.arange(10).reshape(5, 2)[::2]:
         found, unknown, error = doubts(strange)
         areas.append([roc_auc_score(unknown, found[part]) for part in PARTS])
         print(f"{strange[0]} and {strange[1]} {100 * error:14.1f}" + "".join(f"{area:11.3f}" for area in areas[-1]))

@@ -25,7 +25,7 @@ from factorgraph.backends.kernels import text
 from factorgraph.backends.numpy_backend import NumpyBackend
 from factorgraph.factors.kernel import FactorKernel
 from factorgraph.inference import fused
-from nets import channels
+from nets.channels import argmax, sign, tails
 
 
 @pytest.fixture(params=["compiled", pytest.param("cupy", marks=pytest.mark.gpu)])
@@ -55,8 +55,8 @@ def test_every_kernel_has_a_numpy_twin_of_its_name_and_signature() -> None:
 
 
 def test_every_channel_has_a_kernel_of_its_name_and_signature() -> None:
-    source = Path(channels.__file__).with_name("channels.cu").read_text(encoding="utf-8")
-    functions = {name: f for name, f in vars(channels).items() if hasattr(f, "device_source")}
+    source = Path(sign.__file__).with_name("channels.cu").read_text(encoding="utf-8")
+    functions = {name: f for part in (tails, sign, argmax) for name, f in vars(part).items() if hasattr(f, "device_source")}
     assert names_in(source) == set(functions)
     for name, function in functions.items():
         given = [n for kind, n in parameters_of(source, name) if kind in ("T", "Entries")]
@@ -162,7 +162,7 @@ def test_channels_equal_numpy_in_float64(kernels: str, dtype: str, rng: np.rando
         with np.errstate(all="ignore"):
             return [backend.to_host(r) for r in backend.elementwise(function, *(backend.asarray(array) for array in arrays))]
 
-    tail = run(plain, channels.sign_forward, omega, variance)
+    tail = run(plain, sign.sign_forward, omega, variance)
     for name, arrays in (
         ("sign_forward", (omega, variance)),
         ("sign_backward", (*tail, field)),
@@ -172,7 +172,7 @@ def test_channels_equal_numpy_in_float64(kernels: str, dtype: str, rng: np.rando
         ("class_wins", (omega, variance)),
         ("log_shares", (variance,)),
     ):
-        function = getattr(channels, name)
+        function = next(vars(part)[name] for part in (tails, sign, argmax) if name in vars(part))
         for mine, theirs in zip(run(device, function, *arrays), run(plain, function, *arrays), strict=True):
             np.testing.assert_allclose(mine, theirs, rtol=rtol, atol=1e-12 if dtype == "float64" else 2e-6, err_msg=name)
 
@@ -395,11 +395,11 @@ def all_sources() -> list[tuple[str, str]]:
                     fg.Inference(graph, schedule, backend=backend, mode=mode).step()
             ones = backend.asarray(np.ones((3, 4)))
             with np.errstate(all="ignore"):
-                tail = backend.elementwise(channels.sign_forward, ones, ones)
-                backend.elementwise(channels.sign_backward, *tail, ones)
-                backend.elementwise(channels.argmax_backward, ones, ones, ones)
-                backend.elementwise(channels.argmax_exact_backward, ones, ones, ones)
-                channels.argmax_forward(ones, ones, backend)
+                tail = backend.elementwise(sign.sign_forward, ones, ones)
+                backend.elementwise(sign.sign_backward, *tail, ones)
+                backend.elementwise(argmax.argmax_backward, ones, ones, ones)
+                backend.elementwise(argmax.argmax_exact_backward, ones, ones, ones)
+                argmax.argmax_forward(ones, ones, backend)
             backend.log_sum_exp(ones, 0)
         found += [(dtype, source) for source in sorted(sources)]
     return found
