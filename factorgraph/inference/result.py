@@ -14,8 +14,10 @@ from factorgraph.inference.decode import decode
 from factorgraph.inference.marginal_table import marginal_table
 from factorgraph.inference.program import edge_call, merged_steps
 from factorgraph.inference.running import Outcome
+from factorgraph.inference.sampling import by_block, sample_forest
 from factorgraph.inference.state import Potentials, State
 from factorgraph.schedules import Step
+from factorgraph.variables import DiscreteType
 
 if TYPE_CHECKING:
     from factorgraph.inference.inference import Inference
@@ -195,6 +197,40 @@ class Result:
         if block.kernel is None:
             raise ValueError(f"factors {block.name!r} are a block factor, which has no gradient")
         return self._potentials(block).kernel.factor.gradient(self.factor_marginals(block))
+
+    def sample(self, n: int = 1, seed: Any = None) -> dict[str, np.ndarray]:
+        """
+        Draw joint states of all variables, each with its probability given the evidence.
+
+        Parameters
+        ----------
+        n : int, default 1
+        seed : int, numpy.random.Generator or None
+
+        Returns
+        -------
+        dict of the states of each block of variables by its name, ``(n, *shape)``
+
+        Raises
+        ------
+        ValueError
+            The result is not exact, of a batch, of mode "max", or of variables without states: `fg.exact` may serve.
+        """
+        self._check()
+        graph = self._inference.graph
+        if self.status != "exact" or self._inference.mode != "sum":
+            raise ValueError(
+                f"states are drawn from one exact result in sum mode, not from one of status {self.status!r} in mode "
+                f"{self._inference.mode!r}; fg.exact draws them where the treewidth is small"
+            )
+        for block in graph.variable_blocks.values():
+            if not isinstance(block.type, DiscreteType):
+                raise ValueError(f"states are drawn of variables that have some; {block.name!r} are {block.type!r}")
+        if n < 1:
+            raise ValueError(f"n must be at least 1, not {n!r}")
+        marginals = {name: self.marginals(graph.variables(name).ravel()) for name in graph.variable_blocks}
+        found = sample_forest(graph, marginals.__getitem__, self.factor_marginals, n, np.random.default_rng(seed))
+        return by_block(graph, found)
 
     @cached_property
     def log_partition(self) -> Any:

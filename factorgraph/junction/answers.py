@@ -14,6 +14,7 @@ from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError, Inference
 from factorgraph.inference.marginal_table import marginal_table
 from factorgraph.inference.memory import memory_needed
+from factorgraph.inference.sampling import by_block
 from factorgraph.junction.elimination import Elimination, find_elimination
 from factorgraph.junction.junction_tree import JunctionTree
 from factorgraph.junction.tables import TableModel, TooLargeError, table_model
@@ -285,6 +286,35 @@ class ExactResult:
         assert block.kernel is not None
         return block.kernel.factor.gradient(self.factor_marginals(block))
 
+    def sample(self, n: int = 1, seed: Any = None) -> dict[str, np.ndarray]:
+        """
+        Draw joint states of all variables, each with its probability given the evidence.
+
+        Parameters
+        ----------
+        n : int, default 1
+        seed : int, numpy.random.Generator or None
+
+        Returns
+        -------
+        dict of the states of each block of variables by its name, ``(n, *shape)``
+
+        Raises
+        ------
+        ValueError
+            The result is of mode "max".
+        """
+        self._check()
+        if self.run_mode != "sum" or n < 1:
+            raise ValueError(f"states are drawn in sum mode, at least one, not in mode {self.run_mode!r} and {n!r}")
+        assert self._tree is not None
+        with np.errstate(all="ignore"):
+            drawn = self._tree.sample(n, np.random.default_rng(seed))
+        found = np.zeros((n, self._graph.num_variables), dtype=np.int32)
+        for v, allowed in enumerate(self._model.allowed):
+            found[:, v] = allowed[drawn[v]] if allowed.size > 1 else allowed[0]
+        return by_block(self._graph, found)
+
     def _nodes(self, variables: Variables) -> list[int]:
         nodes: list[int] = (self._first[variables.name] + variables.index.reshape(-1)).tolist()
         return nodes
@@ -320,6 +350,9 @@ class _ForestResult(ExactResult):
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
         return self._result.factor_marginals(factors)
+
+    def sample(self, n: int = 1, seed: Any = None) -> dict[str, np.ndarray]:
+        return self._result.sample(n, seed)
 
     def gradient(self, factors: str | Factors) -> np.ndarray:
         return self._result.gradient(factors)

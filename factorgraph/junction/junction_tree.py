@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from factorgraph.inference.sampling import draw_rows
 from factorgraph.junction.elimination import Elimination
 from factorgraph.junction.product import PIECE, Product, SmallProduct, Tables, product_of
 from factorgraph.junction.tables import TableModel
 
 _MERGED = 1 << 8  # entries; up to here a clique is joined to its parent, as a call costs more than entries
 
+_LEAST = -1e300  # below all logarithms but -inf
 _OBJECT = 1000.0  # bytes for a variable or a table, whatever its size
 
 
@@ -212,6 +214,51 @@ class JunctionTree:
             sizes = [self.model.sizes[v] for v in clique.own]
             best = np.unravel_index(product_of(sizes, tables).best(), sizes)
             chosen |= {v: int(state) for v, state in zip(clique.own, best, strict=True)}
+        return chosen
+
+    def sample(self, n: int, rng: np.random.Generator) -> dict[int, np.ndarray]:
+        """
+        Joint states, after `collect` in sum mode: positions of each variable among the states left, ``(n,)``.
+
+        From the roots on, those that a clique eliminates given those that it shares with its parent; draws that share the same
+        states are drawn together.
+        """
+        drawn: dict[int, np.ndarray] = {}
+        for number in reversed(self.order):
+            clique = self.cliques[number]
+            sizes, tables = [self.model.sizes[v] for v in clique.own], self._clique_tables(clique, with_parent=False)
+            position = {v: axis for axis, v in enumerate(clique.own)}
+            given = np.stack([drawn[v] for v in clique.shared]) if clique.shared else np.zeros((1, n), dtype=np.int64)
+            shared = [self.model.sizes[v] for v in clique.shared] or [1]
+            if math.prod(shared) * math.prod(sizes) <= PIECE:  # the whole clique at once
+                rows = self._product(clique, with_parent=False).piece(0).reshape(math.prod(shared), -1)
+                weights = np.cumsum(np.exp(rows - np.maximum(rows.max(axis=1, keepdims=True), _LEAST)), axis=1)
+                chosen = draw_rows(weights[np.ravel_multi_index(tuple(given), shared)], rng)
+            else:
+                chosen = self._draw_by_case(clique, given, sizes, tables, position, rng)
+            drawn |= dict(zip(clique.own, np.unravel_index(chosen, sizes), strict=True))
+        return drawn
+
+    @staticmethod
+    def _draw_by_case(
+        clique: Clique,
+        given: np.ndarray,
+        sizes: list[int],
+        tables: list[tuple[list[int], np.ndarray]],
+        position: dict[int, int],
+        rng: np.random.Generator,
+    ) -> np.ndarray:
+        """The same for a large clique: a product of the states left for each case of the shared ones that occurs."""
+        cases, case_of = np.unique(given, axis=1, return_inverse=True)
+        chosen = np.empty(given.shape[1], dtype=np.int64)
+        for case, states in enumerate(cases.T):
+            fixed = dict(zip(clique.shared, states.tolist(), strict=False))
+            parts: Tables = []
+            for variables, table in tables:
+                part = table[tuple(fixed.get(v, slice(None)) for v in variables)]
+                parts.append(_aligned([v for v in variables if v in position], part, position))
+            rows = np.flatnonzero(case_of.reshape(-1) == case)
+            chosen[rows] = product_of(sizes, parts).draw(rows.size, rng)
         return chosen
 
     def _log_of(self, number: int) -> float:

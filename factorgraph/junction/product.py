@@ -53,6 +53,14 @@ class SmallProduct:
         """As `Product.best`."""
         return int(np.argmax(self._joint))
 
+    def piece(self, number: int) -> np.ndarray:
+        """As `Product.piece`: there is one."""
+        return self._joint.reshape(-1)
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """As `Product.draw`."""
+        return _draw(self._joint.reshape(-1), count, rng)
+
 
 class Product:
     """
@@ -141,6 +149,21 @@ class Product:
             if piece[found] > value:
                 value, place = float(piece[found]), number * self.length + found
         return place
+
+    def draw(self, count: int, rng: np.random.Generator) -> np.ndarray:
+        """Flat positions of entries, ``(count,)``, drawn with probabilities proportional to ``exp(table)``."""
+        pieces = _draw(np.concatenate([_reduce(self.piece(p)[None], "sum") for p in range(self.pieces)]), count, rng)
+        found = np.empty(count, dtype=np.int64)
+        for number in np.unique(pieces).tolist():
+            rows = np.flatnonzero(pieces == number)
+            found[rows] = number * self.length + _draw(self.piece(number), rows.size, rng)
+        return found
+
+
+def _draw(logs: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions drawn with probabilities whose logarithms are known up to a constant."""
+    bounds = np.cumsum(np.exp(logs - logs.max()))
+    return np.searchsorted(bounds, rng.random(count) * bounds[-1], side="right")
 
 
 def _joined(sizes: tuple[int, ...], tables: Tables) -> Tables:
