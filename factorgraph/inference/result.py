@@ -17,7 +17,6 @@ from factorgraph.inference.running import Outcome
 from factorgraph.inference.sampling import by_block, sample_forest
 from factorgraph.inference.state import Potentials, State
 from factorgraph.schedules import Step
-from factorgraph.variables import DiscreteType
 
 if TYPE_CHECKING:
     from factorgraph.inference.inference import Inference
@@ -224,7 +223,7 @@ class Result:
                 f"{self._inference.mode!r}; fg.exact draws them where the treewidth is small"
             )
         for block in graph.variable_blocks.values():
-            if not isinstance(block.type, DiscreteType):
+            if not hasattr(block.type, "states"):
                 raise ValueError(f"states are drawn of variables that have some; {block.name!r} are {block.type!r}")
         if n < 1:
             raise ValueError(f"n must be at least 1, not {n!r}")
