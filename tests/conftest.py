@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 # Before NumPy is loaded: tests run side by side, and threads that fight for the cores slow all of them.
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
+
+# Processes that test side by side compile each kernel once.
+if "FACTORGRAPH_KERNELS" not in os.environ:
+    _kernels = tempfile.TemporaryDirectory(prefix="factorgraph-tests-")
+    os.environ["FACTORGRAPH_KERNELS"] = _kernels.name
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -69,16 +70,24 @@ class CompiledBackend(KernelBackend):
 
 
 @cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
+def _own_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="factorgraph-kernels-")
+
+
+def _folder() -> Path:
+    """Where kernels are kept: a folder that processes share, if one is named, or one for this process."""
+    return Path(os.environ.get("FACTORGRAPH_KERNELS") or _own_folder().name)
 
 
 @cache
 def _library(source: str) -> ctypes.CDLL:
-    """Compile a text and load it; once for each text and process."""
-    stem = Path(_folder().name) / hashlib.sha256(source.encode()).hexdigest()[:16]
+    """Compile a text and load it; once for each text, and process or shared folder."""
+    kept = _folder() / f"{hashlib.sha256(source.encode()).hexdigest()[:16]}.so"
+    if kept.exists():
+        return ctypes.CDLL(str(kept))
+    stem = kept.with_name(f"{kept.stem}-{os.getpid()}")  # another process may be at it too
     stem.with_suffix(".cpp").write_text(source, encoding="utf-8")
-    command = ["g++", "-std=c++17", "-O1", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function", "-shared", "-fPIC"]
+    command = ["g++", "-std=c++14", "-O1", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function", "-shared", "-fPIC"]
     done = subprocess.run(
         [*command, str(stem.with_suffix(".cpp")), "-o", str(stem.with_suffix(".so"))],
         capture_output=True,
@@ -88,4 +97,6 @@ def _library(source: str) -> ctypes.CDLL:
     if done.returncode:
         told = "\n".join(done.stderr.splitlines()[:20]).replace(str(stem), "kernel")
         raise RuntimeError(f"a kernel does not compile (g++ ended with {done.returncode}):\n{told}")
-    return ctypes.CDLL(str(stem.with_suffix(".so")))
+    stem.with_suffix(".cpp").unlink()
+    stem.with_suffix(".so").replace(kept)
+    return ctypes.CDLL(str(kept))

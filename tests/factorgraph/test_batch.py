@@ -42,7 +42,7 @@ def test_each_set_is_as_if_run_alone(
     alone = fg.Inference(graph, schedule, mode=mode, damping=damping, backend=backend)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fg.ConvergenceWarning)
-        result = together.run(40, raise_on_contradiction=False)
+        result = together.run(20, raise_on_contradiction=False)
         for number in (0, 2, 4):  # with evidence, with more of it, with none
             alone.set_prior(x, priors[number])
             alone.unobserve(x)
@@ -51,7 +51,7 @@ def test_each_set_is_as_if_run_alone(
                 alone.observe(x[2], observed[number])
             if number == 2:
                 alone.observe(c[0], 1)
-            one = alone.run(40, raise_on_contradiction=False)
+            one = alone.run(20, raise_on_contradiction=False)
             assert result.status[number] == one.status
             assert result.iterations[number] == one.iterations
             assert result.contradictions[number] == one.contradictions
