@@ -7,6 +7,7 @@ from factorgraph.factors.equality import Equality
 from factorgraph.factors.ising import Ising
 from factorgraph.factors.linear_gaussian import LinearGaussian
 from factorgraph.factors.maximum import Max
+from factorgraph.factors.noisy import NoisyMax, NoisyOr
 from factorgraph.factors.parity import Parity
 from factorgraph.factors.potts import Potts
 from factorgraph.factors.sparse_table import SparseTable
@@ -23,6 +24,8 @@ __all__ = [
     "Ising",
     "LinearGaussian",
     "Max",
+    "NoisyMax",
+    "NoisyOr",
     "Or",
     "Parity",
     "Port",

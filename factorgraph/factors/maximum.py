@@ -59,16 +59,16 @@ class Max(Factor):
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:
-        largest = _Largest(semiring)
+        largest = Largest(semiring)
         levels = largest.up(incoming[0])
         heard = semiring.xp.expand_dims(incoming[1], axis=1)
         return [largest.down(levels, heard) if port == 0 else levels[-1][:, 0, ...] for port in ports]
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
-        return semiring.sum(_Largest(semiring).up(incoming[0])[-1][:, 0, ...] + incoming[1], axis=0)
+        return semiring.sum(Largest(semiring).up(incoming[0])[-1][:, 0, ...] + incoming[1], axis=0)
 
 
-class _Largest(Combination):
+class Largest(Combination):
     """Log-weights of the largest state, ``(q, n, F)``."""
 
     axis = 1
