@@ -40,6 +40,10 @@ class Spin(DiscreteType):
         value = xp.where(xp.isfinite(params), size + xp.log1p(xp.exp(-2.0 * size)), xp.zeros_like(size))
         return xp.where(xp.isnan(params), xp.full_like(size, -xp.inf), value)
 
+    def certain_mode(self, params: Array, backend: Backend) -> Array:
+        certain = backend.xp.full_like(params, backend.xp.inf)
+        return backend.xp.where(params > 0, certain, -certain)
+
     def mean(self, params: Array, backend: Backend) -> Array:
         return backend.xp.tanh(params)
 
