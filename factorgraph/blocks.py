@@ -132,6 +132,10 @@ class Variables:
                [ 2,  3, -1]])
         """
         chosen = np.asarray(places)
+        if not self.shape:
+            raise IndexError(f"{self.name!r} is a single variable: there is nothing to gather")
+        if not chosen.size:
+            chosen = chosen.astype(np.int64)
         if chosen.dtype.kind not in "iu" or (chosen.size and not (-1 <= chosen.min() and chosen.max() < len(self))):
             raise IndexError(f"variables {self.name!r}: places must be whole numbers from -1 to {len(self) - 1}")
         shape, outside = (*chosen.shape, *self.shape[1:]), self.outside or bool((chosen < 0).any())

@@ -98,7 +98,7 @@ class CavityMessages:
             else:
                 self._to_weights[number], self._to_inputs[number] = sent
         self._are_new = True
-        return _masked(xp.concat(to_weights, axis=0), moments), total
+        return _masked(xp.concat(to_weights, axis=0), moments), moments.without_constants(total)
 
     def _parts(self, moments: Moments, backend: Backend) -> Iterator[slice]:
         neurons, size = moments.m.shape
@@ -108,7 +108,12 @@ class CavityMessages:
         """Means of the inputs without the neurons' own messages; before there are any, and of data, the means as they are."""
         if number >= len(self._to_inputs) or inputs.observed:
             return backend.xp.expand_dims(moments.x, axis=0)
-        return inputs.cavity_mean(self._to_inputs[number], None, slice(None), axis=0)
+        sent, constants = self._to_inputs[number], moments.constants
+        if not constants:
+            return inputs.cavity_mean(sent, None, slice(None), axis=0)
+        mean = inputs.cavity_mean(sent[:, : sent.shape[1] - constants, :], None, slice(None), axis=0)
+        ones = backend.zeros((mean.shape[0], constants, mean.shape[2])) + 1.0
+        return backend.xp.concat([mean, ones], axis=1)
 
 
 def _masked(total: Array, moments: Moments) -> Array:

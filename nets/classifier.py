@@ -16,6 +16,7 @@ from nets.encoding import encode
 from nets.estimator import BPEstimator
 from nets.export import export
 from nets.fitting import default_prior_strength
+from nets.layers.base import whole_number
 from nets.metrics import scores
 from nets.settings import check_settings, settings_of
 from nets.targets import Classes
@@ -366,8 +367,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         which add up to it. Without hidden layers all is aleatoric.
         """
         check_is_fitted(self, "weight_beliefs_")
-        if draws < 1:
-            raise ValueError(f"draws must be at least 1, not {draws!r}")
+        whole_number("draws", draws)
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         total, given = entropies(self, encode(self._encoder, X, self.dtype), draws)
         aleatoric = np.minimum(given, total)

@@ -41,8 +41,8 @@ def point_wise(model: Any) -> list[Layer]:
     if model.weights != "binary" or not only_signs(model):
         raise ValueError(f"export takes weights='binary' and activation='sign', not {model.weights!r} and {model.activation!r}")
     kind, backend = weight_type(model.weights), get_backend("numpy", "float64")
-    if not all(isinstance(layer, Dense) for layer in model._architecture.layers):
-        raise ValueError(f"export takes dense layers alone, not {model._architecture.hidden}")
+    if not all(isinstance(layer, Dense) and not layer.skip for layer in model._architecture.layers):
+        raise ValueError(f"export takes dense layers alone, without skip, not {model._architecture.hidden}")
     layers = []
     for (_, size, _), belief, mask in zip(model._architecture.weights, model.weight_beliefs_, model.masks_, strict=True):
         with np.errstate(divide="ignore"):

@@ -66,6 +66,7 @@ class Moments:
     m, x, omega, variance : (K, N), (N, M), (K, M), (K, M)
     weights_variance, inputs_variance : (K, N), (N, M); None where they are observed
     x_square : (N, M)
+    constants : number of inputs, the last ones, that are always 1
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Moments:
     ) -> None:
         self.m, self.x, self.mask, self.reaction = weights.mean, inputs.mean, mask, reaction
         self.weights_variance, self.inputs_variance = weights.variance, inputs.variance
-        self._signs, self._constants = signs, constants
+        self._signs, self.constants = signs, constants
         if constants:
             self.x = self._with_constants(self.x, 1.0, backend)
             if self.inputs_variance is not None:
@@ -106,7 +107,7 @@ class Moments:
 
     def _with_constants(self, inputs: Array, value: float, backend: Backend) -> Array:
         # One array for all: a join of many reads their addresses on the host, which no recording allows.
-        return backend.xp.concat([inputs, backend.zeros((self._constants, inputs.shape[1])) + value])
+        return backend.xp.concat([inputs, backend.zeros((self.constants, inputs.shape[1])) + value])
 
     def _squares(self) -> Array | None:
         """Mean squares ``m^2 + sigma`` of the weights, ``(K, N)``; None where all are 1."""
@@ -214,4 +215,4 @@ class Moments:
 
     def without_constants(self, total: Array) -> Array:
         """Totals to the inputs of the port alone."""
-        return total[: total.shape[0] - self._constants, :] if self._constants else total
+        return total[: total.shape[0] - self.constants, :] if self.constants else total

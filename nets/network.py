@@ -163,8 +163,11 @@ class Network:
 
 def skipped(layer: Weighted, below: Image, units: fg.Variables) -> fg.Variables:
     """The units below, in the shape of a layer's units, which they are added to."""
-    if not isinstance(below.units.type, fg.Spin) or below.units.size != units.size or layer.shape(below.shape) != below.shape:
-        raise ValueError(f"{layer!r} skips what is below, which must be signs of the shape of its own units, not {below.shape}")
+    if not isinstance(below.units.type, fg.Spin):
+        kind = below.units.type
+        raise ValueError(f"{layer!r} skips what is below, which must be hidden units with activation 'sign', not {kind!r}")
+    if below.units.size != units.size or layer.shape(below.shape) != below.shape:
+        raise ValueError(f"{layer!r} skips what is below, which must be of the shape of its own units, not {below.shape}")
     return below.units.reshape(*units.shape)
 
 

@@ -123,6 +123,8 @@ class Perceptron(BlockFactor):
 
     def arranged(self, ports: Sequence[Any]) -> Sequence[Any]:
         weights, inputs, output, *more = ports
+        if not inputs.is_whole and occurs_twice(inputs):
+            raise ValueError(f"an input occurs twice in a column of the view of {inputs.name!r}")
         columns = inputs.shape[1:]
         is_argmax = isinstance(output.type, Categorical)
         if len(columns) > 1 and (output.shape if is_argmax else output.shape[1:]) == columns:
@@ -290,6 +292,13 @@ class Perceptron(BlockFactor):
         if id(backend) not in self._masks:
             self._masks[id(backend)] = backend.asarray(self.mask)
         return self._masks[id(backend)]
+
+
+def occurs_twice(inputs: Any) -> bool:
+    """Whether a view (N, ...) has the same variable twice in one column."""
+    rows = inputs.index if inputs.rows is None or inputs.rows.size % len(inputs) else inputs.rows
+    ordered = np.sort(rows.reshape(len(inputs), -1), axis=0)
+    return bool(((ordered[1:] == ordered[:-1]) & (ordered[1:] >= 0)).any())
 
 
 def _is_number(kind: VariableType) -> bool:

@@ -199,10 +199,24 @@ class NoisyOr(NoisyMax):
 
     def __init__(self, strengths: Any, leak: Any = 0.0) -> None:
         strong, leaks = np.array(strengths, dtype=np.float64), np.array(leak, dtype=np.float64)
+        if strong.ndim not in (1, 2) or leaks.ndim > 1:
+            raise ValueError(
+                f"strengths must be (d,) or (F, d) and leak a number or (F,), not of shapes {strong.shape} and {leaks.shape}"
+            )
+        for label, values in (("strengths", strong), ("leak", leaks)):
+            if not ((values >= 0) & (values <= 1)).all():
+                raise ValueError(f"{label} must be probabilities, from 0 to 1, not {np.asarray(values).tolist()}")
         nothing = np.broadcast_to([1.0, 0.0], (*strong.shape, 2))
+        self._strengths = strong
         super().__init__(
             np.stack([nothing, np.stack([1.0 - strong, strong], axis=-1)], axis=-2), np.stack([1.0 - leaks, leaks], axis=-1)
         )
+
+    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+        if self._strengths.shape not in ((widths[0],), (count, widths[0])):
+            expected = f"{(widths[0],)}, or {(count, widths[0])}, one for each cause"
+            raise ValueError(f"strengths have shape {self._strengths.shape}; expected {expected}")
+        super().check(types, widths, count)
 
 
 def _larger(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:

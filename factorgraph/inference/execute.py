@@ -36,7 +36,11 @@ class PlatePort:
     def cavity_mean(self, messages: Array, old: Array | None, rows: slice, axis: int) -> Array:
         state, first = self._state, self._state.pool.axis
         belief = state.backend.take(self._seen(state.in_shape(state.belief), first), rows, first)
-        return state.cavity_means(belief, messages, old, axis)
+        means = state.cavity_means(belief, messages, old, axis)
+        if self._view is None or not self._view.outside:
+            return means
+        inside = state.backend.take(self._view.inside(state.backend), rows, 0)  # what was sent outside is of nothing
+        return means * state.backend.xp.expand_dims(inside, axis=axis)
 
     @property
     def mean(self) -> Array:

@@ -14,7 +14,7 @@ from factorgraph.inference.decode import decode
 from factorgraph.inference.marginal_table import marginal_table
 from factorgraph.inference.program import edge_call, merged_steps
 from factorgraph.inference.running import Outcome
-from factorgraph.inference.sampling import by_block, sample_forest
+from factorgraph.inference.sampling import by_block, check_number, sample_forest
 from factorgraph.inference.state import Potentials, State
 from factorgraph.schedules import Step
 
@@ -225,8 +225,7 @@ class Result:
         for block in graph.variable_blocks.values():
             if not hasattr(block.type, "states"):
                 raise ValueError(f"states are drawn of variables that have some; {block.name!r} are {block.type!r}")
-        if n < 1:
-            raise ValueError(f"n must be at least 1, not {n!r}")
+        check_number(n)
         marginals = {name: self.marginals(graph.variables(name).ravel()) for name in graph.variable_blocks}
         found = sample_forest(graph, marginals.__getitem__, self.factor_marginals, n, np.random.default_rng(seed))
         return by_block(graph, found)

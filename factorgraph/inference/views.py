@@ -73,6 +73,10 @@ class View:
             array = backend.take(_with_zeros(array, axis, backend) if self.outside else array, self.rows, axis)
         return backend.xp.reshape(array, (*array.shape[:axis], *self.shape))
 
+    def inside(self, backend: Backend) -> Array:
+        """1 where the view has a variable, 0 outside; in its shape."""
+        return self.gather(backend.zeros((self.number * self.length,)) + 1.0, 0, backend)
+
     def add_up(self, totals: Array, axis: int, backend: Backend) -> Array:
         """Sums over the places that a variable has in the view, ``(*param_shape, V)``; in a fixed order."""
         lead = totals.shape[:axis]

@@ -14,7 +14,7 @@ from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError, Inference
 from factorgraph.inference.marginal_table import marginal_table
 from factorgraph.inference.memory import memory_needed
-from factorgraph.inference.sampling import by_block
+from factorgraph.inference.sampling import by_block, check_number
 from factorgraph.junction.elimination import Elimination, find_elimination
 from factorgraph.junction.junction_tree import JunctionTree
 from factorgraph.junction.tables import TableModel, TooLargeError, table_model
@@ -305,8 +305,9 @@ class ExactResult:
             The result is of mode "max".
         """
         self._check()
-        if self.run_mode != "sum" or n < 1:
-            raise ValueError(f"states are drawn in sum mode, at least one, not in mode {self.run_mode!r} and {n!r}")
+        check_number(n)
+        if self.run_mode != "sum":
+            raise ValueError(f"states are drawn in sum mode, not in mode {self.run_mode!r}")
         assert self._tree is not None
         with np.errstate(all="ignore"):
             drawn = self._tree.sample(n, np.random.default_rng(seed))

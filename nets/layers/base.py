@@ -97,15 +97,17 @@ class Weighted(Layer):
     skip: float = 0.0
 
     def __post_init__(self) -> None:
+        if np.ndim(self.density) == 2:  # so that layers can be compared
+            object.__setattr__(self, "density", tuple(tuple(bool(one) for one in row) for row in self.density))
         for name, allowed in (("method", tuple(METHODS)), ("cavity", CAVITIES), ("activation", ACTIVATIONS)):
             value = getattr(self, name)
             if value is not None and value not in allowed:
                 raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
         for name, high in (("prior_strength", math.inf), ("damping", 1.0)):
             value = getattr(self, name)
-            if not (value is None or 0.0 <= value < high):
+            if not (value is None or (_is_number(value) and 0.0 <= value < high)):
                 raise ValueError(f"{name} must be at least 0{' and below 1' if high == 1.0 else ''}, not {value!r}")
-        if isinstance(self.skip, bool) or not 0.0 <= self.skip < math.inf:
+        if not (_is_number(self.skip) and 0.0 <= self.skip < math.inf):
             raise ValueError(f"skip must be a finite number of at least 0, not {self.skip!r}")
 
     def add(self, graph: fg.FactorGraph, number: int, below: Image) -> tuple[Image, str]:
@@ -123,6 +125,10 @@ class Weighted(Layer):
     @abstractmethod
     def columns(self, below: Image) -> fg.Variables:
         """The inputs of a neuron at all its places: (N, M), or (N, P, M)."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
 def whole_number(name: str, value: Any, least: int = 1) -> None:

@@ -45,7 +45,8 @@ class Pool(Layer):
     def add(self, graph: fg.FactorGraph, number: int, below: Image) -> tuple[Image, str]:
         channels, height, width = image_shape(self, below.shape)
         if not isinstance(below.units.type, fg.Spin):
-            raise ValueError(f"{self!r} joins signs, not units of type {below.units.type!r}")
+            kind = below.units.type
+            raise ValueError(f"{self!r} joins signs: what is below must have activation 'sign', not be of type {kind!r}")
         places, image = windows((1, height, width), self.size, self.size)
         patterns = below.units.shape[-1]
         shape = (channels, *image)

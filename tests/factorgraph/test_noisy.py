@@ -82,8 +82,10 @@ def test_hundreds_of_causes(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: fg.NoisyOr([0.5, 1.2]), "links must be probabilities"),
-        (lambda: fg.NoisyOr([0.5]), r"links have shape \(1, 2, 2\); expected \(2, 2, 2\), or \(1, 2, 2, 2\)"),
+        (lambda: fg.NoisyOr([0.5, 1.2]), r"strengths must be probabilities, from 0 to 1, not \[0.5, 1.2\]"),
+        (lambda: fg.NoisyOr(0.5), r"strengths must be \(d,\) or \(F, d\)"),
+        (lambda: fg.NoisyOr([0.5]), r"strengths have shape \(1,\); expected \(2,\), or \(1, 2\)"),
+        (lambda: fg.NoisyMax([[[0.5, 0.5]] * 2]), r"links have shape \(1, 2, 2\); expected \(2, 2, 2\), or \(1, 2, 2, 2\)"),
         (lambda: fg.NoisyOr([0.5, 0.5], leak=-0.1), "leak must be probabilities"),
         (lambda: fg.NoisyMax(np.full((2, 2, 2), 0.5), [0.2, 0.3, 0.5]), r"leak has shape \(3,\); expected \(2,\) or \(1, 2\)"),
     ],

@@ -102,3 +102,49 @@ def test_a_convolution_is_the_dense_layer_with_the_unrolled_mask(
     np.testing.assert_allclose(ours[1].reshape(FILTERS * number, PATTERNS), theirs[1], rtol=1e-6, atol=1e-8)
     if kind == "spins":
         np.testing.assert_allclose(ours[2], theirs[2], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("method", "cavity"), METHODS)
+def test_places_outside_say_nothing_in_any_sweep(backend: str, method: str, cavity: str, rng: np.random.Generator) -> None:
+    """One place of three is outside in all columns: as if its weights and it were not there."""
+    fields = rng.normal(size=(FILTERS, 3)), rng.normal(size=(2, PATTERNS)), rng.normal(size=(FILTERS, PATTERNS))
+    found = []
+    for padded in (True, False):
+        graph = fg.FactorGraph()
+        w = graph.add_variables("w", fg.Spin(), (FILTERS, 3))
+        x = graph.add_variables("x", fg.Spin(), (2, PATTERNS))
+        z = graph.add_variables("z", fg.Spin(), (FILTERS, PATTERNS))
+        block = Perceptron(method, cavity)
+        graph.add_factors("layer", block, *((w, x.gather([0, 1, -1])) if padded else (w[:, :2], x)), z)
+        inference = fg.Inference(graph, fg.Flooding(), backend=backend)
+        for block_of, field in zip((w, x, z), fields, strict=True):
+            inference.set_prior(block_of, field)
+        for _ in range(4):
+            inference.step()
+        found.append([inference.state.belief(block_of) for block_of in (w, x, z)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize(("method", "cavity"), METHODS)
+def test_constants_are_inputs_that_are_seen(backend: str, method: str, cavity: str, rng: np.random.Generator) -> None:
+    """Constant inputs above hidden units, in several sweeps: as spins that are observed to be +1."""
+    fields = rng.normal(size=(FILTERS, 5)), rng.normal(size=(3, PATTERNS)), rng.normal(size=(FILTERS, PATTERNS))
+    found = []
+    for constants in (2, 0):
+        graph = fg.FactorGraph()
+        w = graph.add_variables("w", fg.Spin(), (FILTERS, 5))
+        x = graph.add_variables("x", fg.Spin(), (5 - constants, PATTERNS))
+        z = graph.add_variables("z", fg.Spin(), (FILTERS, PATTERNS))
+        graph.add_factors("layer", Perceptron(method, cavity, constants=constants), w, x, z)
+        inference = fg.Inference(graph, fg.Flooding(), backend=backend)
+        inference.set_prior(w, fields[0])
+        inference.set_prior(x[:3], fields[1])
+        inference.set_prior(z, fields[2])
+        if not constants:
+            inference.observe(x[3:], 1)
+        for _ in range(3):
+            inference.step()
+        found.append([inference.state.belief(one) for one in (w, x[:3], z)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)

@@ -50,6 +50,9 @@ def test_layers_are_words_and_dictionaries() -> None:
         assert layer_of(layer_as_dict(layer)) == layer
         assert eval(repr(layer)) == layer  # as it is written
     assert layer_of(np.int64(5)) == Dense(5)
+    masked = [Dense(2, density=np.array([[True, False], [True, True]])) for _ in range(2)]
+    assert masked[0] == masked[1] == layer_of(layer_as_dict(masked[0]))
+    assert hash(masked[0]) == hash(masked[1])
     for wrong, message in (
         ("5d", "'5d' names no layer"),
         (2.5, "2.5 is no layer"),
@@ -71,7 +74,10 @@ def test_layers_are_words_and_dictionaries() -> None:
             lambda: Network(Architecture((5,), (Dense(4), Dense(3, skip=0.5)), 3), 2),
             r"Dense\(3, skip=0.5\) skips what is below",
         ),
-        (lambda: Network(Architecture((5,), (Dense(5, skip=0.5),), 3), 2), "which must be signs of the shape of its own units"),
+        (
+            lambda: Network(Architecture((5,), (Dense(5, skip=0.5),), 3), 2),
+            "which must be hidden units with activation 'sign', not Data",
+        ),
         (lambda: Network(Architecture((5,), (Dense(4), Dense(4, skip=0.5)), 3), 2, "bp"), "skip needs method 'mf'"),
         (lambda: Dense(2, damping=1.0), "damping must be at least 0 and below 1, not 1.0"),
         (lambda: Architecture((5,), (Convolution(2, 3),), 3), r"layer 1: Convolution\(2, 3\) needs an image"),
@@ -83,7 +89,7 @@ def test_layers_are_words_and_dictionaries() -> None:
             lambda: Architecture((1, 5, 5), (Convolution(2, 6),), 3),
             "layer 1: windows of size 6 do not fit into images of 5 x 5",
         ),
-        (lambda: Network(Architecture((1, 4, 4), (Pool(),), 3), 2), "joins signs, not units of type Data"),
+        (lambda: Network(Architecture((1, 4, 4), (Pool(),), 3), 2), "must have activation 'sign', not be of type Data"),
     ],
 )
 def test_layers_that_make_no_sense_are_refused(make: Any, message: str) -> None:
@@ -203,8 +209,17 @@ def test_settings_that_do_not_fit_images(digits: Dataset, settings: dict[str, An
 
 def test_export_says_what_it_takes(digits: Dataset, tmp_path: Path) -> None:
     model = BPClassifier(layers=["4c5"], epochs=1, random_state=0).fit(digits.X_train[:200], digits.y_train[:200])
-    with pytest.raises(ValueError, match=r"export takes dense layers alone, not \(Convolution\(4, 5\),\)"):
+    with pytest.raises(ValueError, match=r"export takes dense layers alone, without skip, not \(Convolution\(4, 5\),\)"):
         model.export(tmp_path / "net.npz")
+
+
+@pytest.mark.parametrize("layers", [[31, "31r"], [Convolution(8, 3), Convolution(8, 3, method="bp"), 31]])
+def test_export_and_several_sweeps_of_composed_layers(digits: Dataset, tmp_path: Path, layers: list[Any]) -> None:
+    model = BPClassifier(layers=layers, epochs=1, iterations=2, random_state=0).fit(digits.X_train[:320], digits.y_train[:320])
+    assert np.isfinite(model.predict_proba(digits.X_test)).all()
+    for name in ("net.npz", "net.onnx"):
+        with pytest.raises((ValueError, ImportError), match=r"export takes dense layers alone, without skip|needs the package"):
+            model.export(tmp_path / name)
 
 
 def test_layers_on_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

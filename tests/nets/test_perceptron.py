@@ -376,6 +376,14 @@ class TestRefused:
         with pytest.raises(TypeError, match="factors 'layer': weights must be numbers: Spin"):
             self.block((3, 4), (4, 6), (3, 6), (fg.Categorical(2), fg.Spin(), fg.Spin()))
 
+    def test_inputs_that_occur_twice(self) -> None:
+        graph = fg.FactorGraph()
+        w, x, y = (graph.add_variables(n, fg.Spin(), s) for n, s in (("w", (3, 2)), ("x", (4, 6)), ("y", (3, 6))))
+        for number, view in enumerate((x.gather([1, 1]), x[[2, 2]], x.reshape(2, 12)[:, [0] * 6][[0, 0]])):
+            with pytest.raises(ValueError, match="an input occurs twice in a column of the view of 'x'"):
+                graph.add_factors(f"layer{number}", Perceptron(), w, view, y)
+        graph.add_factors("layer", Perceptron(), w, x[[2, 2], ::-1][:, [0, 1, 2, 3, 4, 5]].reshape(2, 6)[:1].gather([0, -1]), y)
+
     def test_views_that_do_not_fit(self) -> None:
         graph = fg.FactorGraph()
         w, x, y = (graph.add_variables(n, fg.Spin(), s) for n, s in (("w", (3, 4)), ("x", (4, 6)), ("y", (3, 6))))

@@ -68,7 +68,7 @@ def test_without_hidden_layers_all_is_aleatoric() -> None:
     X, y = data(4)
     found = BPClassifier((), epochs=3, random_state=0).fit(X, y).uncertainty(X[:5])
     np.testing.assert_array_equal(found["epistemic"], 0.0)
-    with pytest.raises(ValueError, match="draws must be at least 1"):
+    with pytest.raises(ValueError, match="draws must be a whole number of at least 1, not 0"):
         BPClassifier((5,), epochs=1, random_state=0).fit(X, y).uncertainty(X[:5], draws=0)
 
 
