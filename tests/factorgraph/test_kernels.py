@@ -228,7 +228,9 @@ BY_VARIABLE = {"damping": {"spins": np.linspace(0, 0.5, 60)}}
 @pytest.mark.parametrize(
     ("mode", "controls", "many_threads"),
     [
-        *((mode, *rest) for mode in ("sum", "max") for rest in ((DAMPED, None), (BATCH, None), (DAMPED, 0), (BATCH, 0))),
+        *((mode, controls, None) for mode in ("sum", "max") for controls in (DAMPED, BATCH)),
+        ("sum", DAMPED, 0),
+        ("max", BATCH, 0),
         ("max", PLAIN, None),  # what has no mode once
         ("sum", BY_VARIABLE, None),
     ],
