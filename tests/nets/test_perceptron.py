@@ -376,6 +376,14 @@ class TestRefused:
         with pytest.raises(TypeError, match="factors 'layer': weights must be numbers: Spin"):
             self.block((3, 4), (4, 6), (3, 6), (fg.Categorical(2), fg.Spin(), fg.Spin()))
 
+    @pytest.mark.parametrize(("method", "cavity"), [("bp", "first-order"), ("bpi", "exact")])
+    def test_counts_where_each_pattern_is_taken_out(self, method: str, cavity: str) -> None:
+        graph = fg.FactorGraph()
+        w, x, y = (graph.add_variables(n, fg.Spin(), s) for n, s in (("w", (3, 4)), ("x", (4, 6)), ("y", (3, 6))))
+        counts = graph.add_variables("counts", fg.Data(), 6)
+        with pytest.raises(ValueError, match="counts of patterns need method 'mf', 'amp' or 'bpi' with cavity 'first-order'"):
+            graph.add_factors("layer", Perceptron(method, cavity, counted=True), w, x, y, counts)
+
     def test_inputs_that_occur_twice(self) -> None:
         graph = fg.FactorGraph()
         w, x, y = (graph.add_variables(n, fg.Spin(), s) for n, s in (("w", (3, 2)), ("x", (4, 6)), ("y", (3, 6))))
