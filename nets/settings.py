@@ -13,7 +13,7 @@ from factorgraph import DiscreteType, Gaussian, Levels, Spin, VariableType
 from nets.channels import ACTIVATIONS, ARGMAX
 from nets.encoding import CODES, Code
 from nets.layers import Architecture, Convolution, Dense, Layer, Shape, Weighted, layer_of
-from nets.layers.base import own_settings
+from nets.layers.base import is_number, own_settings
 from nets.layers.notation import layer_as_dict
 from nets.methods import CAVITIES, METHODS
 from nets.network import constants_of
@@ -61,32 +61,32 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
     if model.encoding == "thermometer" and not isinstance(first, (Dense, type(None))):
         raise ValueError(f"encoding='thermometer' makes nine inputs of a feature, which {first!r} cannot see as an image")
     for name, value in (("init_scale", model.init_scale), ("memory_limit", model.memory_limit)):
-        if not ((_is_number(value) and value > 0) or (value is None and name in _LEFT_OPEN)):
+        if not ((is_number(value) and value > 0) or (value is None and name in _LEFT_OPEN)):
             raise ValueError(f"{name} must be above 0, and a finite number, not {value!r}")
     for name in ("temperature", "coupling", "reinforcement"):
         value = getattr(model, name)
-        if not ((_is_number(value) and value >= 0) or (value is None and name in _LEFT_OPEN)):
+        if not ((is_number(value) and value >= 0) or (value is None and name in _LEFT_OPEN)):
             raise ValueError(f"{name} must be at least 0, and a finite number, not {value!r}")
     for name, high, told in (("prior_strength", np.inf, ""), ("damping", 1.0, " and below 1")):
         value = getattr(model, name)
         each = [] if value is None else list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
-        if not all(_is_number(v) and 0.0 <= v < high for v in each):
+        if not all(is_number(v) and 0.0 <= v < high for v in each):
             raise ValueError(f"{name} must be at least 0{told}, one number for all or for each layer, not {value!r}")
     density = model.density
     if not all(
-        _is_number(d) or isinstance(d, np.ndarray) for d in (density if isinstance(density, (list, tuple)) else [density])
+        is_number(d) or isinstance(d, np.ndarray) for d in (density if isinstance(density, (list, tuple)) else [density])
     ):
         raise ValueError(f"density must be a number, an array of bool, or a list of these, not {density!r}")
     for name in ("early_stopping", "averaging", "biases"):
         value = getattr(model, name)
         if not (isinstance(value, (bool, np.bool_)) or (value is None and name == "biases")):
             raise ValueError(f"{name} must be True or False, not {value!r}")
-    if not (_is_number(model.validation_fraction) and 0.0 < model.validation_fraction < 1.0):
+    if not (is_number(model.validation_fraction) and 0.0 < model.validation_fraction < 1.0):
         raise ValueError(f"validation_fraction must be above 0 and below 1, not {model.validation_fraction!r}")
     each = model.class_weight
     if not (each is None or isinstance(each, dict) or (isinstance(each, str) and each == "balanced")):
         raise ValueError(f"class_weight must be None, 'balanced', or a dict of labels and numbers, not {each!r}")
-    if isinstance(each, dict) and not all(_is_number(value) and value >= 0 for value in each.values()):
+    if isinstance(each, dict) and not all(is_number(value) and value >= 0 for value in each.values()):
         raise ValueError(f"class_weight must have numbers of at least 0, not {each!r}")
     if by_parts and isinstance(each, str):
         raise ValueError("class_weight='balanced' needs all rows at once: use fit, or give partial_fit a dict")
@@ -98,10 +98,6 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 1)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, Any]:

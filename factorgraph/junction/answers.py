@@ -288,16 +288,7 @@ class ExactResult:
 
     def sample(self, n: int = 1, seed: Any = None) -> dict[str, np.ndarray]:
         """
-        Draw joint states of all variables, each with its probability given the evidence.
-
-        Parameters
-        ----------
-        n : int, default 1
-        seed : int, numpy.random.Generator or None
-
-        Returns
-        -------
-        dict of the states of each block of variables by its name, ``(n, *shape)``
+        Draw joint states of all variables, as `Result.sample`.
 
         Raises
         ------

@@ -15,11 +15,11 @@ from factorgraph import Backend, Port, Spin, VariableType
 from factorgraph.backends import Array
 from nets.channels.base import Above, Channel
 from nets.channels.tails import inverse_mills
+from nets.moments import VARIANCE_FLOOR
 
 _SQRT_HALF = math.sqrt(0.5)
 _FAR = 4.0  # from where the continued fraction is used
 _TERMS = 40
-_VARIANCE_FLOOR = 1e-8
 
 
 class RealOutput(NamedTuple):
@@ -168,7 +168,7 @@ class Real(Channel):
         """That which gives the belief the channel's moments: a normal density for what need not be one."""
         field, precision = self.above(output, backend)
         found = self._outcome((omega, variance, field, precision), backend)
-        floor = backend.xp.full_like(precision, _VARIANCE_FLOOR)
+        floor = backend.xp.full_like(precision, VARIANCE_FLOOR)
         own = backend.xp.maximum(1.0 / backend.xp.maximum(found.variance, floor) - precision, floor)
         return self._kind.from_quadratic(found.mean * (own + precision) - field, own, backend)
 

@@ -105,9 +105,9 @@ class Weighted(Layer):
                 raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
         for name, high in (("prior_strength", math.inf), ("damping", 1.0)):
             value = getattr(self, name)
-            if not (value is None or (_is_number(value) and 0.0 <= value < high)):
+            if not (value is None or (is_number(value) and 0.0 <= value < high)):
                 raise ValueError(f"{name} must be at least 0{' and below 1' if high == 1.0 else ''}, not {value!r}")
-        if not (_is_number(self.skip) and 0.0 <= self.skip < math.inf):
+        if not (is_number(self.skip) and 0.0 <= self.skip < math.inf):
             raise ValueError(f"skip must be a finite number of at least 0, not {self.skip!r}")
 
     def add(self, graph: fg.FactorGraph, number: int, below: Image) -> tuple[Image, str]:
@@ -127,8 +127,9 @@ class Weighted(Layer):
         """The inputs of a neuron at all its places: (N, M), or (N, P, M)."""
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+def is_number(value: Any) -> bool:
+    """Whether a setting is a finite number."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def whole_number(name: str, value: Any, least: int = 1) -> None:
