@@ -55,7 +55,7 @@ from factorgraph.io import (
     write_uai_evidence,
     write_uai_result,
 )
-from factorgraph.junction import ExactResult, ExactSize, TooLargeError, exact, exact_size
+from factorgraph.junction import ExactBatch, ExactResult, ExactSize, JunctionTree, TooLargeError, exact, exact_size
 from factorgraph.schedules import (
     Flooding,
     NotAForestError,
@@ -86,6 +86,7 @@ __all__ = [
     "Data",
     "DiscreteType",
     "Equality",
+    "ExactBatch",
     "ExactResult",
     "ExactSize",
     "ExactlyOne",
@@ -97,6 +98,7 @@ __all__ = [
     "Gaussian",
     "Inference",
     "Ising",
+    "JunctionTree",
     "Levels",
     "LinearGaussian",
     "Max",

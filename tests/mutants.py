@@ -105,7 +105,7 @@ def all_places(only: str) -> list[tuple[Path, ast.Module, int]]:
     """Every place of the core that can be changed."""
     found = []
     for folder in CORE:
-        for path in sorted((ROOT / folder).rglob("*.py") if folder != "nets" else (ROOT / folder).glob("*.py")):
+        for path in sorted((ROOT / folder).rglob("*.py")):
             if path.name not in LEFT_OUT and only in str(path.relative_to(ROOT)):
                 tree = ast.parse(path.read_text(encoding="utf-8"))
                 found += [(path, tree, number) for number in range(len(list(places(tree))))]

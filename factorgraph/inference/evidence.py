@@ -27,8 +27,8 @@ def put_graph_evidence(state: State) -> None:
 def put_prior(pool: PoolState, variables: Variables, params: Any, sets: Any) -> None:
     """Set the prior of variables: ``(*shape, *param_shape)``, or with an axis of the sets of the batch before."""
     kind, backend, axis = pool.pool.type, pool.backend, pool.pool.axis
-    chosen = _sets(pool, sets)
-    each = _by_set(params, (*variables.shape, *kind.param_shape), chosen, variables, check_prior, "prior")
+    chosen = chosen_sets(pool.batch[0] if pool.batch else None, sets)
+    each = by_set(params, (*variables.shape, *kind.param_shape), chosen, variables, check_prior, "prior")
     front = np.moveaxis(
         each.reshape(len(each), variables.size, *kind.param_shape), (0, 1), (-1, -2) if chosen is not None else (0, -1)
     )
@@ -57,8 +57,8 @@ def put_evidence(pool: PoolState, variables: Variables, values: Any, sets: Any) 
         pool.observe_rows(values)
         pool.stale = True
         return
-    chosen = _sets(pool, sets)
-    each = _by_set(values, variables.shape, chosen, variables, check_values, "observed values")
+    chosen = chosen_sets(pool.batch[0] if pool.batch else None, sets)
+    each = by_set(values, variables.shape, chosen, variables, check_values, "observed values")
     if chosen is None and variables.is_whole and pool.pool.is_plate:
         pool.values, pool.observed = each.reshape(-1), np.ones(pool.pool.size, dtype=np.bool_)
     else:
@@ -73,7 +73,7 @@ def put_evidence(pool: PoolState, variables: Variables, values: Any, sets: Any) 
 
 def take_evidence_back(pool: PoolState, variables: Variables, sets: Any) -> None:
     """Variables are free again; infinite terms that their evidence left in messages go with it at their next update."""
-    chosen = _sets(pool, sets)
+    chosen = chosen_sets(pool.batch[0] if pool.batch else None, sets)
     if not pool.any_observed:
         return
     positions: Any = slice(None) if variables.is_whole and pool.pool.is_plate else pool.pool.positions(variables)
@@ -83,16 +83,17 @@ def take_evidence_back(pool: PoolState, variables: Variables, sets: Any) -> None
     pool.stale = True
 
 
-def _sets(pool: PoolState, sets: Any) -> np.ndarray | None:
-    if not pool.batch:
+def chosen_sets(batch: int | None, sets: Any) -> np.ndarray | None:
+    """Numbers of the sets of a batch that ``sets=`` chooses; None where there is no batch."""
+    if batch is None:
         if sets is not None:
             raise ValueError("sets= chooses among the sets of a batch; this inference has none: Inference(..., batch=B)")
         return None
-    every = np.arange(pool.batch[0])
+    every = np.arange(batch)
     return every if sets is None else np.atleast_1d(every[sets])
 
 
-def _by_set(
+def by_set(
     values: Any, shape: tuple[int, ...], sets: np.ndarray | None, variables: Variables, check: Any, what: str
 ) -> np.ndarray:
     """Checked values with an axis of sets first (of length 1 where there is no batch)."""

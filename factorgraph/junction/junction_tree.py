@@ -1,287 +1,365 @@
-"""The junction tree of a table model, and messages between its cliques."""
+"""The public face: `JunctionTree`, the one-call form `exact`, and how large it would be."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from factorgraph.inference.sampling import draw_rows
-from factorgraph.junction.elimination import Elimination
-from factorgraph.junction.product import PIECE, Product, SmallProduct, Tables, product_of
-from factorgraph.junction.tables import TableModel
+from factorgraph.backends import get_backend
+from factorgraph.blocks import Factors, Variables, check_prior, check_values, numbers_of
+from factorgraph.factors import Factor
+from factorgraph.factors.kernel import FactorKernel
+from factorgraph.graph import FactorGraph
+from factorgraph.inference import ContradictionError
+from factorgraph.inference.evidence import by_set, chosen_sets
+from factorgraph.inference.memory import memory_needed
+from factorgraph.junction.answers import ExactResult, ForestResult
+from factorgraph.junction.batch import ExactBatch
+from factorgraph.junction.clique_tree import CliqueTree
+from factorgraph.junction.elimination import Elimination, find_elimination
+from factorgraph.junction.tables import Given, TableModel, TooLargeError, split, tables_of
+from factorgraph.semiring import MODES
+from factorgraph.variables import DiscreteType
 
-_MERGED = 1 << 8  # entries; up to here a clique is joined to its parent, as a call costs more than entries
+MAX_CLIQUE = 1 << 27
+_WIDE = float(1 << 16)  # joint states of a factor beyond which a forest is answered by messages, without tables
+_HOST = get_backend("numpy", "float64")
 
-_LEAST = -1e300  # below all logarithms but -inf
-_OBJECT = 1000.0  # bytes for a variable or a table, whatever its size
 
-
-@dataclass(eq=False, slots=True)
-class Clique:
+@dataclass(frozen=True)
+class ExactSize:
     """
-    A clique: the variables that it shares with its parent, and those eliminated here.
+    What exact answers would take.
+
+    A forest with factors of more than 65,536 joint states is answered by belief propagation, without tables: there the width
+    is 1, a clique the states of one variable, and the entries are those of the messages.
 
     Attributes
     ----------
-    shared, own : variables, in the order of the axes of the clique's product: first those shared
-    parent : number of the parent clique, or -1 at a root
-    tables : numbers of the tables assigned to this clique
-    up : log-message to the parent, on the shared variables
-    down : log-message from the parent, on the shared variables
+    width : int
+        Variables of the largest clique, less one (an upper bound of the treewidth, after evidence and zeros).
+    largest_clique : float
+        Joint states of the largest clique.
+    total_entries : float
+        Joint states of all cliques: time goes with it, some nanoseconds each.
+    memory : float
+        Bytes that marginals take at most: messages between cliques, tables, and the work on one clique.
     """
 
-    shared: list[int]
-    own: list[int]
-    parent: int = -1
-    children: list[int] = field(default_factory=list)
-    tables: list[int] = field(default_factory=list)
-    up: np.ndarray | None = None
-    down: np.ndarray | None = None
+    width: int
+    largest_clique: float
+    total_entries: float
+    memory: float
 
-    @property
-    def axes(self) -> list[int]:
-        """Variables of all axes."""
-        return self.shared + self.own
+
+def exact_size(graph: FactorGraph) -> ExactSize:
+    """How large the tables for exact answers would be; nothing of that size is made."""
+    _check_discrete(graph)
+    if _is_wide_forest(graph):
+        return _forest_size(graph)
+    model = TableModel(graph)
+    allowed = model.allowed(_evidence_of(graph))
+    if allowed is None:
+        return ExactSize(0, 1.0, 1.0, 0.0)
+    given = model.given(allowed)
+    elimination, free = _eliminate(given)
+    return _size(CliqueTree(given, elimination, free, "sum"), elimination)
+
+
+def exact(graph: FactorGraph, *, mode: str = "sum", max_clique: int = MAX_CLIQUE) -> ExactResult:
+    """
+    Exact answers for a graph of discrete variables, by a junction tree.
+
+    Evidence and the states that zeros rule out are taken out first; then variables are eliminated in the best order found.
+    Works where the graph, without them, has a small treewidth; and on every forest, however many variables its factors have, as
+    belief propagation is exact there. To ask again with other evidence, make a `JunctionTree`.
+
+    Parameters
+    ----------
+    graph : FactorGraph
+        Its prior and evidence count.
+    mode : {"sum", "max"}, default "sum"
+        Marginals, or the most probable joint state.
+    max_clique : int, default 2^27
+        Largest number of joint states of a clique, and an eighth of the entries of all messages together (8 GiB).
+
+    Returns
+    -------
+    ExactResult
+
+    Raises
+    ------
+    TooLargeError
+        It would take more; the message says how much. No memory was taken.
+    ContradictionError
+        The evidence contradicts the model.
+    TypeError
+        A variable or factor cannot be enumerated.
+
+    Examples
+    --------
+    >>> import factorgraph as fg
+    >>> graph = fg.FactorGraph()
+    >>> x = graph.add_variables("x", fg.Spin(), shape=(3,))
+    >>> _ = graph.add_factors("loop", fg.Ising(0.5), x, x[[1, 2, 0]])
+    >>> graph.observe(x[0], 1)
+    >>> fg.exact(graph).marginals(x[1]).round(4).tolist()
+    [0.1925, 0.8075]
+    """
+    _check(graph, mode)
+    if _is_wide_forest(graph):
+        size = _forest_size(graph)
+        _refuse_too_large(size, size.memory, max_clique)
+        return ForestResult(graph, mode)
+    result = JunctionTree(graph, mode=mode, max_clique=max_clique).run()
+    assert isinstance(result, ExactResult)
+    return result
 
 
 class JunctionTree:
     """
-    Cliques in the order of elimination, children before parents.
+    A junction tree that is made once and asked again and again, with other evidence, priors and potentials.
+
+    The order of elimination and of the products in each clique is found once. A run works out what has changed since the last
+    one: the messages that no change reaches stay. Results are not changed by later runs. One tree serves one thread at a time.
 
     Parameters
     ----------
-    model : TableModel
-    elimination : of the variables with more than one state, numbered as in ``free``
-    free : variable of each number of the elimination
-    mode : {"sum", "max"}
+    graph : FactorGraph
+        Of discrete variables. Its prior and evidence are where the tree starts; what changes in the graph later is not seen.
+    mode : {"sum", "max"}, default "sum"
+        Marginals, or the most probable joint state.
+    batch : int, optional
+        Number of sets of evidence to run at once; they are worked out one after another.
+    max_clique : int, default 2^27
+        As in `exact`.
+
+    Raises
+    ------
+    TooLargeError, TypeError
+        As in `exact`.
+
+    Notes
+    -----
+    The order is found for the evidence that stands when the tree is made. More evidence, and other values, are quick; evidence
+    that is taken back from a variable that was observed then, and priors for variables that had none, let the next run find an
+    order anew.
+
+    Examples
+    --------
+    >>> import factorgraph as fg
+    >>> graph = fg.FactorGraph()
+    >>> x = graph.add_variables("x", fg.Spin(), shape=(3,))
+    >>> _ = graph.add_factors("loop", fg.Ising(0.5), x, x[[1, 2, 0]])
+    >>> tree = fg.JunctionTree(graph)
+    >>> for value in (-1, 1):
+    ...     tree.observe(x[0], value)
+    ...     print(tree.run().marginals(x[1]).round(4).tolist())
+    [0.8075, 0.1925]
+    [0.1925, 0.8075]
     """
 
-    def __init__(self, model: TableModel, elimination: Elimination, free: list[int], mode: str) -> None:
-        self.model, self.mode = model, mode
-        self.cliques: list[Clique] = []
-        self.clique_of: dict[int, int] = {}
-        self._build(elimination, free)
-        self._merge()
-        self.order = self._bottom_up()
-        self.root = list(range(len(self.cliques)))
-        for number in reversed(self.order):
-            if self.cliques[number].parent >= 0:
-                self.root[number] = self.root[self.cliques[number].parent]
-        self.logs: dict[int, float] = {}  # log-sum (or maximum) of each root's component
+    def __init__(
+        self, graph: FactorGraph, *, mode: str = "sum", batch: int | None = None, max_clique: int = MAX_CLIQUE
+    ) -> None:
+        _check(graph, mode)
+        if batch is not None and (isinstance(batch, bool) or not isinstance(batch, (int, np.integer)) or batch < 1):
+            raise ValueError(f"batch must be a whole number of at least 1, not {batch!r}")
+        self.graph, self.mode, self.batch = graph, mode, batch
+        self._max_clique, self._size = max_clique, graph.size_of_structure
+        self._first = graph.first_nodes()
+        self._models = [TableModel(graph)] * (batch or 1)
+        self._evidence = [_evidence_of(graph)] * (batch or 1)
+        self._tree: CliqueTree | None = None
+        self._free: frozenset[int] = frozenset()
+        self._compile()
 
-    def _build(self, elimination: Elimination, free: list[int]) -> None:
-        rank = {free[v]: number for number, v in enumerate(elimination.order)}
-        waiting: dict[int, list[int]] = {}  # cliques whose first shared variable is this one
-        for v, around in zip(elimination.order, elimination.neighbours, strict=True):
-            variable = free[v]
-            shared = sorted((free[u] for u in around), key=rank.__getitem__)
-            # A clique of which this one is a part goes on to eliminate this variable too.
-            home = next((c for c in waiting.get(variable, []) if len(self.cliques[c].shared) == len(shared) + 1), -1)
-            if home < 0:
-                home = len(self.cliques)
-                self.cliques.append(Clique(shared, [variable]))
-            else:
-                self.cliques[home].own.append(variable)
-                self.cliques[home].shared = shared
-            self.clique_of[variable] = home
-            for child in waiting.pop(variable, []):
-                if child != home:
-                    self.cliques[child].parent = home
-                    self.cliques[home].children.append(child)
-            if shared:
-                waiting.setdefault(shared[0], []).append(home)
-        for number, scope in enumerate(self.model.scopes):
-            if scope:
-                first = min(scope, key=rank.__getitem__)
-                self.cliques[self.clique_of[first]].tables.append(number)
+    def __repr__(self) -> str:
+        sets = "" if self.batch is None else f", {self.batch} sets"
+        return f"<JunctionTree: mode {self.mode!r}{sets}>\n{self.graph!r}"
 
-    def _merge(self) -> None:
-        """Join small cliques to their parents, as long as what they make is small."""
-        sizes, order = self.model.sizes, self._bottom_up()
-        entries = [math.prod([sizes[v] for v in clique.axes]) for clique in self.cliques]
-        place = list(range(len(self.cliques)))  # the clique that each has become a part of
-        for number in order:
-            clique = self.cliques[number]
-            own = math.prod([sizes[v] for v in clique.own])
-            if clique.parent >= 0 and entries[clique.parent] * own <= _MERGED:
-                entries[clique.parent] *= own
-                self.cliques[clique.parent].own += clique.own
-                self.cliques[clique.parent].tables += clique.tables
-                place[number] = clique.parent
-        for number in reversed(order):  # a clique may be joined to one that is joined to another
-            place[number] = place[place[number]]
-        left = [number for number in range(len(self.cliques)) if place[number] == number]
-        renumbered = {number: new for new, number in enumerate(left)}
-        self.clique_of = {v: renumbered[place[number]] for v, number in self.clique_of.items()}
-        self.cliques = [self.cliques[number] for number in left]
-        for clique in self.cliques:
-            clique.children = []
-        for new, clique in enumerate(self.cliques):
-            if clique.parent >= 0:
-                clique.parent = renumbered[place[clique.parent]]
-                self.cliques[clique.parent].children.append(new)
+    # Evidence, priors, potentials.
 
-    def _bottom_up(self) -> list[int]:
-        """Cliques, each before its parent."""
-        found = [number for number, clique in enumerate(self.cliques) if clique.parent < 0]
-        for number in found:
-            found.extend(self.cliques[number].children)
-        return found[::-1]
+    def observe(self, variables: Variables, values: Any, *, sets: Any = None) -> None:
+        """Fix variables to values; as `Inference.observe`."""
+        nodes, chosen = self._nodes(variables), chosen_sets(self.batch, sets)
+        each = by_set(numbers_of(variables, values), variables.shape, chosen, variables, check_values, "observed values")
+        kind = variables.type
+        assert isinstance(kind, DiscreteType)
+        states = np.asarray(kind.position(each.reshape(len(each), -1)))
+        for number, row in zip([0] if chosen is None else chosen.tolist(), states.tolist(), strict=True):
+            self._evidence[number] = self._evidence[number] | dict(zip(nodes, row, strict=True))
 
-    @property
-    def message_entries(self) -> int:
-        """Entries of all messages to parents."""
-        sizes = self.model.sizes
-        return sum(math.prod([sizes[v] for v in clique.shared]) for clique in self.cliques if clique.shared)
+    def unobserve(self, variables: Variables, *, sets: Any = None) -> None:
+        """Take evidence back; as `Inference.unobserve`."""
+        nodes, chosen = set(self._nodes(variables)), chosen_sets(self.batch, sets)
+        for number in [0] if chosen is None else chosen.tolist():
+            self._evidence[number] = {v: state for v, state in self._evidence[number].items() if v not in nodes}
 
-    @property
-    def memory(self) -> float:
+    def set_prior(self, variables: Variables, params: Any, *, sets: Any = None) -> None:
+        """Set the prior of variables in natural parameters; as `Inference.set_prior`."""
+        nodes, kind, chosen = self._nodes(variables), variables.type, chosen_sets(self.batch, sets)
+        assert isinstance(kind, DiscreteType)
+        each = by_set(params, (*variables.shape, *kind.param_shape), chosen, variables, check_prior, "prior")
+        front = np.moveaxis(each.reshape(len(each), -1, *kind.param_shape), (0, 1), (-1, -2))
+        weights = np.moveaxis(kind.log_weights(front, _HOST), (-1, -2), (0, 1))
+        self._change(lambda model: model.with_priors(dict.fromkeys(nodes)))  # so tables have the same numbers in all sets
+        for number, rows in zip([0] if chosen is None else chosen.tolist(), weights, strict=True):
+            self._models[number] = self._models[number].with_priors(dict(zip(nodes, rows, strict=True)))
+
+    def set_potentials(self, factors: str | Factors, factor: Factor) -> None:
+        """Replace a block's potentials; as `Inference.set_potentials`."""
+        self._check_size()
+        block = self.graph.factors(factors)
+        if block.kernel is None or type(factor) is not type(block.factor):
+            raise TypeError(f"factors {block.name!r} need a new {type(block.factor).__name__}, not {factor!r}")
+        try:
+            whole = tables_of(block, FactorKernel(factor, block.kernel.types, block.kernel.widths, block.count))
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"factors {block.name!r}: {error}") from error
+        tables = split(whole, block.count)
+        numbers = [self._models[0].place[block.name, number] for number in range(block.count)]
+        self._change(lambda model: model.with_tables(dict(zip(numbers, tables, strict=True))))
+
+    def _change(self, change: Callable[[TableModel], TableModel]) -> None:
+        """Change the model of every set, once where sets share it."""
+        changed = {id(model): change(model) for model in dict.fromkeys(self._models)}
+        self._models = [changed[id(model)] for model in self._models]
+
+    def _nodes(self, variables: Variables) -> list[int]:
+        self._check_size()
+        self.graph.block_of(variables)
+        nodes: list[int] = (self._first[variables.name] + variables.index.reshape(-1)).tolist()
+        return nodes
+
+    def _check_size(self) -> None:
+        if self._size != self.graph.size_of_structure:
+            raise RuntimeError("the graph has grown since the tree was made: make a new JunctionTree of it")
+
+    # Answers.
+
+    def run(self) -> ExactResult | ExactBatch:
         """
-        Bytes that marginals take at most: messages both ways, tables, the work on one clique, and Python's own for each object.
+        Exact answers for the evidence, priors and potentials as they are now.
 
-        Beliefs of factors, which are as large as their tables, come on top.
+        Returns
+        -------
+        ExactResult, or ExactBatch where the tree has a batch
+
+        Raises
+        ------
+        ContradictionError
+            The evidence contradicts the model, in a batch that of all sets.
+        TooLargeError
+            A new order had to be found, and it would take too much.
         """
-        sizes, tables = self.model.sizes, self.model.tables
-        work = 0
-        for clique in self.cliques:
-            entries = math.prod([sizes[v] for v in clique.axes])
-            children = [math.prod([sizes[v] for v in self.cliques[child].shared]) for child in clique.children]
-            inputs = sum(children) + sum(tables[t].size for t in clique.tables)
-            inputs += math.prod([sizes[v] for v in clique.shared])
-            arrays = len(clique.tables) + 2 * len(children) + len(clique.own) + 6  # of the size of a piece, indices included
-            work = max(work, inputs + sum(children) + min(entries, PIECE) * arrays)
-        own = {id(table if table.base is None else table.base): table.size for table in tables}
-        numbers = 2 * self.message_entries + work + sum(own.values()) + sum(sizes)
-        return 8.0 * numbers + _OBJECT * (len(tables) + len(sizes))
+        self._check_size()
+        sets = [(model, model.allowed(evidence)) for model, evidence in zip(self._models, self._evidence, strict=True)]
+        if not all(allowed is None or self._serves(model, allowed) for model, allowed in sets):
+            self._compile()
+        if self.batch is not None:
+            return ExactBatch(self.graph, lambda: self._results(sets), self.mode)
+        result = next(self._results(sets))
+        if result.contradictions:
+            raise ContradictionError(result)
+        return result
 
-    def collect(self) -> float:
-        """Messages from the leaves to the roots; the log-sum (or maximum) of all."""
-        total = self.model.constant
-        for number in self.order:
-            clique = self.cliques[number]
-            up = self._product(clique, with_parent=False).reduce_last(len(clique.shared), self.mode)
-            if clique.parent < 0:
-                self.logs[number] = float(up[0])
-                total += self.logs[number]
-            else:
-                clique.up = up.reshape([self.model.sizes[v] for v in clique.shared])
-        return total
+    def _results(self, sets: Sequence[tuple[TableModel, list[np.ndarray] | None]]) -> Iterator[ExactResult]:
+        """One set after another, each from what stays of the one before."""
+        for model, allowed in sets:
+            tree = None
+            if allowed is not None:
+                assert self._tree is not None
+                tree = self._tree = self._tree.with_given(model.given(allowed, self._free))
+            yield ExactResult(self.graph, model.place, tree, self.mode)
 
-    def distribute(self) -> dict[int, np.ndarray]:
-        """Messages from the roots to the leaves; the marginals of all variables, scaled to add up to one."""
-        marginals: dict[int, np.ndarray] = {}
-        for number in reversed(self.order):
-            clique = self.cliques[number]
-            children = [self.cliques[c] for c in clique.children]
-            targets = [[v] for v in clique.own] + [child.shared for child in children]
-            found = self.project(number, targets)
-            for v, values in zip(clique.own, found, strict=False):
-                marginals[v] = values / values.sum()
-            for child, values in zip(children, found[len(clique.own) :], strict=True):
-                assert child.up is not None
-                # In place: these are the arrays that memory goes to.
-                np.log(values, out=values)
-                values += self._log_of(number)
-                values -= child.up
-                values[np.isneginf(child.up)] = -np.inf
-                child.down = values
-        return marginals
+    def _serves(self, model: TableModel, allowed: list[np.ndarray]) -> bool:
+        """Whether the tree knows all variables that have a choice, and all tables."""
+        known = self._tree is not None and len(model.scopes) == len(self._tree.given.scopes)
+        return known and all(states.size == 1 or v in self._free for v, states in enumerate(allowed))
 
-    def project(self, number: int, targets: list[list[int]]) -> list[np.ndarray]:
-        """Probabilities of the states of some sets of a clique's variables, each axis in the order given."""
-        clique = self.cliques[number]
-        product = self._product(clique, with_parent=True)
-        position = {v: axis for axis, v in enumerate(clique.axes)}
-        sorted_axes = [sorted(position[v] for v in target) for target in targets]
-        found = product.project(sorted_axes, self._log_of(number), self.mode)
-        return [
-            values.transpose([axes.index(position[v]) for v in target])
-            for values, axes, target in zip(found, sorted_axes, targets, strict=True)
-        ]
-
-    def decode(self) -> dict[int, int]:
-        """One best joint state, after `collect` in max mode: the position of each variable among the states left."""
-        chosen: dict[int, int] = {}
-        for number in reversed(self.order):
-            clique = self.cliques[number]
-            tables: Tables = []
-            position = {v: axis for axis, v in enumerate(clique.own)}
-            for variables, table in self._clique_tables(clique, with_parent=False):
-                part = table[tuple(chosen.get(v, slice(None)) if v not in position else slice(None) for v in variables)]
-                tables.append(_aligned([v for v in variables if v in position], part, position))
-            sizes = [self.model.sizes[v] for v in clique.own]
-            best = np.unravel_index(product_of(sizes, tables).best(), sizes)
-            chosen |= {v: int(state) for v, state in zip(clique.own, best, strict=True)}
-        return chosen
-
-    def sample(self, n: int, rng: np.random.Generator) -> dict[int, np.ndarray]:
-        """
-        Joint states, after `collect` in sum mode: positions of each variable among the states left, ``(n,)``.
-
-        From the roots on, those that a clique eliminates given those that it shares with its parent; draws that share the same
-        states are drawn together.
-        """
-        drawn: dict[int, np.ndarray] = {}
-        for number in reversed(self.order):
-            clique = self.cliques[number]
-            sizes, tables = [self.model.sizes[v] for v in clique.own], self._clique_tables(clique, with_parent=False)
-            position = {v: axis for axis, v in enumerate(clique.own)}
-            given = np.stack([drawn[v] for v in clique.shared]) if clique.shared else np.zeros((1, n), dtype=np.int64)
-            shared = [self.model.sizes[v] for v in clique.shared] or [1]
-            if math.prod(shared) * math.prod(sizes) <= PIECE:  # the whole clique at once
-                rows = self._product(clique, with_parent=False).piece(0).reshape(math.prod(shared), -1)
-                weights = np.cumsum(np.exp(rows - np.maximum(rows.max(axis=1, keepdims=True), _LEAST)), axis=1)
-                chosen = draw_rows(weights[np.ravel_multi_index(tuple(given), shared)], rng)
-            else:
-                chosen = self._draw_by_case(clique, given, sizes, tables, position, rng)
-            drawn |= dict(zip(clique.own, np.unravel_index(chosen, sizes), strict=True))
-        return drawn
-
-    @staticmethod
-    def _draw_by_case(
-        clique: Clique,
-        given: np.ndarray,
-        sizes: list[int],
-        tables: list[tuple[list[int], np.ndarray]],
-        position: dict[int, int],
-        rng: np.random.Generator,
-    ) -> np.ndarray:
-        """The same for a large clique: a product of the states left for each case of the shared ones that occurs."""
-        cases, case_of = np.unique(given, axis=1, return_inverse=True)
-        chosen = np.empty(given.shape[1], dtype=np.int64)
-        for case, states in enumerate(cases.T):
-            fixed = dict(zip(clique.shared, states.tolist(), strict=False))
-            parts: Tables = []
-            for variables, table in tables:
-                part = table[tuple(fixed.get(v, slice(None)) for v in variables)]
-                parts.append(_aligned([v for v in variables if v in position], part, position))
-            rows = np.flatnonzero(case_of.reshape(-1) == case)
-            chosen[rows] = product_of(sizes, parts).draw(rows.size, rng)
-        return chosen
-
-    def _log_of(self, number: int) -> float:
-        return self.logs[self.root[number]]
-
-    def _product(self, clique: Clique, with_parent: bool) -> Product | SmallProduct:
-        position = {v: axis for axis, v in enumerate(clique.axes)}
-        tables = [_aligned(variables, table, position) for variables, table in self._clique_tables(clique, with_parent)]
-        return product_of([self.model.sizes[v] for v in clique.axes], tables)
-
-    def _clique_tables(self, clique: Clique, with_parent: bool) -> list[tuple[list[int], np.ndarray]]:
-        found = [(list(self.model.scopes[t]), self.model.tables[t]) for t in clique.tables]
-        for child in clique.children:
-            message = self.cliques[child].up
-            assert message is not None
-            found.append((self.cliques[child].shared, message))
-        if with_parent and clique.down is not None:
-            found.append((clique.shared, clique.down))
-        return found
+    def _compile(self) -> None:
+        """Find an order for what any of the sets leaves open."""
+        found = [model.allowed(evidence) for model, evidence in zip(self._models, self._evidence, strict=True)]
+        possible = [allowed for allowed in found if allowed is not None]
+        if not possible:
+            self._tree, self._free = None, frozenset()
+            return
+        allowed = [states[0] if len(set(map(id, states))) == 1 else _union(states) for states in zip(*possible, strict=True)]
+        given = self._models[0].given(allowed)
+        elimination, free = _eliminate(given)
+        tree = CliqueTree(given, elimination, free, self.mode)
+        _refuse_too_large(_size(tree, elimination), 16.0 * tree.message_entries, self._max_clique)
+        self._tree, self._free = tree, frozenset(free)
 
 
-def _aligned(variables: list[int], table: np.ndarray, position: dict[int, int]) -> tuple[tuple[int, ...], np.ndarray]:
-    """A table's axes in a clique, rising, and the table transposed to them."""
-    axes = [position[v] for v in variables]
-    order = sorted(range(len(axes)), key=axes.__getitem__)
-    return tuple(axes[i] for i in order), table.transpose(order)
+def _union(states: Sequence[np.ndarray]) -> np.ndarray:
+    return np.unique(np.concatenate(states))
+
+
+def _check(graph: FactorGraph, mode: str) -> None:
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
+    _check_discrete(graph)
+
+
+def _check_discrete(graph: FactorGraph) -> None:
+    for block in graph.variable_blocks.values():
+        if not isinstance(block.type, DiscreteType):
+            raise TypeError(
+                f"exact answers need variables with states, but {block.name!r} are {block.type!r}; run the graph instead"
+            )
+
+
+def _evidence_of(graph: FactorGraph) -> dict[int, int]:
+    """Position of the state of each observed variable of a graph, by node number."""
+    found: dict[int, int] = {}
+    for name, first in graph.first_nodes().items():
+        block = graph.variable_blocks.get(name)
+        if block is not None and block.observed is not None and block.values is not None:
+            assert isinstance(block.type, DiscreteType)
+            seen = np.flatnonzero(block.observed)
+            states = np.asarray(block.type.position(block.values[seen]))
+            found |= dict(zip((first + seen).tolist(), states.tolist(), strict=True))
+    return found
+
+
+def _is_wide_forest(graph: FactorGraph) -> bool:
+    """Whether belief propagation is exact, and tables of the factors would be large."""
+    return graph.is_forest and any(
+        np.prod([float(len(kind.states)) for kind in block.kernel.spread_types()]) > _WIDE
+        for block in graph.factor_blocks.values()
+        if block.kernel is not None
+    )
+
+
+def _forest_size(graph: FactorGraph) -> ExactSize:
+    states = {
+        block.name: len(block.type.states) for block in graph.variable_blocks.values() if isinstance(block.type, DiscreteType)
+    }
+    entries = sum(port.size * states[port.name] for block in graph.factor_blocks.values() for port in block.ports)
+    return ExactSize(1, float(max(states.values())), float(entries), float(memory_needed(graph, _HOST, None)))
+
+
+def _refuse_too_large(size: ExactSize, messages: float, max_clique: int) -> None:
+    if size.largest_clique > max_clique or messages > 64.0 * max_clique:
+        raise TooLargeError(
+            f"exact answers would need a clique of {size.largest_clique:.3g} joint states ({size.width + 1} variables; at most "
+            f"{max_clique:.3g} are allowed) and {size.memory / 2**30:.3g} GiB of memory; run belief propagation instead, or "
+            "raise max_clique"
+        )
+
+
+def _eliminate(given: Given) -> tuple[Elimination, list[int]]:
+    free = [v for v, size in enumerate(given.sizes) if size > 1]
+    number = {v: i for i, v in enumerate(free)}
+    scopes = {tuple(sorted(number[v] for v in scope)) for scope in given.scopes if len(scope) > 1}
+    return find_elimination([given.sizes[v] for v in free], sorted(scopes)), free
+
+
+def _size(tree: CliqueTree, elimination: Elimination) -> ExactSize:
+    width = max((len(around) for around in elimination.neighbours), default=0)
+    return ExactSize(width, 2.0**elimination.log_largest, 2.0**elimination.log_total, tree.memory)

@@ -1,14 +1,19 @@
-"""A discrete graph as plain tables: evidence put in, impossible states taken out."""
+"""A discrete graph as plain tables, and what evidence leaves of them."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
 
 from factorgraph.backends import get_backend
 from factorgraph.blocks import Factors
+from factorgraph.factors.kernel import FactorKernel
 from factorgraph.graph import FactorGraph
+from factorgraph.junction.weights import Weights
 from factorgraph.variables import DiscreteType
 
 _MOST_ENTRIES = 1 << 26  # of all tables of one block together
@@ -19,33 +24,39 @@ class TooLargeError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class TableModel:
+class Given:
     """
-    Tables over the states that are left.
+    A model given evidence: tables over the states that are left.
 
     Attributes
     ----------
     allowed : for each node number of a variable, the states that evidence and zeros leave
     sizes : how many these are
-    scopes : node numbers of each table's variables, those with more than one state left
-    tables : log-potentials over the states left, one axis for each of the scope
+    scopes : node numbers of each table's variables, but for those that had one state left when the tree was made
+    tables : weights over the states left, one axis for each of the scope
     constant : log-weight of all that is fixed
-    place : table number of each factor, by its block and number
-    possible : whether any joint state may be possible
     """
 
     allowed: list[np.ndarray]
     sizes: list[int]
     scopes: list[tuple[int, ...]]
-    tables: list[np.ndarray]
+    tables: list[Weights]
     constant: float
-    place: dict[tuple[str, int], int]
-    possible: bool
 
 
-def table_model(graph: FactorGraph) -> TableModel:
+class TableModel:
     """
-    Tables of a discrete graph's priors and factors, restricted to the states that evidence and zeros leave.
+    A discrete graph's factors and priors as tables, without its evidence.
+
+    Parameters
+    ----------
+    graph : FactorGraph
+
+    Attributes
+    ----------
+    scopes : node numbers of each table's variables
+    tables : log-potentials, one axis for each variable of the scope
+    place : table number of each factor, by its block and number
 
     Raises
     ------
@@ -54,113 +65,185 @@ def table_model(graph: FactorGraph) -> TableModel:
     TooLargeError
         A factor has too many joint states for a table.
     """
-    masks, scopes, tables = _priors(graph)
-    has_zeros = [bool(np.isneginf(table).any()) for table in tables]
-    place: dict[tuple[str, int], int] = {}
-    first = graph.first_nodes()
-    for block in graph.factor_blocks.values():
-        found, whole = _block_tables(block, first)
-        zeros: list[bool] = np.ravel(np.isneginf(whole).any(axis=tuple(range(whole.ndim - 1)))).tolist()
-        place |= {(block.name, number): len(tables) + number for number in range(block.count)}
-        scopes += found
-        shared = whole.shape[-1] == 1
-        tables += [whole[..., 0]] * block.count if shared else [whole[..., number] for number in range(block.count)]
-        has_zeros += zeros * block.count if shared else zeros
-    possible = _take_out_zeros(masks, scopes, tables, has_zeros)
-    allowed = _allowed(masks)
-    sizes = [a.size for a in allowed]
-    constant = 0.0
-    for number, (scope, table) in enumerate(zip(scopes, tables, strict=True)):
-        if not possible:
-            break
-        if all(1 < sizes[v] == states for v, states in zip(scope, table.shape, strict=True)):
-            continue  # nothing is taken out, and factors that share a table go on to share it
-        restricted = table[np.ix_(*(allowed[v] for v in scope))]
-        scopes[number] = tuple(v for v in scope if sizes[v] > 1)
-        tables[number] = restricted.reshape([sizes[v] for v in scopes[number]])
-        if not scopes[number]:
-            constant += float(tables[number])
-    return TableModel(allowed, sizes, scopes, tables, constant, place, possible)
 
+    def __init__(self, graph: FactorGraph) -> None:
+        self.scopes: list[tuple[int, ...]] = []
+        self.tables: list[np.ndarray] = []
+        self.place: dict[tuple[str, int], int] = {}
+        self._prior_of: dict[int, int] = {}
+        self._states: list[int] = []
+        self._weights: dict[int, tuple[np.ndarray, Weights]] = {}  # by the identity of a table, which many factors may share
+        self._cut: dict[int, tuple[tuple[int, ...], list[np.ndarray], Weights]] = {}  # tables of fewer states, by number
+        self._seen: dict[bytes, np.ndarray] = {}
+        self._add_priors(graph)
+        first = graph.first_nodes()
+        for block in graph.factor_blocks.values():
+            found, whole = _scopes_of(block, first), tables_of(block, block.kernel)
+            self.place |= {(block.name, number): len(self.tables) + number for number in range(block.count)}
+            self.scopes += found
+            self.tables += split(whole, block.count)
+        self._look_for_zeros()
 
-def _priors(graph: FactorGraph) -> tuple[list[np.ndarray], list[tuple[int, ...]], list[np.ndarray]]:
-    """States that each variable's prior and evidence leave; scopes and tables of the priors."""
-    host = get_backend("numpy", "float64")
-    masks: list[np.ndarray] = []
-    scopes: list[tuple[int, ...]] = []
-    tables: list[np.ndarray] = []
-    for block in graph.variable_blocks.values():
-        kind = block.type
-        assert isinstance(kind, DiscreteType)
-        own = np.ones((block.size, len(kind.states)), dtype=np.bool_)
-        if block.observed is not None and block.values is not None:
-            seen = np.flatnonzero(block.observed)
-            own[seen] = np.arange(len(kind.states)) == kind.position(block.values[seen])[:, None]
-        if block.prior is not None:
-            weights = kind.log_weights(np.moveaxis(block.prior, 0, -1), host).T
-            own &= weights > -np.inf
-            for position in np.flatnonzero((weights != 0).any(axis=1)):
-                scopes.append((len(masks) + int(position),))
-                tables.append(weights[position])
-        masks += list(own)
-    return masks, scopes, tables
+    def _add_priors(self, graph: FactorGraph) -> None:
+        host = get_backend("numpy", "float64")
+        for block in graph.variable_blocks.values():
+            kind = block.type
+            assert isinstance(kind, DiscreteType)
+            if block.prior is not None:
+                weights = kind.log_weights(np.moveaxis(block.prior.copy(), 0, -1), host).T  # the graph's own may change
+                for position in np.flatnonzero((weights != 0).any(axis=1)).tolist():
+                    self._prior_of[len(self._states) + position] = len(self.tables)
+                    self.scopes.append((len(self._states) + position,))
+                    self.tables.append(weights[position])
+            self._states += [len(kind.states)] * block.size
 
+    def _look_for_zeros(self) -> None:
+        zero_free: dict[int, bool] = {}
+        for table in self.tables:
+            if id(table) not in zero_free:
+                zero_free[id(table)] = not np.isneginf(table).any()
+        self._has_zeros = [not zero_free[id(table)] for table in self.tables]
+        self._touching: list[list[int]] = [[] for _ in self._states]
+        for number, scope in enumerate(self.scopes):
+            for v in scope:
+                self._touching[v].append(number)
+        whole = {states: np.ones(states, dtype=np.bool_) for states in set(self._states)}
+        self._masks = [whole[states] for states in self._states]
+        self._possible = self._take_out_zeros(self._masks, range(len(self.tables)))
+        self._allowed = [self._states_of(mask) for mask in self._masks]
 
-def _allowed(masks: list[np.ndarray]) -> list[np.ndarray]:
-    """The states that each mask leaves; one array for all variables that keep the same."""
-    seen: dict[bytes, np.ndarray] = {}
-    for mask in masks:
+    def with_tables(self, tables: Mapping[int, np.ndarray]) -> TableModel:
+        """The same model with some tables replaced."""
+        other = copy.copy(self)
+        other.tables = list(self.tables)
+        for number, table in tables.items():
+            other.tables[number] = table
+        used = {id(table) for table in other.tables}
+        other._weights = {key: known for key, known in self._weights.items() if key in used}
+        other._cut = {number: cut for number, cut in self._cut.items() if number not in tables}
+        other._look_for_zeros()
+        return other
+
+    def with_priors(self, priors: Mapping[int, np.ndarray | None]) -> TableModel:
+        """The same model with the log-weights of some variables replaced; None only makes a table where there was none."""
+        other = copy.copy(self)
+        other.scopes, other.tables, other._prior_of = list(self.scopes), list(self.tables), dict(self._prior_of)
+        for v in priors:
+            if v not in other._prior_of:
+                other._prior_of[v] = len(other.tables)
+                other.scopes.append((v,))
+                other.tables.append(np.zeros(self._states[v]))
+        return other.with_tables({other._prior_of[v]: table for v, table in priors.items() if table is not None})
+
+    def allowed(self, evidence: Mapping[int, int]) -> list[np.ndarray] | None:
+        """
+        The states of each variable that evidence and zeros leave; None where nothing is possible.
+
+        Parameters
+        ----------
+        evidence : position of the state of each variable that is observed
+        """
+        masks = list(self._masks)
+        for v, state in evidence.items():
+            masks[v] = np.arange(self._states[v]) == state
+            masks[v] &= self._masks[v]
+        near = dict.fromkeys(number for v in evidence for number in self._touching[v])
+        if not self._possible or not all(masks[v].any() for v in evidence) or not self._take_out_zeros(masks, near):
+            return None
+        return [
+            states if mask is before else self._states_of(mask)
+            for states, mask, before in zip(self._allowed, masks, self._masks, strict=True)
+        ]
+
+    def given(self, allowed: list[np.ndarray], free: AbstractSet[int] | None = None) -> Given:
+        """
+        The tables over the states that are left.
+
+        Parameters
+        ----------
+        allowed : as `allowed` returns it
+        free : variables that scopes are to speak of, among them all with more than one state left; default just these
+        """
+        sizes = [states.size for states in allowed]
+        free = {v for v, size in enumerate(sizes) if size > 1} if free is None else free
+        scopes = [tuple(v for v in scope if v in free) for scope in self.scopes]
+        found = [self._table(number, allowed, scope) for number, scope in enumerate(scopes)]
+        constant = sum(table.shift for scope, table in zip(scopes, found, strict=True) if not scope)
+        return Given(allowed, sizes, scopes, found, float(constant))
+
+    def _states_of(self, mask: np.ndarray) -> np.ndarray:
+        """The states that a mask leaves; one array for all variables that keep the same."""
         key = mask.tobytes()
-        if key not in seen:
-            seen[key] = np.flatnonzero(mask)
-    return [seen[mask.tobytes()] for mask in masks]
+        if key not in self._seen:
+            self._seen[key] = np.flatnonzero(mask)
+        return self._seen[key]
+
+    def _table(self, number: int, allowed: list[np.ndarray], scope: tuple[int, ...]) -> Weights:
+        """A table over the states left, the same object as last time if these are the same."""
+        table, whole = self.tables[number], self.scopes[number]
+        left = [allowed[v] for v in whole]
+        if scope == whole and all(states.size == length for states, length in zip(left, table.shape, strict=True)):
+            known = self._weights.get(id(table))
+            if known is None or known[0] is not table:
+                known = self._weights[id(table)] = table, Weights.of_logs(table)
+            return known[1]
+        cut = self._cut.get(number)
+        if cut is None or cut[0] != scope or any(a is not b for a, b in zip(cut[1], left, strict=True)):
+            logs = table[np.ix_(*left)]
+            logs = logs if scope == whole else logs.reshape([allowed[v].size for v in scope])
+            cut = self._cut[number] = scope, left, Weights.of_logs(logs)
+        return cut[2]
+
+    def _take_out_zeros(self, masks: list[np.ndarray], numbers: Iterable[int]) -> bool:
+        """
+        Rule out states that no factor's possible configuration has, until none is left (generalised arc consistency).
+
+        Begins with some tables; false where a variable has no state left.
+        """
+        waiting = [number for number in numbers if self._has_zeros[number]]
+        queued = set(waiting)
+        while waiting:
+            number = waiting.pop()
+            queued.discard(number)
+            scope = self.scopes[number]
+            left = [np.flatnonzero(masks[v]) for v in scope]
+            support = self.tables[number][np.ix_(*left)] > -np.inf
+            for axis, v in enumerate(scope):
+                alive = support.any(axis=tuple(a for a in range(len(scope)) if a != axis))
+                if alive.all():
+                    continue
+                if not alive.any():
+                    return False
+                masks[v] = masks[v].copy()
+                masks[v][left[axis][~alive]] = False
+                for other in self._touching[v]:
+                    if other != number and self._has_zeros[other] and other not in queued:
+                        queued.add(other)
+                        waiting.append(other)
+                left[axis] = left[axis][alive]
+                support = support.compress(alive, axis=axis)
+        return True
 
 
-def _block_tables(block: Factors, first: dict[str, int]) -> tuple[list[tuple[int, ...]], np.ndarray]:
-    """Scope of each factor of a block, and the tables of all, ``(q_0, ..., q_k, F or 1)``."""
-    if block.kernel is None:
-        raise TypeError(f"exact answers need factors with tables, but {block.name!r} are a block factor")
+def _scopes_of(block: Factors, first: dict[str, int]) -> list[tuple[int, ...]]:
     nodes = np.concatenate([p.index.reshape(block.count, -1) + first[p.name] for p in block.ports], axis=1)
-    states = [len(kind.states) for kind in block.kernel.spread_types()]
+    return [tuple(row) for row in nodes.tolist()]
+
+
+def tables_of(block: Factors, kernel: FactorKernel | None) -> np.ndarray:
+    """The log-potentials of a block's factors with some kernel, ``(q_0, ..., q_k, F or 1)``."""
+    if kernel is None:
+        raise TypeError(f"exact answers need factors with tables, but {block.name!r} are a block factor")
+    states = [len(kind.states) for kind in kernel.spread_types()]
     entries = float(np.prod([float(q) for q in states])) * (block.count if len(states) > 8 else 1)
     if entries > _MOST_ENTRIES:
         raise TooLargeError(
             f"exact answers need a table for each factor; those of {block.name!r} have {len(states)} variables and would take "
             f"{entries * 8 / 2**30:.3g} GiB"
         )
-    return [tuple(row) for row in nodes.tolist()], block.kernel.enumerated()
+    return kernel.enumerated()
 
 
-def _take_out_zeros(
-    masks: list[np.ndarray], scopes: list[tuple[int, ...]], tables: list[np.ndarray], has_zeros: list[bool]
-) -> bool:
-    """Rule out states that no factor's possible configuration has, until none is left (generalised arc consistency)."""
-    touching: list[list[int]] = [[] for _ in masks]
-    for number, scope in enumerate(scopes):
-        for v in scope:
-            touching[v].append(number)
-    if not all(mask.any() for mask in masks):
-        return False
-    waiting = [number for number, zeros in enumerate(has_zeros) if zeros]
-    queued = set(waiting)
-    while waiting:
-        number = waiting.pop()
-        queued.discard(number)
-        scope = scopes[number]
-        left = [np.flatnonzero(masks[v]) for v in scope]
-        support = tables[number][np.ix_(*left)] > -np.inf
-        for axis, v in enumerate(scope):
-            alive = support.any(axis=tuple(a for a in range(len(scope)) if a != axis))
-            if alive.all():
-                continue
-            if not alive.any():
-                return False
-            masks[v] = masks[v].copy()
-            masks[v][left[axis][~alive]] = False
-            for other in touching[v]:
-                if other != number and has_zeros[other] and other not in queued:
-                    queued.add(other)
-                    waiting.append(other)
-            left[axis] = left[axis][alive]
-            support = support.compress(alive, axis=axis)
-    return True
+def split(whole: np.ndarray, count: int) -> list[np.ndarray]:
+    """The tables of a block's factors, one object for all where they share it."""
+    return [whole[..., 0]] * count if whole.shape[-1] == 1 else [whole[..., number] for number in range(count)]

@@ -227,3 +227,25 @@ def test_marginals_take_no_more_memory_than_is_promised(
         tracemalloc.stop()
     assert taken <= promised + 2**18  # what NumPy and Python keep for themselves at a first call
     assert promised <= 4 * taken + 2**18
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+def test_results_stay_when_the_graph_gets_another_prior(mode: str) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(3), 2)
+    graph.add_factors("pair", fg.Potts(0.5), x[0], x[1])
+    graph.set_prior(x, [[1.0, 0.0, 2.0], [0.0, 0.0, 0.5]])
+    expected = Enumeration(graph).marginals(x, mode)
+    result = fg.exact(graph, mode=mode)
+    graph.set_prior(x, [[5.0, 0.0, 0.0], [0.0, 3.0, 0.0]])
+    np.testing.assert_allclose(result.marginals(x), expected, atol=1e-12)
+
+
+def test_a_single_variable_has_a_mean() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(3))
+    y = graph.add_variables("y", fg.Spin())
+    graph.set_prior(y, 0.3)
+    result = fg.exact(graph)
+    np.testing.assert_allclose(result.mean(x), np.full(3, 1 / 3))
+    assert result.mean(y) == pytest.approx(np.tanh(0.3))

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chi2
 
 import factorgraph as fg
-from factorgraph.junction import junction_tree, product
+from factorgraph.junction import clique_tree, cliques, product
 from factorgraph.testing import Enumeration
 
 DRAWS = 20_000
@@ -67,8 +67,8 @@ def test_all_joint_states_come_as_often_as_they_should(make: Any, by: str, monke
         result: Any = fg.run(graph)
     else:
         if by != "exact":
-            monkeypatch.setattr(junction_tree, "PIECE", 0)
-            monkeypatch.setattr(junction_tree, "_MERGED", 1 << 12)
+            monkeypatch.setattr(clique_tree, "PIECE", 0)
+            monkeypatch.setattr(cliques, "_MERGED", 1 << 12)
         if by == "exact, in pieces":
             monkeypatch.setattr(product, "PIECE", 4)
         result = fg.exact(graph)

@@ -1,0 +1,86 @@
+"""Exact answers for several sets of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from factorgraph.blocks import Factors, Variables
+from factorgraph.graph import FactorGraph
+from factorgraph.inference import ContradictionError
+from factorgraph.junction.answers import ExactResult, mean_of
+from factorgraph.variables import DiscreteType
+
+
+class ExactBatch:
+    """
+    Exact answers for B sets of evidence, read like the `Result` of a batch: what it returns has an axis of the sets first.
+
+    Marginals are kept. Factor marginals and most probable states are worked out when they are asked for, set after set, so that
+    messages of one set alone are in memory.
+
+    Attributes
+    ----------
+    status : list of str
+        ``"exact"`` for each set.
+    log_partition : (B,) array
+        As in `ExactResult`; -inf where the evidence contradicts the model. All that is read of such a set is NaN, and its most
+        probable state the first.
+    contradictions : list of list
+        For each set, not empty where the evidence contradicts the model.
+    """
+
+    converged = True
+
+    def __init__(self, graph: FactorGraph, runs: Callable[[], Iterator[ExactResult]], mode: str) -> None:
+        self._graph, self._runs, self.run_mode = graph, runs, mode
+        logs, contradictions, marginals = [], [], []
+        whole = {name: graph.variables(name) for name in graph.variable_blocks}
+        for result in runs():
+            logs.append(result.log_partition)
+            contradictions.append(result.contradictions)
+            marginals.append({} if result.contradictions else {name: result.marginals(x) for name, x in whole.items()})
+        self.log_partition, self.contradictions = np.array(logs), contradictions
+        self.status = ["exact"] * len(logs)
+        if all(contradictions):
+            raise ContradictionError(self)
+        shapes = next({name: found.shape for name, found in one.items()} for one in marginals if one)
+        self._marginals = {name: np.full((len(logs), *shape), np.nan) for name, shape in shapes.items()}
+        for number, one in enumerate(marginals):
+            for name, found in one.items():
+                self._marginals[name][number] = found
+
+    def __repr__(self) -> str:
+        return f"<ExactBatch: {len(self.status)} sets, mode {self.run_mode!r}>"
+
+    def marginals(self, variables: Variables) -> np.ndarray:
+        """As `ExactResult.marginals`, ``(B, *variables.shape, q)``."""
+        self._graph.block_of(variables)
+        whole = self._marginals[variables.name]
+        return np.asarray(whole.reshape(len(whole), -1, whole.shape[-1])[:, variables.index])
+
+    def mean(self, variables: Variables) -> np.ndarray:
+        """As `ExactResult.mean`, ``(B, *variables.shape)``."""
+        return mean_of(self._graph.block_of(variables).type, self.marginals(variables))
+
+    def mode(self, variables: Variables) -> np.ndarray:
+        """As `ExactResult.mode`, ``(B, *variables.shape)``."""
+        kind = self._graph.block_of(variables).type
+        assert isinstance(kind, DiscreteType)
+        first = kind.to_labels(np.broadcast_to(kind.states[0], variables.shape).copy())
+        return np.stack([first if result.contradictions else result.mode(variables) for result in self._runs()])
+
+    def factor_marginals(self, factors: str | Factors) -> np.ndarray:
+        """As `ExactResult.factor_marginals`, ``(B, F, q_0, ..., q_k)``."""
+        return self._read(lambda result: result.factor_marginals(factors))
+
+    def gradient(self, factors: str | Factors) -> np.ndarray:
+        """As `ExactResult.gradient`, with an axis of the sets first."""
+        return self._read(lambda result: result.gradient(factors))
+
+    def _read(self, read: Callable[[ExactResult], np.ndarray]) -> np.ndarray:
+        found: list[Any] = [None if result.contradictions else read(result) for result in self._runs()]
+        shape = next(one.shape for one in found if one is not None)
+        return np.stack([np.full(shape, np.nan) if one is None else one for one in found])
