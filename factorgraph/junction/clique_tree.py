@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class CliqueTree:
     elimination : of the variables with more than one state, numbered as in ``free``
     free : variable of each number of the elimination
     mode : {"sum", "max"}
+
+    Attributes
+    ----------
+    up, down : messages of each clique to its parent, and from it, on the variables that they share
     """
 
     def __init__(self, given: Given, elimination: Elimination, free: list[int], mode: str) -> None:
@@ -44,6 +48,12 @@ class CliqueTree:
             if self.cliques[number].parent >= 0:
                 self.root[number] = self.root[self.cliques[number].parent]
         self.home = {table: number for number, clique in enumerate(self.cliques) for table in clique.tables}
+        count = len(self.cliques)
+        self.up: list[Weights | None] = [None] * count
+        self._up_from: list[list[Weights]] = [[]] * count
+        self.down: list[Weights | None] = [None] * count
+        self._marginals: list[list[np.ndarray]] = [[]] * count
+        self._around: list[list[Weights | None]] = [[]] * count
         self._ones: dict[int, Weights] = {}
         self._plans: dict[tuple[Any, ...], Plan] = {}  # cliques of one form share one
 
@@ -51,7 +61,8 @@ class CliqueTree:
         """The same tree for other evidence; what it does not change is not worked out again."""
         other = copy.copy(self)
         other.given = given
-        other.cliques = [replace(clique) for clique in self.cliques]
+        other.up, other._up_from, other.down = list(self.up), list(self._up_from), list(self.down)
+        other._marginals, other._around = list(self._marginals), list(self._around)
         return other
 
     @property
@@ -91,32 +102,33 @@ class CliqueTree:
         for number in self.order:
             clique = self.cliques[number]
             inputs = self._inputs(clique)
-            if not _same(inputs, clique.up_from):
-                clique.up, clique.up_from = self._up(clique, inputs), inputs
+            if not _same(inputs, self._up_from[number]):
+                self.up[number], self._up_from[number] = self._sum_out(clique, inputs), inputs
             if clique.parent < 0:
-                assert clique.up is not None
-                total += clique.up.shift
+                total += self._said(number).shift
         return total
+
+    def _said(self, number: int) -> Weights:
+        """What a clique says to its parent, after `collect`."""
+        message = self.up[number]
+        assert message is not None
+        return message
 
     def _inputs(self, clique: Clique) -> list[Weights]:
         """The tables of a clique, and what its children say."""
         found = [self.given.tables[t] for t in clique.tables]
-        for child in clique.children:
-            message = self.cliques[child].up
-            assert message is not None
-            found.append(message)
-        alone = clique.scopes[len(found) :]
-        return found + [self._ones_of(self.given.sizes[scope[0]]) for scope in alone]
+        found += [self._said(child) for child in clique.children]
+        return found + [self._ones_of(self.given.sizes[scope[0]]) for scope in clique.scopes[len(found) :]]
 
     def _ones_of(self, size: int) -> Weights:
         if size not in self._ones:
             self._ones[size] = Weights.of_logs(np.zeros(size))
         return self._ones[size]
 
-    def _up(self, clique: Clique, inputs: list[Weights]) -> Weights:
+    def _sum_out(self, clique: Clique, inputs: list[Weights]) -> Weights:
         if self._in_numbers(inputs):
             return Weights.of_values(self._plan(clique).sum_out(_values(inputs)), sum(one.shift for one in inputs))
-        log = self._product(clique, with_parent=False).reduce_last(len(clique.shared), self.mode)
+        log = self._product(clique).reduce_last(len(clique.shared), self.mode)
         return Weights.of_logs(log.reshape([self.given.sizes[v] for v in clique.shared]))
 
     def _in_numbers(self, weights: Sequence[Weights | None]) -> bool:
@@ -128,56 +140,59 @@ class CliqueTree:
         for number in reversed(self.order):
             clique = self.cliques[number]
             inputs = self._inputs(clique)
-            around: list[Weights | None] = [*inputs, clique.down]
-            if _same(around, clique.around):
+            around, before = [*inputs, self.down[number]], self._around[number]
+            if _same(around, before):
                 continue
-            changed = {i for i, one in enumerate(around) if i >= len(clique.around) or one is not clique.around[i]}
-            clique.marginals = self._down(number, inputs, changed)
-            clique.around = around
-        return {v: values for clique in self.cliques for v, values in zip(clique.own, clique.marginals, strict=True)}
+            changed = {i for i, one in enumerate(around) if not before or one is not before[i]}
+            self._marginals[number] = self._send_down(number, inputs, changed)
+            self._around[number] = around
+        own = (zip(clique.own, found, strict=True) for clique, found in zip(self.cliques, self._marginals, strict=True))
+        return dict(itertools.chain.from_iterable(own))
 
-    def _down(self, number: int, inputs: list[Weights], changed: set[int]) -> list[np.ndarray]:
-        """Marginals of a clique's own variables; children get a new `down` where more than their own message has changed."""
+    def _send_down(self, number: int, inputs: list[Weights], changed: set[int]) -> list[np.ndarray]:
+        """Marginals of a clique's own variables; children get a new message where more than their own message has changed."""
         clique = self.cliques[number]
-        if not self._in_numbers([*inputs, clique.down]):
-            return self._down_in_logs(number)
+        if not self._in_numbers([*inputs, self.down[number]]):
+            return self._send_down_in_logs(number)
         values, first = _values(inputs), len(clique.tables)
         root_log = self._log_of(number)
-        children = range(first, first + len(clique.children))
+        child_of = dict(enumerate(clique.children, start=first))
         # What a child is told does not depend on what it says.
-        asked = {i for i in children if changed != {i} or self.cliques[clique.children[i - first]].down is None}
-        known = {i: self.cliques[clique.children[i - first]].down for i in set(clique.heard) - asked if i in children}
-        outside = {i: down.values for i, down in known.items() if down is not None and down.values is not None}
-        outside |= self._send_back(clique, inputs, sorted(asked | set(clique.heard).difference(outside)))
+        asked = {i for i, child in child_of.items() if changed != {i} or self.down[child] is None}
+        outside: dict[int, np.ndarray] = {}
+        for i in set(clique.heard).intersection(child_of) - asked:
+            down = self.down[child_of[i]]
+            if down is not None and down.values is not None:
+                outside[i] = down.values
+        outside |= self._send_back(number, inputs, sorted(asked | set(clique.heard).difference(outside)))
         joint = {i: outside[i] * values[i] for i in {*asked, *clique.heard}}
         for i in asked:
-            child = self.cliques[clique.children[i - first]]
-            assert child.up is not None
-            child.down = Weights.of_values(outside[i], root_log - child.up.shift - math.log(joint[i].sum()))
+            shift = root_log - self._said(child_of[i]).shift - math.log(joint[i].sum())
+            self.down[child_of[i]] = Weights.of_values(outside[i], shift)
         marginals = []
         for v, i in zip(clique.own, clique.heard, strict=True):
             found = joint[i].sum(axis=tuple(axis for axis, u in enumerate(clique.scopes[i]) if u != v))
             marginals.append(found / found.sum())
         return marginals
 
-    def _send_back(self, clique: Clique, inputs: list[Weights], wanted: Sequence[int]) -> dict[int, np.ndarray]:
+    def _send_back(self, number: int, inputs: list[Weights], wanted: Sequence[int]) -> dict[int, np.ndarray]:
         """For each input that is wanted, what all else says to it, but for a factor."""
-        around = np.ones(()) if clique.down is None else clique.down.values
+        down = self.down[number]
+        around = np.ones(()) if down is None else down.values
         assert around is not None
-        return self._plan(clique).send_back(_values(inputs), around, wanted)
+        return self._plan(self.cliques[number]).send_back(_values(inputs), around, wanted)
 
-    def _down_in_logs(self, number: int) -> list[np.ndarray]:
+    def _send_down_in_logs(self, number: int) -> list[np.ndarray]:
         clique = self.cliques[number]
-        children = [self.cliques[c] for c in clique.children]
-        found = self._project(number, [[v] for v in clique.own] + [child.shared for child in children])
-        for child, values in zip(children, found[len(clique.own) :], strict=True):
-            assert child.up is not None
+        found = self._project(number, [[v] for v in clique.own] + [self.cliques[child].shared for child in clique.children])
+        for child, values in zip(clique.children, found[len(clique.own) :], strict=True):
+            said = self._said(child).log
             # In place: these are the arrays that memory goes to.
             np.log(values, out=values)
             values += self._log_of(number)
-            values -= child.up.log
-            values[np.isneginf(child.up.log)] = -np.inf
-            child.down = Weights.of_logs(values)
+            values -= said
+            values[np.isneginf(said)] = -np.inf
+            self.down[child] = Weights.of_logs(values)
         return [values / values.sum() for values in found[: len(clique.own)]]
 
     def beliefs(self, tables: Sequence[int]) -> dict[int, np.ndarray]:
@@ -189,9 +204,9 @@ class CliqueTree:
         for number, mine in by_clique.items():
             clique = self.cliques[number]
             inputs = self._inputs(clique)
-            if self._in_numbers([*inputs, clique.down]):
+            if self._in_numbers([*inputs, self.down[number]]):
                 places = {clique.tables.index(table): table for table in mine}
-                for place, outside in self._send_back(clique, inputs, list(places)).items():
+                for place, outside in self._send_back(number, inputs, list(places)).items():
                     found[places[place]] = outside * inputs[place].values
             else:
                 scopes = [list(self.given.scopes[table]) for table in mine]
@@ -201,7 +216,7 @@ class CliqueTree:
     def _project(self, number: int, targets: list[list[int]]) -> list[np.ndarray]:
         """Probabilities of the states of some sets of a clique's variables, each axis in the order given."""
         clique = self.cliques[number]
-        product = self._product(clique, with_parent=True)
+        product = self._product(clique, self.down[number])
         position = {v: axis for axis, v in enumerate(clique.axes)}
         sorted_axes = [sorted(position[v] for v in target) for target in targets]
         found = product.project(sorted_axes, self._log_of(number), self.mode)
@@ -227,7 +242,7 @@ class CliqueTree:
             clique = self.cliques[number]
             tables: Tables = []
             position = {v: axis for axis, v in enumerate(clique.own)}
-            for variables, table in self._clique_tables(clique, with_parent=False):
+            for variables, table in self._clique_tables(clique):
                 part = table[tuple(chosen.get(v, slice(None)) if v not in position else slice(None) for v in variables)]
                 tables.append(_aligned([v for v in variables if v in position], part, position))
             sizes = [self.given.sizes[v] for v in clique.own]
@@ -245,12 +260,12 @@ class CliqueTree:
         drawn: dict[int, np.ndarray] = {}
         for number in reversed(self.order):
             clique = self.cliques[number]
-            sizes, tables = [self.given.sizes[v] for v in clique.own], self._clique_tables(clique, with_parent=False)
+            sizes, tables = [self.given.sizes[v] for v in clique.own], self._clique_tables(clique)
             position = {v: axis for axis, v in enumerate(clique.own)}
             given = np.stack([drawn[v] for v in clique.shared]) if clique.shared else np.zeros((1, n), dtype=np.int64)
             shared = [self.given.sizes[v] for v in clique.shared] or [1]
             if math.prod(shared) * math.prod(sizes) <= PIECE:  # the whole clique at once
-                rows = self._product(clique, with_parent=False).piece(0).reshape(math.prod(shared), -1)
+                rows = self._product(clique).piece(0).reshape(math.prod(shared), -1)
                 weights = np.cumsum(np.exp(rows - np.maximum(rows.max(axis=1, keepdims=True), _LEAST)), axis=1)
                 chosen = draw_rows(weights[np.ravel_multi_index(tuple(given), shared)], rng)
             else:
@@ -281,20 +296,17 @@ class CliqueTree:
         return chosen
 
     def _log_of(self, number: int) -> float:
-        root = self.cliques[self.root[number]].up
-        assert root is not None
-        return root.shift
+        return self._said(self.root[number]).shift
 
-    def _product(self, clique: Clique, with_parent: bool) -> Product | SmallProduct:
+    def _product(self, clique: Clique, down: Weights | None = None) -> Product | SmallProduct:
+        """The product of a clique's inputs, and of what its parent says where that is given."""
         position = {v: axis for axis, v in enumerate(clique.axes)}
-        tables = [_aligned(variables, table, position) for variables, table in self._clique_tables(clique, with_parent)]
+        found = self._clique_tables(clique) + ([(clique.shared, down.log)] if down is not None else [])
+        tables = [_aligned(variables, table, position) for variables, table in found]
         return product_of([self.given.sizes[v] for v in clique.axes], tables)
 
-    def _clique_tables(self, clique: Clique, with_parent: bool) -> list[tuple[list[int], np.ndarray]]:
-        found = [(scope, one.log) for scope, one in zip(clique.scopes, self._inputs(clique), strict=True)]
-        if with_parent and clique.down is not None:
-            found.append((clique.shared, clique.down.log))
-        return found
+    def _clique_tables(self, clique: Clique) -> list[tuple[list[int], np.ndarray]]:
+        return [(scope, one.log) for scope, one in zip(clique.scopes, self._inputs(clique), strict=True)]
 
 
 def _same(found: Sequence[Weights | None], before: Sequence[Weights | None]) -> bool:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from factorgraph.junction.elimination import Elimination
 from factorgraph.junction.plan import Plan
 from factorgraph.junction.tables import Given
-from factorgraph.junction.weights import Weights
 
 _MERGED = 1 << 8  # entries; up to here a clique is joined to its parent, as a call costs more than entries
 
@@ -28,10 +25,6 @@ class Clique:
     scopes : variables of each input: of the tables, of what the children say, and of own variables that neither have
     heard : for each own variable, the number of the input that tells its marginal
     plan : how messages are made of the inputs
-    up, up_from : message to the parent, on the shared variables, and the inputs that it was made of
-    down : message from the parent, on the shared variables
-    marginals : of the own variables
-    around : inputs and message from the parent that the marginals and the children's `down` were made of
     """
 
     shared: list[int]
@@ -42,11 +35,6 @@ class Clique:
     scopes: list[list[int]] = field(default_factory=list)
     heard: list[int] = field(default_factory=list)
     plan: Plan | None = None
-    up: Weights | None = None
-    up_from: list[Weights] = field(default_factory=list)
-    down: Weights | None = None
-    marginals: list[np.ndarray] = field(default_factory=list)
-    around: list[Weights | None] = field(default_factory=list)
 
     @property
     def axes(self) -> list[int]:

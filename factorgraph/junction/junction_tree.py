@@ -282,12 +282,14 @@ class JunctionTree:
         return known and all(states.size == 1 or v in self._free for v, states in enumerate(allowed))
 
     def _compile(self) -> None:
-        """Find an order for what any of the sets leaves open."""
+        """Find an order for what any of the sets leaves open, and for what was open before: evidence may go to and fro."""
         found = [model.allowed(evidence) for model, evidence in zip(self._models, self._evidence, strict=True)]
         possible = [allowed for allowed in found if allowed is not None]
         if not possible:
             self._tree, self._free = None, frozenset()
             return
+        for model in dict.fromkeys(self._models) if self._free else ():
+            possible.append([model.states[v] if v in self._free else states for v, states in enumerate(possible[0])])
         allowed = [states[0] if len(set(map(id, states))) == 1 else _union(states) for states in zip(*possible, strict=True)]
         given = self._models[0].given(allowed)
         elimination, free = _eliminate(given)

@@ -221,10 +221,10 @@ class _Pairs:
             a, b, _ = self._steps[step]
             above = outside.pop(self._count + step)
             to_a, to_b = self._back[step]
-            if a in asked:
-                outside[a] = np.broadcast_to(to_a(above, made[b]), made[a].shape)
-            if b in asked:
-                outside[b] = np.broadcast_to(to_b(above, made[a]), made[b].shape)
+            for one, back, other in ((a, to_a, b), (b, to_b, a)):
+                if one in asked:
+                    found = back(above, made[other])
+                    outside[one] = found if found.shape == made[one].shape else np.broadcast_to(found, made[one].shape)
         return {number: outside[number] for number in wanted}
 
 

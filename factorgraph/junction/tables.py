@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +56,7 @@ class TableModel:
     scopes : node numbers of each table's variables
     tables : log-potentials, one axis for each variable of the scope
     place : table number of each factor, by its block and number
+    states : of each variable, those that zeros leave without evidence
 
     Raises
     ------
@@ -71,10 +71,11 @@ class TableModel:
         self.tables: list[np.ndarray] = []
         self.place: dict[tuple[str, int], int] = {}
         self._prior_of: dict[int, int] = {}
-        self._states: list[int] = []
+        self._sizes: list[int] = []
         self._weights: dict[int, tuple[np.ndarray, Weights]] = {}  # by the identity of a table, which many factors may share
         self._cut: dict[int, tuple[tuple[int, ...], list[np.ndarray], Weights]] = {}  # tables of fewer states, by number
         self._seen: dict[bytes, np.ndarray] = {}
+        self._whole: tuple[frozenset[int], list[tuple[int, ...]], list[Weights | None]] | None = None
         self._add_priors(graph)
         first = graph.first_nodes()
         for block in graph.factor_blocks.values():
@@ -92,25 +93,26 @@ class TableModel:
             if block.prior is not None:
                 weights = kind.log_weights(np.moveaxis(block.prior.copy(), 0, -1), host).T  # the graph's own may change
                 for position in np.flatnonzero((weights != 0).any(axis=1)).tolist():
-                    self._prior_of[len(self._states) + position] = len(self.tables)
-                    self.scopes.append((len(self._states) + position,))
+                    self._prior_of[len(self._sizes) + position] = len(self.tables)
+                    self.scopes.append((len(self._sizes) + position,))
                     self.tables.append(weights[position])
-            self._states += [len(kind.states)] * block.size
+            self._sizes += [len(kind.states)] * block.size
 
     def _look_for_zeros(self) -> None:
+        self._whole = None
         zero_free: dict[int, bool] = {}
         for table in self.tables:
             if id(table) not in zero_free:
                 zero_free[id(table)] = not np.isneginf(table).any()
         self._has_zeros = [not zero_free[id(table)] for table in self.tables]
-        self._touching: list[list[int]] = [[] for _ in self._states]
+        self._touching: list[list[int]] = [[] for _ in self._sizes]
         for number, scope in enumerate(self.scopes):
             for v in scope:
                 self._touching[v].append(number)
-        whole = {states: np.ones(states, dtype=np.bool_) for states in set(self._states)}
-        self._masks = [whole[states] for states in self._states]
+        whole = {states: np.ones(states, dtype=np.bool_) for states in set(self._sizes)}
+        self._masks = [whole[states] for states in self._sizes]
         self._possible = self._take_out_zeros(self._masks, range(len(self.tables)))
-        self._allowed = [self._states_of(mask) for mask in self._masks]
+        self.states = [self._states_of(mask) for mask in self._masks]
 
     def with_tables(self, tables: Mapping[int, np.ndarray]) -> TableModel:
         """The same model with some tables replaced."""
@@ -132,7 +134,7 @@ class TableModel:
             if v not in other._prior_of:
                 other._prior_of[v] = len(other.tables)
                 other.scopes.append((v,))
-                other.tables.append(np.zeros(self._states[v]))
+                other.tables.append(np.zeros(self._sizes[v]))
         return other.with_tables({other._prior_of[v]: table for v, table in priors.items() if table is not None})
 
     def allowed(self, evidence: Mapping[int, int]) -> list[np.ndarray] | None:
@@ -145,17 +147,17 @@ class TableModel:
         """
         masks = list(self._masks)
         for v, state in evidence.items():
-            masks[v] = np.arange(self._states[v]) == state
+            masks[v] = np.arange(self._sizes[v]) == state
             masks[v] &= self._masks[v]
         near = dict.fromkeys(number for v in evidence for number in self._touching[v])
         if not self._possible or not all(masks[v].any() for v in evidence) or not self._take_out_zeros(masks, near):
             return None
         return [
             states if mask is before else self._states_of(mask)
-            for states, mask, before in zip(self._allowed, masks, self._masks, strict=True)
+            for states, mask, before in zip(self.states, masks, self._masks, strict=True)
         ]
 
-    def given(self, allowed: list[np.ndarray], free: AbstractSet[int] | None = None) -> Given:
+    def given(self, allowed: list[np.ndarray], free: frozenset[int] | None = None) -> Given:
         """
         The tables over the states that are left.
 
@@ -165,11 +167,25 @@ class TableModel:
         free : variables that scopes are to speak of, among them all with more than one state left; default just these
         """
         sizes = [states.size for states in allowed]
-        free = {v for v, size in enumerate(sizes) if size > 1} if free is None else free
-        scopes = [tuple(v for v in scope if v in free) for scope in self.scopes]
-        found = [self._table(number, allowed, scope) for number, scope in enumerate(scopes)]
-        constant = sum(table.shift for scope, table in zip(scopes, found, strict=True) if not scope)
-        return Given(allowed, sizes, scopes, found, float(constant))
+        free = frozenset(v for v, size in enumerate(sizes) if size > 1) if free is None else free
+        if self._whole is None or self._whole[0] != free:
+            scopes = [tuple(v for v in scope if v in free) for scope in self.scopes]
+            self._whole = free, scopes, [self._without_evidence(number, scope) for number, scope in enumerate(scopes)]
+        _, scopes, whole = self._whole
+        found = list(whole)
+        for v, (states, before) in enumerate(zip(allowed, self.states, strict=True)):
+            if states is not before:
+                for number in self._touching[v]:
+                    found[number] = self._table(number, allowed, scopes[number])
+        tables = [table for table in found if table is not None]
+        constant = sum(table.shift for scope, table in zip(scopes, tables, strict=True) if not scope)
+        return Given(allowed, sizes, scopes, tables, float(constant))
+
+    def _without_evidence(self, number: int, scope: tuple[int, ...]) -> Weights | None:
+        """A table over the states that zeros leave; None where that leaves more of a variable than the scope knows."""
+        if any(self.states[v].size > 1 for v in self.scopes[number] if v not in scope):
+            return None
+        return self._table(number, self.states, scope)
 
     def _states_of(self, mask: np.ndarray) -> np.ndarray:
         """The states that a mask leaves; one array for all variables that keep the same."""

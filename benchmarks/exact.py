@@ -1,0 +1,118 @@
+"""
+Exact marginals of Bayesian networks: the first answer and answers to new evidence, beside pyAgrum's lazy propagation in C++.
+
+    python benchmarks/exact.py FOLDER [--names andes pigs ...]
+
+The folder has NAME.bif, as the Bayesian network repository gives them. Both run in one thread and give the marginals of all
+variables. Each evidence observes five variables at states of one joint sample; its time is the median of five, by the same
+engine. pyAgrum (pip install pyagrum) is left out where it is not found. Its first answer finds an order too: the ratio is to
+our compiling and first answer together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import factorgraph as fg
+
+Answers = list[np.ndarray]
+
+
+def timed(work: Any) -> tuple[float, Any]:
+    """Seconds of a call, and what it returns."""
+    start = time.perf_counter()
+    found = work()
+    return time.perf_counter() - start, found
+
+
+def ours(model: fg.Model, sets: list[dict[int, int]]) -> tuple[float, float, list[float], list[Answers]]:
+    """Seconds of compiling, of the first answer without it, and of each further one; the answers."""
+    compiling, tree = timed(lambda: fg.JunctionTree(model.graph))
+    first, found = timed(lambda: model.marginals(tree.run()))
+    seconds, answers, before = [], [found], dict[int, int]()
+    for evidence in sets:
+
+        def ask(evidence: dict[int, int] = evidence, before: dict[int, int] = before) -> Answers:
+            for v in before:
+                tree.unobserve(model[v])
+            for v, state in evidence.items():
+                tree.observe(model[v], model[v].type.states[state])
+            return model.marginals(tree.run())
+
+        took, found = timed(ask)
+        seconds.append(took)
+        answers.append(found)
+        before = evidence
+    return compiling, first, seconds, answers
+
+
+def agrum(path: Path, names: list[str], sets: list[dict[int, int]]) -> tuple[float, list[float], list[Answers]] | None:
+    """The same by pyAgrum."""
+    try:
+        import pyagrum
+    except ImportError:
+        return None
+    network = pyagrum.loadBN(str(path))
+    nodes = [network.idFromName(name) for name in names]
+
+    def first() -> Any:
+        engine = pyagrum.LazyPropagation(network)
+        engine.setNumberOfThreads(1)
+        engine.makeInference()
+        return engine, [engine.posterior(node).toarray() for node in nodes]
+
+    took, (engine, found) = timed(first)
+    seconds, answers = [], [found]
+    for evidence in sets:
+
+        def ask(evidence: dict[int, int] = evidence) -> Answers:
+            engine.setEvidence({nodes[v]: state for v, state in evidence.items()})
+            engine.makeInference()
+            return [engine.posterior(node).toarray() for node in nodes]
+
+        one, found = timed(ask)
+        seconds.append(one)
+        answers.append(found)
+    return took, seconds, answers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--names", nargs="*", help="which networks; default all")
+    options = parser.parse_args()
+    head = f"{'network':<12}{'compile':>9}{'first':>8}{'evidence':>10}{'pyAgrum':>9}{'evidence':>10}"
+    print(f"{head}{'ratio':>8}{'ratio':>8}{'largest difference':>20}")
+    for path in sorted(options.folder.glob("*.bif")):
+        if options.names and path.stem not in options.names:
+            continue
+        model = fg.read_bif(path)
+        rng = np.random.default_rng(0)
+        sample = fg.exact(model.graph).sample(5, seed=0)
+        states = [sample[model[v].name].reshape(5, -1)[:, model[v].index.reshape(-1)[0]] for v in range(len(model))]
+        sets = []
+        for number in range(5):
+            chosen = rng.permutation(len(model))[:5]
+            sets.append({int(v): int(np.flatnonzero(model[v].type.states == states[v][number])[0]) for v in chosen})
+        compiling, first, later, answers = ours(model, sets)
+        row = f"{path.stem:<12}{compiling:>9.3f}{first:>8.3f}{np.median(later):>10.4f}"
+        peer = agrum(path, model.names, sets)
+        if peer is not None:
+            took, seconds, others = peer
+            gap = max(np.abs(p - q).max() for a, b in zip(answers, others, strict=True) for p, q in zip(a, b, strict=True))
+            row += f"{took:>9.3f}{np.median(seconds):>10.4f}{(compiling + first) / took:>8.2f}"
+            row += f"{np.median(later) / np.median(seconds):>8.2f}{gap:>20.1e}"
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
