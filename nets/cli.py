@@ -299,8 +299,9 @@ def _to_resume(path: str | None) -> bool:
 
 
 def _saved_run(path: str, asked: BPClassifier) -> BPClassifier:
-    """The model of a saved run, if it has the settings that are asked for."""
+    """The model of a saved run, for as many epochs as are asked for, if it has the other settings that are asked for."""
     model = BPClassifier.load(path)
+    model.epochs = asked.epochs
     check_same_settings(model, asked, path)
     model.verbose = True
     print(f"resuming {path} after epoch {model.n_iter_}")

@@ -2,13 +2,13 @@
 Changes the core one place at a time and runs the tests that reach it: a change that no test notices is printed.
 
     python -m pip install coverage
-    python tests/mutants.py [--number 100] [--seed 0] [--only TEXT] [--processes 2] [--seconds 600] [--limit 120]
+    python tests/mutants.py [--number 100] [--seed 0] [--only TEXT] [--processes 2] [--seconds 600] [--limit 120] [--again FILE]
 
 First every test runs once, and coverage.py records which lines it reaches. Each change then turns one comparison, operation,
 constant or condition into another, in a copy of the project, and only the tests that reach this place run: the quick ones
 first, then others by chance, until one fails or `--limit` seconds of tests have passed. Constants in capitals are left alone:
 most are bounds of memory or thresholds of speed, and 4,097 for 4,096 changes no answer. Some other changes mean nothing either
-(a counter that runs backwards): whoever reads the list decides.
+(a counter that runs backwards): whoever reads the list decides. `--again` tries the survivors in an earlier run's output once more.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 CORE = ("factorgraph/inference", "factorgraph/factors", "factorgraph/variables", "factorgraph/schedules", "nets")
-LEFT_OUT = {"drawing.py", "figure.py", "published.py", "__init__.py", "memory.py"}
+LEFT_OUT = {"drawing.py", "figure.py", "published.py", "continual.py", "__init__.py", "memory.py"}
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult, ast.And: ast.Or, ast.Or: ast.And,
@@ -48,8 +48,10 @@ def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
         if is_text or (isinstance(node, ast.FunctionDef) and node.name in ("__repr__", "check")):
             skipped |= {id(inner) for inner in ast.walk(node)}
         is_setting = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
-        if is_setting or (isinstance(node, ast.keyword) and node.arg in ("strict", "flush")):
+        if is_setting or (isinstance(node, ast.keyword) and node.arg in ("strict", "flush", "stacklevel")):
             skipped |= {id(inner) for inner in ast.walk(node)}
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):  # what is frozen or cached gives the same answers thawed
+            skipped |= {id(inner) for decorator in node.decorator_list for inner in ast.walk(decorator)}
         if isinstance(node, (ast.FunctionDef, ast.arg)):
             hint = node.returns if isinstance(node, ast.FunctionDef) else node.annotation
             skipped |= {id(inner) for inner in ast.walk(hint)} if hint is not None else set()
@@ -109,6 +111,22 @@ def all_places(only: str) -> list[tuple[Path, ast.Module, int]]:
             if path.name not in LEFT_OUT and only in str(path.relative_to(ROOT)):
                 tree = ast.parse(path.read_text(encoding="utf-8"))
                 found += [(path, tree, number) for number in range(len(list(places(tree))))]
+    return found
+
+
+def survivors_in(text: str) -> list[tuple[Path, ast.Module, int]]:
+    """The places of changes that a run's output names as survivors, wherever their lines are now."""
+    found = []
+    listed = [line.split(" tests  ", 1)[1] for line in text.splitlines() if line.startswith("SURVIVED")]
+    for line in listed:
+        place, _, change = line.partition(": ")
+        path = ROOT / place.rsplit(":", 1)[0]
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        wanted = int(place.rsplit(":", 1)[1])
+        same = [n for n, (node, _) in enumerate(places(tree)) if ast.unparse(node) == change.split("   ->   ")[0]]
+        same = [n for n in same if "   ->   ".join(changed(tree, n)[2:]) == change]
+        if same:
+            found.append((path, tree, min(same, key=lambda n: abs(changed(tree, n)[1] - wanted))))
     return found
 
 
@@ -222,9 +240,11 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2, help="changes tried at once, each in a copy of its own")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no change is begun after this time")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds of tests for each change")
+    parser.add_argument("--again", type=Path, help="output of an earlier run, whose survivors are tried")
     options = parser.parse_args()
-    chosen = all_places(options.only)
-    random.Random(options.seed).shuffle(chosen)
+    chosen = all_places(options.only) if options.again is None else survivors_in(options.again.read_text(encoding="utf-8"))
+    if options.again is None:
+        random.Random(options.seed).shuffle(chosen)
     end = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(options.processes) as pool:
         copies = [copy_project(Path(name) / str(number)) for number in range(options.processes)]

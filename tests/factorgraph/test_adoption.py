@@ -69,3 +69,19 @@ def test_adopting_names_what_does_not_fit() -> None:
         fg.Inference(loop).adopt(fg.Inference(other))
     with pytest.raises(ValueError, match="batch"):
         fg.Inference(loop, batch=2).adopt(fg.Inference(loop))
+
+
+def test_sets_of_a_batch_go_along_with_their_priors_and_evidence() -> None:
+    first_rng = np.random.default_rng(0)
+    loop, x = graphs("table")
+    first = fg.Inference(loop, batch=2, damping=0.3)
+    priors = first_rng.normal(size=(2, N, 3))
+    first.set_prior(x, priors)
+    first.observe(x[0], [2, 1])
+    expected = first.run(tolerance=1e-11)
+    second = fg.Inference(loop, batch=2, damping=0.3)
+    second.adopt(first)
+    found = second.run(tolerance=1e-11, keep_messages=True)
+    assert max(found.iterations) <= min(expected.iterations)
+    np.testing.assert_allclose(found.marginals(x), expected.marginals(x), atol=1e-9)
+    np.testing.assert_allclose(found.log_partition, expected.log_partition, atol=1e-8)

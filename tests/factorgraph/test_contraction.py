@@ -221,3 +221,31 @@ def test_wide_factors_go_by_depth() -> None:
     inference = fg.Inference(graph)
     assert inference._passes.contraction is None
     assert inference.run().status == "exact"
+
+
+def test_two_sets_are_as_if_run_alone(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = tree("random", 23, seed=2)
+    end = graph.variables("x3")
+    monkeypatch.setattr(passes, "_MANY_STAGES", 1)
+    together = fg.Inference(graph, backend=backend, batch=2)
+    together.set_prior(end, [[0.4], [-1.0]] if end.type.param_shape else [0.4, -1.0])
+    found = together.run()
+    for number, field in enumerate((0.4, -1.0)):
+        graph.set_prior(end, field)
+        alone = fg.Inference(graph, backend=backend).run()
+        for name in graph.variable_blocks:
+            x = graph.variables(name)
+            np.testing.assert_allclose(found.marginals(x)[number], alone.marginals(x), atol=1e-11)
+
+
+def test_single_precision_loses_no_small_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(3), 60)
+    rng = np.random.default_rng(0)
+    graph.add_factors("steps", fg.Table(rng.choice([-9.0, 0.0, 4.0], size=(59, 3, 3))), x[:-1], x[1:])
+    graph.set_prior(x, rng.normal(size=(60, 3)))
+    graph.observe(x[30], 1)
+    _, found = answers(graph, 1, monkeypatch, dtype="float32")
+    _, expected = answers(graph, 10**9, monkeypatch, dtype="float64")
+    np.testing.assert_allclose(found.marginals(x), expected.marginals(x), atol=2e-5)
+    assert found.log_partition == pytest.approx(expected.log_partition, rel=1e-5)

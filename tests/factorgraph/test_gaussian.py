@@ -332,3 +332,21 @@ def test_a_relation_of_observed_variables_holds_or_contradicts() -> None:
     for second, expected in ((3.0, 0.0), (3.5, -np.inf)):
         incoming = [fg.Gaussian().observe(np.array([value])) for value in (5.0, second)]
         assert kernel.log_partition(incoming, kernel.parameters(), semiring).item() == expected
+
+
+def test_a_belief_without_precision_has_no_mean() -> None:
+    x = fg.Gaussian()
+    with np.errstate(divide="ignore"):
+        mean, variance = x.mean(np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 2.0]]), fg.get_backend("numpy", "float64"))
+    np.testing.assert_array_equal(mean, [np.nan, np.nan, 1.5])
+    np.testing.assert_array_equal(variance, [np.inf, np.inf, 0.5])
+
+
+@pytest.mark.parametrize("coefficient", [2.0, -0.25])
+def test_an_exact_relation_divides_by_its_coefficient(coefficient: float) -> None:
+    graph = fg.FactorGraph()
+    x, y = graph.add_variables("x", fg.Gaussian()), graph.add_variables("y", fg.Gaussian())
+    graph.add_factors("relation", fg.LinearGaussian([coefficient, -1.0], 0.0), x, y)
+    graph.set_prior(x, [0.0, 1.0])
+    graph.observe(y, 3.0)
+    assert fg.run(graph).mean(x) == pytest.approx(3.0 / coefficient)

@@ -24,6 +24,7 @@ from factorgraph.backends.kernel_backend import parameters_of
 from factorgraph.backends.kernels import text
 from factorgraph.backends.numpy_backend import NumpyBackend
 from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.table_source import table_source
 from factorgraph.inference import fused
 from nets.channels import argmax, sign, tails
 
@@ -483,3 +484,9 @@ def test_a_variable_of_many_factors_adds_all_of_them_up(kernels: str, batch: int
                 inference.observe(leaves[0, : 10 * number], 0, sets=number)
         answers.append(inference.run(tolerance=1e-12).marginals(hub))
     np.testing.assert_allclose(answers[1], answers[0], atol=1e-12)
+
+
+def test_factors_too_large_for_registers_have_no_kernel() -> None:
+    assert table_source([16, 16], [False, False], "sum") is not None
+    assert table_source([16, 16, 17], [False] * 3, "sum") is None  # too many entries
+    assert table_source([65], [False], "sum") is None  # too many states

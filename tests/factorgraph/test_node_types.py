@@ -235,3 +235,22 @@ class TestPotentialsThatCannotBeTabulated:
         x = graph.add_variables("x", fg.Categorical(3), 2)
         graph.add_factors("f", Own(), x[:1], x[1:])
         assert fg.run(graph).log_partition == pytest.approx(np.log(3 + 6 * np.exp(-1.0)))
+
+
+class _Misshapen(fg.Factor):
+    """Potentials with an axis too many, or for another number of factors."""
+
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def log_potential(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.zeros(self.shape)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 2, 1), (2, 2, 4)])
+def test_potentials_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 4)
+    with pytest.raises(ValueError, match=r"'pair'.*log-potentials have shape"):
+        graph.add_factors("pair", _Misshapen(*shape), x[:-1], x[1:])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
+from factorgraph.schedules.spanning import SpanningForest
 from factorgraph.testing import Enumeration
 from tests.factorgraph.graphs import random_forest
 
@@ -251,3 +252,21 @@ def test_decimation_makes_an_assignment_and_can_be_undone() -> None:
     some = inference.decimate(x[:4], share=0.5)
     assert [part.size for part in some] == [2]
     assert set(some[0].index.tolist()) <= {0, 1, 2, 3}
+
+
+def test_a_sweep_goes_there_and_back() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 6)
+    for number in range(5):
+        graph.add_factors(f"f{number}", fg.Ising(0.3), x[number], x[number + 1])
+    plan = fg.Sweep().plan(graph)
+    names = [step.factors if isinstance(step.factors, str) else step.factors.name for stage in plan.stages for step in stage]
+    assert names == ["f0", "f1", "f2", "f3", "f4", "f3", "f2", "f1", "f0"]
+
+
+@pytest.mark.parametrize("order", [[1, 2, 3, 0, 4, 5, 6], [0, 1, 2, 3, 4, 5, 6], [5, 3, 1, 6, 0, 2, 4]])
+def test_a_tree_is_rooted_in_its_middle(order: list[int]) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 7)
+    graph.add_factors("path", fg.Ising(0.5), x[order[:-1]], x[order[1:]])
+    assert SpanningForest.of(graph).roots.tolist() == [order[3]]

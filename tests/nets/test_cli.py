@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,3 +175,38 @@ def test_another_package_named_factorgraph_is_told_from_ours(tmp_path: Path) -> 
     output = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert output.returncode == 1
     assert "is another project of that name; remove it (pip uninstall factorgraph)" in output.stderr
+
+
+def test_evaluate_prints_both_predictions(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = json.loads((trained / "run.json").read_text())
+    assert main(["evaluate", str(trained / "net.npz")]) == 0
+    rows = {line.split()[0]: line.split()[1] for line in capsys.readouterr().out.splitlines()[2:]}
+    assert rows == {
+        "point-wise": f"{run['final']['test_error']:.2f}",
+        "Bayesian": f"{run['final']['test_error_bayes']:.2f}",
+    }
+
+
+def test_a_resumed_run_prints_its_epochs(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(trained / "net.npz", tmp_path / "more.npz")
+    arguments = ["train", "--hidden", "31", "--seed", "1", "--save", str(tmp_path / "more.npz"), "--resume"]
+    assert main([*arguments, "--epochs", "4"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any("after epoch 3" in line for line in lines)
+    assert any(line.split()[:1] == ["4"] for line in lines)
+
+
+def test_an_output_that_cannot_be_written_is_told_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "missing" / "labels.txt"
+    assert main(["predict", str(tmp_path / "no-model.npz"), "digits", "--output", str(output)]) == 1
+    message = capsys.readouterr().err
+    assert "labels.txt" in message
+    assert "no-model.npz" not in message
+
+
+def test_downloads_go_where_they_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["download", "mnist", "--folder", str(tmp_path), "--mirror", "http://127.0.0.1:9/"]
+    assert main(arguments) == 1
+    assert "no mirror gave" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["download", "digits"])

@@ -17,6 +17,7 @@ from nets.cli import main
 from nets.layers import Architecture, layer_of, parse_layer
 from nets.layers.notation import layer_as_dict
 from nets.layers.pool import AnyOf
+from nets.settings import choose_masks
 from nets.windows import windows
 
 
@@ -231,3 +232,26 @@ def test_layers_on_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "network 1x16x4-8x14x2-10" in capsys.readouterr().out
     assert main(["train", "digits", "--layers", "8q"]) == 1
     assert "'8q' names no layer" in capsys.readouterr().err
+
+
+def test_windows_of_one_pixel_and_of_a_whole_side() -> None:
+    numbers, shape = windows((2, 2, 3), 1)
+    assert shape == (2, 3)
+    np.testing.assert_array_equal(numbers, np.arange(12).reshape(2, 6))
+    numbers, shape = windows((1, 3, 2), 2)
+    assert shape == (2, 1)
+    np.testing.assert_array_equal(numbers, [[0, 2], [1, 3], [2, 4], [3, 5]])
+    with pytest.raises(ValueError, match="do not fit"):
+        windows((1, 3, 2), 3)
+
+
+def test_the_most_numbers_of_a_pattern_in_one_array() -> None:
+    assert Architecture((30,), (Dense(7), Dense(50)), 3).widest == 50
+    assert Architecture((1, 6, 6), (Convolution(4, 3),), 2).widest == 16 * 9  # places times inputs of a window
+    assert Architecture((1, 6, 6), (Convolution(20, 3),), 2).widest == 16 * 20
+
+
+def test_a_full_density_takes_no_mask() -> None:
+    masks = choose_masks([1.0, 0.5], Architecture((30,), (Dense(7),), 3), np.random.default_rng(0))
+    assert masks[0] is None
+    assert masks[1] is not None

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, make_friedman1
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import BayesianRidge
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -175,3 +176,16 @@ def test_parts_too_need_settings_that_make_sense(settings: dict[str, Any], name:
     for learn in (BPRegressor(**settings).fit, BPRegressor(**settings).partial_fit):
         with pytest.raises((ValueError, TypeError), match=f"{name}.* not (-1.0|None)"):
             learn(X, X[:, 0])
+
+
+def test_what_is_not_fitted_says_so() -> None:
+    for ask in ("evaluate", "predict"):
+        with pytest.raises(NotFittedError):
+            getattr(BPRegressor(), ask)(*([np.zeros((3, 2))] if ask == "predict" else [np.zeros((3, 2)), np.zeros(3)]))
+
+
+def test_numbers_are_standardised_whatever_their_spread() -> None:
+    y = np.array([[1.0, 2.0], [1.2, 2.0], [0.8, 2.0]])
+    found = Numbers.of(y).standardised(y)
+    np.testing.assert_allclose(found.std(axis=0), [1.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(found.mean(axis=0), 0.0, atol=1e-12)

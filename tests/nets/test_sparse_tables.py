@@ -104,3 +104,10 @@ def test_a_word_that_is_not_finite_is_refused() -> None:
     X[3, 4] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         BPClassifier().fit(sparse.csr_array(X), y)
+
+
+def test_one_mean_and_one_deviation_are_those_of_all_entries() -> None:
+    X, _ = table()
+    dense, thin = (nets.encoding.Standardization.of(rows) for rows in (X + 3.0 * (X > 0), sparse.csr_array(X + 3.0 * (X > 0))))
+    assert thin.mean == pytest.approx(dense.mean, rel=1e-12)
+    assert thin.deviation == pytest.approx(dense.deviation, rel=1e-12)

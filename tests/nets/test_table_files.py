@@ -99,3 +99,11 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out.startswith("nets ")
+
+
+def test_blanks_after_commas_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "blanks.csv"
+    path.write_text("a, b, kind\n1, 2, red\n3, 4, white\n5, 6, red\n" * 1, encoding="utf-8")
+    data = load_dataset(str(path), target="kind")
+    assert sorted({*data.y_train.tolist(), *data.y_test.tolist()}) == ["red", "white"]
+    assert list(data.features) == ["a", "b"]

@@ -273,3 +273,22 @@ def test_biases_do_not_ruin_real_weights() -> None:
     found = model.evaluate(held_X, held_y)
     assert found["test_error_bayes"] < 35
     assert found["test_error"] < 35
+
+
+def test_one_row_is_held_out_where_the_share_rounds_to_none(rng: np.random.Generator) -> None:
+    y = np.array([0, 0, 1, 1, 1, 1])
+    with pytest.warns(UserWarning, match=r"classes \[0\] have too few rows to hold any out"):
+        kept, held = stratified_rows(y, 0.1, rng)
+    assert y[held].tolist() == [1]
+    assert kept.sum() == 5
+
+
+def test_rows_are_held_out_unless_others_are_given(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(200, 5))
+    y = (X[:, 0] > 0).astype(int)
+    model = BPClassifier((7,), epochs=2, batch_size=10, early_stopping=True, validation_fraction=0.25, random_state=0)
+    own, held = (X[:16], y[:16]), stratified_rows(y, 0.25, np.random.default_rng(0))[1]
+    for data, tested in ((None, held.sum()), (own, 16)):
+        errors = [row["test_error"] for row in model.fit(X, y, validation_data=data).history_]
+        # Errors are whole numbers of the rows that are tested.
+        np.testing.assert_allclose(np.array(errors) * tested / 100, np.round(np.array(errors) * tested / 100), atol=1e-9)
