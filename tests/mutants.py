@@ -8,7 +8,7 @@ First every test runs once, and coverage.py records which lines it reaches. Each
 constant or condition into another, in a copy of the project, and only the tests that reach this place run: the quick ones
 first, then others by chance, until one fails or `--limit` seconds of tests have passed. Constants in capitals are left alone:
 most are bounds of memory or thresholds of speed, and 4,097 for 4,096 changes no answer. Some other changes mean nothing either
-(a counter that runs backwards): whoever reads the list decides. `--again` tries the survivors in an earlier run's output once more.
+(a counter that runs backwards): whoever reads the list decides. `--again` tries the survivors in an earlier run's output.
 """
 
 from __future__ import annotations

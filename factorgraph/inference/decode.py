@@ -14,7 +14,7 @@ from factorgraph.schedules.spanning import SpanningForest
 from factorgraph.semiring import Semiring
 
 
-def decode(graph: FactorGraph, state: State, semiring: Semiring) -> State:
+def decode(graph: FactorGraph, state: State, semiring: Semiring) -> list[np.ndarray]:
     """
     Fix all variables, one after another, along a spanning forest.
 
@@ -30,7 +30,7 @@ def decode(graph: FactorGraph, state: State, semiring: Semiring) -> State:
 
     Returns
     -------
-    State in which every variable is observed at its decoded value
+    list of the values of each pool's variables, ``(V,)``, or ``(V, B)`` of a batch
     """
     state = state.copy()
     state.find_hard_pools(certain=True)
@@ -50,7 +50,7 @@ def decode(graph: FactorGraph, state: State, semiring: Semiring) -> State:
             call = edge_call(Step(name, (port,), position[edges]), state.layout, state.backend)
             _send(call, state, semiring)
             _fix(state, *places, forest.variable[edges])
-    return state
+    return [pool.values for pool in state.pools]
 
 
 def most_certain(state: State, candidates: list[Variables], share: float) -> list[tuple[Variables, np.ndarray]]:

@@ -395,6 +395,10 @@ class Inference:
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
         return result
 
+    def best_states(self, state: State) -> list[np.ndarray]:
+        """Values of each pool's variables in one best joint state: what `Result.mode` reads in max mode."""
+        return self._passes.decode(self.graph, state, self.semiring)
+
     def _call_back(self, callback: Callable[[int, Inference], Any], iteration: int) -> tuple[bool, bool]:
         """Whether the callback wants to stop, and whether it has changed evidence or priors."""
         stop = bool(callback(iteration, self))

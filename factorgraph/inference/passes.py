@@ -5,8 +5,13 @@ from __future__ import annotations
 from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
+
 from factorgraph.backends import Array, Backend
+from factorgraph.graph import FactorGraph
+from factorgraph.inference.contracting import best_states, contract
 from factorgraph.inference.contraction import Contraction
+from factorgraph.inference.decode import decode
 from factorgraph.inference.execute import run_once
 from factorgraph.inference.layout import Layout
 from factorgraph.inference.program import Stage, compile_plan
@@ -49,11 +54,17 @@ class Passes:
     def run(self, state: State, semiring: Semiring, check: bool) -> list[Array]:
         """One iteration; the largest changes, where they are asked for."""
         exact = self._plan.exact
-        if exact and not check and self.contraction is not None and self.contraction.run(state, semiring):
+        if exact and not check and self.contraction is not None and contract(self.contraction, state, semiring):
             return []
         if check not in self._recordings:
             self._recordings[check] = Recording(self.program)
         return self._recordings[check].run(state, partial(run_once, self.program, state, semiring, exact, check))
+
+    def decode(self, graph: FactorGraph, state: State, semiring: Semiring) -> list[np.ndarray]:
+        """Values of one best joint state of each pool's variables, after a run of max-product."""
+        if self._plan.exact and self.contraction is not None:
+            return best_states(self.contraction, state, semiring)
+        return decode(graph, state, semiring)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_recordings": {}}

@@ -10,7 +10,6 @@ import numpy as np
 
 from factorgraph.blocks import Factors, Variables
 from factorgraph.inference import bethe
-from factorgraph.inference.decode import decode
 from factorgraph.inference.marginal_table import marginal_table
 from factorgraph.inference.program import edge_call, merged_steps
 from factorgraph.inference.running import Outcome
@@ -159,7 +158,7 @@ class Result:
         if self._inference.mode == "sum" or solved.any():
             found = pool.backend.to_host(pool.pool.type.mode(pool.belief, pool.backend))
         if self._inference.mode == "max" and not solved.all():
-            decoded = self._decoded.pool(variables).values
+            decoded = self._decoded[self._state.layout.pool_of[variables.name]]
             found = decoded if found is None else np.where(solved, found, decoded)
         return variables.type.to_labels(self._pick(found, variables))
 
@@ -283,8 +282,8 @@ class Result:
         return sorted(rows, key=lambda row: row[-1], reverse=True)[:number]
 
     @cached_property
-    def _decoded(self) -> State:
-        return decode(self._inference.graph, self._state, self._inference.semiring)
+    def _decoded(self) -> list[np.ndarray]:
+        return self._inference.best_states(self._state)
 
     def _potentials(self, block: Factors) -> Potentials:
         name, number, _ = self._state.layout.place_of[block.name]

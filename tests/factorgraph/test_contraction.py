@@ -10,6 +10,7 @@ import pytest
 import factorgraph as fg
 from factorgraph.inference import passes
 from factorgraph.inference.contraction import Contraction
+from factorgraph.testing import Enumeration
 
 SHAPES = ("chain", "comb", "star", "caterpillar", "random", "forest")
 
@@ -249,3 +250,35 @@ def test_single_precision_loses_no_small_weights(monkeypatch: pytest.MonkeyPatch
     _, expected = answers(graph, 10**9, monkeypatch, dtype="float64")
     np.testing.assert_allclose(found.marginals(x), expected.marginals(x), atol=2e-5)
     assert found.log_partition == pytest.approx(expected.log_partition, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_decoded_states_are_a_joint_maximum_where_many_tie(backend: str, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(3), 8)
+    y = graph.add_variables("y", fg.Spin(), 2)
+    for node, parent in enumerate(parents(shape, 8, rng), start=1):
+        if parent >= 0:
+            table = rng.integers(0, 2, size=(3, 3)).astype(float)
+            table[rng.random((3, 3)) < 0.2] = -np.inf
+            table[1, 1] = 0.0
+            graph.add_factors(f"t{node}", fg.Table(table), x[parent], x[node])
+    graph.add_factors("ends", fg.Table(rng.integers(0, 2, size=(2, 3, 2)).astype(float)), x[:2], y)
+    monkeypatch.setattr(passes, "_MANY_STAGES", 1)
+    inference = fg.Inference(graph, fg.Tree(), mode="max", backend=backend, batch=3)
+    monkeypatch.setattr(passes, "decode", lambda *_: pytest.fail("decoded by depth"))
+    inference.observe(x[2], [1, 0, 1], sets=[0, 1, 2])
+    inference.observe(y[0], -1, sets=2)
+    result = inference.run()
+    modes = {"x": result.mode(x), "y": result.mode(y)}
+    for number, value in enumerate((1, 0, 1)):
+        graph.observe(x[2], value)
+        if number == 2:
+            graph.observe(y[0], -1)
+        expected = Enumeration(graph)
+        if result.contradictions[number]:
+            assert expected.log_maximum == -np.inf
+            continue
+        found = expected.log_weight({name: states[number] for name, states in modes.items()})
+        assert found == pytest.approx(expected.log_maximum)
