@@ -3,7 +3,7 @@
 import logging
 
 from factorgraph.backends import Backend, BackendUnavailableError, backend_names, get_backend
-from factorgraph.blocks import Factors, Variables
+from factorgraph.blocks import Concatenation, Factors, Variables, concatenate
 from factorgraph.drawing import draw
 from factorgraph.factors import (
     And,
@@ -80,6 +80,7 @@ __all__ = [
     "BlockFactor",
     "Cardinality",
     "Categorical",
+    "Concatenation",
     "ContradictionError",
     "ConvergenceWarning",
     "Damping",
@@ -130,6 +131,7 @@ __all__ = [
     "VariableType",
     "Variables",
     "backend_names",
+    "concatenate",
     "draw",
     "exact",
     "exact_size",

@@ -161,6 +161,70 @@ class Variables:
         return f"<Variables {self.name!r}: {self.type!r}, shape {self.shape}>"
 
 
+@dataclass(frozen=True, eq=False)
+class Concatenation:
+    """Variables of several blocks, one after another at a plural port of a factor; made by `concatenate`."""
+
+    parts: tuple[Variables, ...]
+
+    def __repr__(self) -> str:
+        return f"<Concatenation of {', '.join(map(repr, self.parts))}>"
+
+
+def concatenate(*parts: Variables) -> Variables | Concatenation:
+    """
+    Variables of several blocks for one plural port of a factor, one after another along the last axis.
+
+    Parameters
+    ----------
+    *parts : Variables
+        Of one type; their shapes are equal but for the last axis.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Nothing is given, shapes do not fit, types differ, or a part is not Variables.
+
+    Examples
+    --------
+    The bits of each check and its syndrome, which may be wrong itself:
+
+    >>> import factorgraph as fg
+    >>> graph = fg.FactorGraph()
+    >>> bits, syndrome = graph.add_variables("bits", fg.Spin(), 4), graph.add_variables("syndrome", fg.Spin(), 3)
+    >>> pairs = bits[[[0, 1], [1, 2], [2, 3]]]
+    >>> _ = graph.add_factors("check", fg.Parity(), fg.concatenate(pairs, syndrome[:, None]))
+    >>> graph.observe(syndrome, [1, -1, 1])
+    >>> graph.observe(bits[0], 1)
+    >>> fg.run(graph).mode(bits)
+    array([ 1,  1, -1, -1])
+    """
+    if not parts:
+        raise ValueError("concatenate takes variables of one block at least")
+    for number, part in enumerate(parts):
+        if not isinstance(part, Variables):
+            raise TypeError(f"concatenate: part {number} must be Variables, not {part!r}")
+        if not part.ndim:
+            raise ValueError(f"concatenate: {part.name!r} is a single variable; give it an axis, as {part.name}[None]")
+        if part.shape[:-1] != parts[0].shape[:-1]:
+            raise ValueError(
+                f"concatenate: shapes must be equal but for the last axis: {parts[0].name!r} has {parts[0].shape}, "
+                f"{part.name!r} has {part.shape}"
+            )
+        if part.type != parts[0].type:
+            raise TypeError(f"concatenate: variables must be of one type: {parts[0].type!r} and {part.type!r} are two")
+        if part.outside:
+            raise ValueError(f"concatenate: {part.name!r} has places without a variable (-1)")
+    joined: list[Variables] = []
+    for part in parts:
+        if joined and joined[-1].block is part.block:
+            index = np.concatenate([joined[-1].index, part.index], axis=-1)
+            joined[-1] = Variables(part.block, index)
+        else:
+            joined.append(part)
+    return joined[0] if len(joined) == 1 else Concatenation(tuple(joined))
+
+
 @dataclass(eq=False)
 class VariableBlock:
     """A block of like variables with its prior and evidence, arrays variables-first."""

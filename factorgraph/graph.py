@@ -8,7 +8,16 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from factorgraph.blocks import Factors, VariableBlock, Variables, check_distinct, check_prior, check_values, numbers_of
+from factorgraph.blocks import (
+    Concatenation,
+    Factors,
+    VariableBlock,
+    Variables,
+    check_distinct,
+    check_prior,
+    check_values,
+    numbers_of,
+)
 from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.kernel import FactorKernel
 from factorgraph.variables import VariableType
@@ -66,7 +75,7 @@ class FactorGraph:
         self._components = None
         return Variables(block, block.whole)
 
-    def add_factors(self, name: str, factor: Factor | BlockFactor, *ports: Variables) -> Factors:
+    def add_factors(self, name: str, factor: Factor | BlockFactor, *ports: Variables | Concatenation) -> Factors:
         """
         Add many like factors at once.
 
@@ -75,7 +84,7 @@ class FactorGraph:
         name : str
             Unique in the graph.
         factor : Factor or BlockFactor
-        *ports : Variables
+        *ports : Variables, or at plural ports what `concatenate` returns
             One array of variables for each port, all of one shape; factor i meets the i-th of each. A single variable (of
             shape ``()``) is met by all factors. At a plural port the last axis runs over the variables of one factor. A
             block factor takes whole blocks, or any views of them, with repeats, and where it says so with places outside:
@@ -92,18 +101,25 @@ class FactorGraph:
             that the factor cannot take; the message names the block and the value.
         """
         self._check_name(name)
+        parts: list[Variables] = []
+        owners: list[int] = []
         for number, port in enumerate(ports):
-            if not isinstance(port, Variables):
+            if not isinstance(port, (Variables, Concatenation)):
                 raise TypeError(f"factors {name!r}: port {number} must be Variables, not {port!r}")
-            if self.variable_blocks.get(port.name) is not port.block:
-                raise ValueError(f"factors {name!r}: port {number} has variables {port.name!r} of another graph")
+            if isinstance(port, Concatenation) and number not in getattr(factor, "plural", ()):
+                raise TypeError(f"factors {name!r}: port {number} is not plural: it takes variables of one block, not {port!r}")
+            for part in port.parts if isinstance(port, Concatenation) else (port,):
+                if self.variable_blocks.get(part.name) is not part.block:
+                    raise ValueError(f"factors {name!r}: port {number} has variables {part.name!r} of another graph")
+                parts.append(part)
+                owners.append(number)
         if not ports:
             raise ValueError(f"factors {name!r}: give at least one port")
         try:
             if isinstance(factor, BlockFactor):
-                block = self._add_block_factor(name, factor, ports)
+                block = self._add_block_factor(name, factor, tuple(parts))
             elif isinstance(factor, Factor):
-                block = self._add_edgewise(name, factor, ports)
+                block = self._add_edgewise(name, factor, parts, owners)
             else:
                 raise TypeError(f"factor must be a Factor or a BlockFactor, not {factor!r}")
         except (ValueError, TypeError) as error:
@@ -128,13 +144,13 @@ class FactorGraph:
         factor.check([port.type for port in ports], [port.shape for port in ports])
         return Factors(name, factor, ports, 1, None)
 
-    def _add_edgewise(self, name: str, factor: Factor, ports: tuple[Variables, ...]) -> Factors:
+    def _add_edgewise(self, name: str, factor: Factor, ports: list[Variables], owners: list[int]) -> Factors:
         for number, port in enumerate(ports):
             if not port.type.can_be_random:
                 raise TypeError(f"port {number} has {port.type!r}, which only block factors take")
             if port.outside:
                 raise ValueError(f"port {number} has places without a variable (-1), which only block factors take")
-        shapes = [port.shape[:-1] if p in factor.plural else port.shape for p, port in enumerate(ports)]
+        shapes = [port.shape[:-1] if p in factor.plural else port.shape for p, port in zip(owners, ports, strict=True)]
         shape = next((s for s in shapes if s != ()), ())
         for number, other in enumerate(shapes):
             if other not in (shape, ()):
@@ -145,14 +161,14 @@ class FactorGraph:
         if count == 0:
             raise ValueError("ports are empty")
         flat, widths = [], []
-        for number, port in enumerate(ports):
+        for number, port in zip(owners, ports, strict=True):
             width = port.shape[-1:] if number in factor.plural else ()
             if width == (0,):
                 raise ValueError(f"plural port {number} has no variables")
             flat.append(Variables(port.block, np.broadcast_to(port.index, (*shape, *width)).reshape(count, *width)))
             widths.append(int(np.prod(width, dtype=np.int64)))
         check_distinct(flat)
-        kernel = FactorKernel(factor, [port.type for port in ports], widths, count)
+        kernel = FactorKernel(factor, [port.type for port in ports], widths, count, owners)
         kernel.parameters()  # potentials are refused now, where the block is named
         return Factors(name, factor, tuple(flat), count, kernel)
 

@@ -27,6 +27,12 @@ class FactorKernel:
     types : the variable type at each port
     widths : number of variables at each port, 1 except at plural ports
     count : number of factors
+    owners : port of the factor type that each port belongs to: a plural port may take variables of several blocks, each at a
+        port of its own, one after another. Default: as many ports as the type has
+
+    Attributes
+    ----------
+    plural : ports that have an axis of several variables
 
     Raises
     ------
@@ -34,18 +40,35 @@ class FactorKernel:
         The factor does not fit these variables, or its potentials are not usable.
     """
 
-    def __init__(self, factor: Factor, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
-        if factor.arity is not None and factor.arity != len(types):
-            raise ValueError(f"{type(factor).__name__} takes {factor.arity} ports, not {len(types)}")
+    def __init__(
+        self,
+        factor: Factor,
+        types: Sequence[VariableType],
+        widths: Sequence[int],
+        count: int,
+        owners: Sequence[int] | None = None,
+    ) -> None:
+        self.owners = tuple(range(len(types)) if owners is None else owners)
+        # Ports of each port of the type.
+        self._members = [[p for p, owner in enumerate(self.owners) if owner == one] for one in dict.fromkeys(self.owners)]
+        if factor.arity is not None and factor.arity != len(self._members):
+            raise ValueError(f"{type(factor).__name__} takes {factor.arity} ports, not {len(self._members)}")
         self.factor = copy.copy(factor)
         self.types = tuple(types)
         self.widths = tuple(widths)
         self.count = count
-        self.factor.check(types, widths, count)
+        self.plural = tuple(p for p, owner in enumerate(self.owners) if owner in factor.plural)
+        self._own_types = [self.types[members[0]] for members in self._members]
+        self._own_widths = [sum(self.widths[p] for p in members) for members in self._members]
+        self.factor.check(self._own_types, self._own_widths, count)
         self._tabulated = factor.gives("log_potential")
         self._device_messages: dict[str, str | None] = {}
         if not (self._tabulated or factor.gives("log_partition") or factor.gives("messages")):
             raise TypeError(f"{type(factor).__name__} must define log_potential, log_partition or messages")
+
+    def rebound(self, factor: Factor) -> FactorKernel:
+        """The same with another factor of the type."""
+        return FactorKernel(factor, self.types, self.widths, self.count, self.owners)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """The factor's own host arrays; with the table where the messages are taken from one."""
@@ -62,7 +85,7 @@ class FactorKernel:
 
     def own_parameters(self) -> dict[str, np.ndarray]:
         """The factor's own host arrays."""
-        return dict(self.factor.parameters(self.types, self.count))
+        return dict(self.factor.parameters(self._own_types, self.count))
 
     @property
     def is_table(self) -> bool:
@@ -136,7 +159,9 @@ class FactorKernel:
     ) -> list[Array]:
         """Outgoing messages of the asked ports, each shaped as ``incoming`` of that port."""
         if self.factor.gives("messages"):
-            return self.factor.messages(incoming, parameters, ports, semiring)
+            asked = sorted({self.owners[port] for port in ports})
+            found = self.factor.messages(self._joined_ports(incoming, semiring), parameters, asked, semiring)
+            return self._parted(dict(zip(asked, found, strict=True)), ports, semiring)
         if self._tabulated:
             return self._table_messages(incoming, parameters, ports, semiring)
         return [self._clamped_message(incoming, parameters, port, semiring) for port in ports]
@@ -149,7 +174,7 @@ class FactorKernel:
 
     def _find_device_messages(self, mode: str) -> str | None:
         if self.factor.gives("messages"):
-            return self.factor.device_messages(self.types, self.widths, mode)
+            return self.factor.device_messages(self._own_types, self._own_widths, mode)
         if not self._tabulated or not all(type(kind) in (Spin, Categorical) for kind in self.types):
             return None
         kinds = self.spread_types()
@@ -158,17 +183,42 @@ class FactorKernel:
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """Log of the local sum of each factor, ``(F,)``."""
         if self.factor.gives("log_partition"):
-            return self.factor.log_partition(incoming, parameters, semiring)
+            return self.factor.log_partition(self._joined_ports(incoming, semiring), parameters, semiring)
         joint = self._joint(incoming, parameters, semiring)
         return semiring.sum(semiring.xp.reshape(joint, (-1, *joint.shape[len(self.spread_types()) :])), axis=0)
 
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """Joint belief of each factor's variables, ``(q_0, ..., q_k, F)``; adds up to one over the states."""
         if self.factor.gives("marginals"):
-            return self.factor.marginals(incoming, parameters, semiring)
+            return self.factor.marginals(self._joined_ports(incoming, semiring), parameters, semiring)
         joint = self._joint(incoming, parameters, semiring)
         flat = semiring.xp.reshape(joint, (-1, *joint.shape[len(self.spread_types()) :]))
         return semiring.xp.exp(joint - semiring.backend.log_sum_exp(flat, axis=0))
+
+    # Ports of several blocks, as one port of the type.
+
+    def _joined_ports(self, incoming: Sequence[Array], semiring: Semiring) -> Sequence[Array]:
+        """What comes in at each port of the type."""
+        if len(self._members) == len(self.owners):
+            return incoming
+        axes = [len(kind.param_shape) for kind in self._own_types]
+        return [
+            incoming[members[0]] if len(members) == 1 else semiring.xp.concat([incoming[p] for p in members], axis=axis)
+            for members, axis in zip(self._members, axes, strict=True)
+        ]
+
+    def _parted(self, found: Mapping[int, Array], ports: Sequence[int], semiring: Semiring) -> list[Array]:
+        """What goes out at some ports, from what goes out at ports of the type."""
+        if len(self._members) == len(self.owners):
+            return [found[port] for port in ports]
+        outgoing = []
+        for port in ports:
+            whole, members = found[self.owners[port]], self._members[self.owners[port]]
+            start = sum(self.widths[p] for p in members if p < port)
+            part = slice(start, start + self.widths[port])
+            axis = len(self.types[port].param_shape)
+            outgoing.append(whole if len(members) == 1 else semiring.backend.take(whole, part, axis))
+        return outgoing
 
     # From a table.
 
@@ -184,7 +234,7 @@ class FactorKernel:
         outgoing = []
         for port in ports:
             each = [self._discrete(port).from_log_weights(next(found), backend) for _ in range(self.widths[port])]
-            plural = port in self.factor.plural
+            plural = port in self.plural
             outgoing.append(xp.stack(each, axis=len(self.types[port].param_shape)) if plural else each[0])
         return outgoing
 
@@ -192,7 +242,7 @@ class FactorKernel:
         weights = []
         for port, params in enumerate(incoming):
             kind = self._discrete(port)
-            if port in self.factor.plural:
+            if port in self.plural:
                 axis = len(kind.param_shape)
                 pieces = [semiring.backend.take(params, slice(i, i + 1), axis) for i in range(self.widths[port])]
                 weights += [kind.log_weights(semiring.xp.squeeze(p, axis=axis), semiring.backend) for p in pieces]
@@ -207,14 +257,14 @@ class FactorKernel:
         axis = len(kind.param_shape)
         each = []
         for slot in range(self.widths[port]):
-            place = (slice(None),) * axis + (slot, ...) if port in self.factor.plural else (...,)
+            place = (slice(None),) * axis + (slot, ...) if port in self.plural else (...,)
             weights = []
             for state in kind.states:
                 clamped = list(incoming)
                 clamped[port] = self._clamp(incoming[port], place, kind, state, semiring)
-                weights.append(self.factor.log_partition(clamped, parameters, semiring))
+                weights.append(self.factor.log_partition(self._joined_ports(clamped, semiring), parameters, semiring))
             each.append(kind.from_log_weights(xp.stack(weights), semiring.backend))
-        return xp.stack(each, axis=axis) if port in self.factor.plural else each[0]
+        return xp.stack(each, axis=axis) if port in self.plural else each[0]
 
     @staticmethod
     def _clamp(params: Array, place: tuple[object, ...], kind: DiscreteType, state: object, semiring: Semiring) -> Array:
@@ -244,7 +294,7 @@ class FactorKernel:
 
     def clamped_table(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """Log-potentials of all joint states, from the log-partition with all ports clamped."""
-        if self.factor.plural:
+        if self.plural:
             raise NotImplementedError(f"{type(self.factor).__name__} has plural ports: add log_potential for its marginals")
         kinds = [self._discrete(port) for port in range(len(self.types))]
         rows = [

@@ -21,10 +21,9 @@ class MergedKernel(FactorKernel):
     def __init__(self, members: Sequence[FactorKernel]) -> None:
         # Parameters that some blocks do without, all do without: called is a factor that does.
         first = min(members, key=lambda member: len(member.own_parameters()))
+        vars(self).update({name: value for name, value in vars(first).items() if name != "members"})
         self.members = tuple(members)
-        self.factor, self.types, self.widths = first.factor, first.types, first.widths
         self.count = sum(member.count for member in members)
-        self._tabulated, self._device_messages = first._tabulated, first._device_messages
 
     def own_parameters(self) -> dict[str, np.ndarray]:
         each = [member.own_parameters() for member in self.members]
@@ -51,7 +50,7 @@ def merge_key(kernel: FactorKernel) -> Hashable | None:
     if given is None:
         return None
     arrays = tuple((name, array.shape[:-1], array.dtype.kind) for name, array in sorted(kernel.own_parameters().items()))
-    return type(factor), given, kernel.types, kernel.widths, arrays
+    return type(factor), given, kernel.types, kernel.widths, kernel.owners, arrays
 
 
 def can_replace(old: FactorKernel, new: FactorKernel) -> bool:

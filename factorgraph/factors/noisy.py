@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -72,6 +72,9 @@ class NoisyMax(Factor):
         for label, rows in (("links", self._links), ("leak", self._leak)):
             if rows is not None and not ((rows >= 0).all() and np.allclose(rows.sum(axis=-1), 1.0, atol=1e-6)):
                 raise ValueError(f"{label} must be probabilities, which are at least 0 and add up to 1 in the last axis")
+
+    def merge_key(self) -> Hashable:
+        return ()
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         links, leak = self._arrays()

@@ -137,7 +137,7 @@ def edge_call(step: Step, layout: Layout, backend: Backend) -> EdgeCall:
     assert group.kernel is not None
     segments = group.segments
     index = None if step.index is None or step.index.size == group.count else step.index
-    plural = group.kernel.factor.plural
+    plural = group.kernel.plural
     reads = [
         _read(pool, [p for p, s in enumerate(segments) if s.pool == pool], segments, index, plural, layout, backend)
         for pool in dict.fromkeys(segment.pool for segment in segments)

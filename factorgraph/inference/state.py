@@ -132,7 +132,7 @@ class State:
         if block.kernel is None or type(factor) is not type(block.factor):
             raise TypeError(f"factors {block.name!r} need a new {type(block.factor).__name__}, not {factor!r}")
         try:
-            kernel = FactorKernel(factor, block.kernel.types, block.kernel.widths, block.count)
+            kernel = block.kernel.rebound(factor)
             kernel.parameters()  # refused now, if at all
             name, number, _ = self.layout.place_of[block.name]
             group = self.layout.groups[name]

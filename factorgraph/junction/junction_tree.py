@@ -11,7 +11,6 @@ import numpy as np
 from factorgraph.backends import get_backend
 from factorgraph.blocks import Factors, Variables, check_prior, check_values, numbers_of
 from factorgraph.factors import Factor
-from factorgraph.factors.kernel import FactorKernel
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError
 from factorgraph.inference.evidence import by_set, chosen_sets
@@ -217,7 +216,7 @@ class JunctionTree:
         if block.kernel is None or type(factor) is not type(block.factor):
             raise TypeError(f"factors {block.name!r} need a new {type(block.factor).__name__}, not {factor!r}")
         try:
-            whole = tables_of(block, FactorKernel(factor, block.kernel.types, block.kernel.widths, block.count))
+            whole = tables_of(block, block.kernel.rebound(factor))
         except (ValueError, TypeError) as error:
             raise type(error)(f"factors {block.name!r}: {error}") from error
         tables = split(whole, block.count)

@@ -63,7 +63,7 @@ class _TreePlan(Plan):
             depth, name = int(forest.depth[edges[0]]), names[forest.block[edges[0]]]
             parent, index = int(forest.port[edges[0]]), forest.position[edges]
             block = graph.factor_blocks[name]
-            plural = block.kernel is not None and parent in block.kernel.factor.plural
+            plural = block.kernel is not None and parent in block.kernel.plural
             children = tuple(port for port in range(len(block.ports)) if port != parent or plural)
             up.setdefault(depth, []).append(Step(name, (parent,), index))
             if children:

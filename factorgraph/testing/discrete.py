@@ -61,7 +61,7 @@ def check_device_messages(kernel: FactorKernel, weights: list[np.ndarray], dtype
     graph, rest = FactorGraph(), iter(zip(kernel.spread_types(), weights, strict=True))
     ports, priors = [], []
     for number, (kind, width) in enumerate(zip(kernel.types, kernel.widths, strict=True)):
-        plural = number in kernel.factor.plural
+        plural = number in kernel.plural
         ports.append(graph.add_variables(f"port{number}", kind, (kernel.count, width) if plural else kernel.count))
         each = []
         for _ in range(width):
@@ -159,7 +159,7 @@ class _Case:
         for port, width in enumerate(self.kernel.widths):
             each = [next(rest) for _ in range(width)]
             axis = len(self.kernel.types[port].param_shape)
-            gathered.append(self.backend.xp.stack(each, axis=axis) if port in self.kernel.factor.plural else each[0])
+            gathered.append(self.backend.xp.stack(each, axis=axis) if port in self.kernel.plural else each[0])
         return gathered
 
     def _describe(self, what: str) -> str:
@@ -201,7 +201,7 @@ class _Case:
 
     def _check_message(self, port: int, slot: int, axis: int, outgoing: Any) -> None:
         kind = self.kinds[axis]
-        if port in self.kernel.factor.plural:
+        if port in self.kernel.plural:
             outgoing = outgoing[(slice(None),) * len(kind.param_shape) + (slot, ...)]
         others = self._without(axis)
         expected = self._reduce(others, tuple(a for a in range(len(self.kinds)) if a != axis))

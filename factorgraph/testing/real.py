@@ -23,7 +23,7 @@ def check_real_factor(kernel: FactorKernel, random_state: int) -> None:
     """`check_factor` for real variables."""
     if not kernel.factor.gives("log_potential"):
         raise TypeError(f"{type(kernel.factor).__name__} has no log_potential to integrate")
-    if len(kernel.types) > 3 or kernel.factor.plural:
+    if len(kernel.types) > 3 or kernel.plural:
         raise ValueError("at most three ports, none of them plural, can be integrated")
     rng = np.random.default_rng(random_state)
     for mode, batch, label in itertools.product(MODES, (None, 2), ("random", "certain")):
