@@ -254,3 +254,21 @@ def test_potentials_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None
     x = graph.add_variables("x", fg.Spin(), 4)
     with pytest.raises(ValueError, match=r"'pair'.*log-potentials have shape"):
         graph.add_factors("pair", _Misshapen(*shape), x[:-1], x[1:])
+
+
+class _Same(fg.Factor):
+    """Two spins that are equal, by its messages alone: nothing is said of infinite ones."""
+
+    arity = 2
+
+    def messages(self, incoming: Any, parameters: Any, ports: Any, semiring: Any) -> list[Any]:
+        return [incoming[1 - port] for port in ports]
+
+
+def test_messages_of_a_users_factor_may_be_infinite() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 4)
+    graph.add_factors("ring", _Same(), x, x[[1, 2, 3, 0]])
+    graph.observe(x[0], -1)
+    result = fg.run(graph, fg.Flooding(), max_iterations=10, tolerance=0.0)
+    assert result.mean(x).tolist() == [-1.0] * 4

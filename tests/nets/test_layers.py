@@ -241,8 +241,9 @@ def test_windows_of_one_pixel_and_of_a_whole_side() -> None:
     numbers, shape = windows((1, 3, 2), 2)
     assert shape == (2, 1)
     np.testing.assert_array_equal(numbers, [[0, 2], [1, 3], [2, 4], [3, 5]])
-    with pytest.raises(ValueError, match="do not fit"):
-        windows((1, 3, 2), 3)
+    for shape, padding in (((1, 3, 2), 0), ((1, 1, 9), 1), ((1, 9, 1), 1)):
+        with pytest.raises(ValueError, match="do not fit"):
+            windows(shape, 3 + padding, padding=padding)
 
 
 def test_the_most_numbers_of_a_pattern_in_one_array() -> None:
@@ -255,3 +256,5 @@ def test_a_full_density_takes_no_mask() -> None:
     masks = choose_masks([1.0, 0.5], Architecture((30,), (Dense(7),), 3), np.random.default_rng(0))
     assert masks[0] is None
     assert masks[1] is not None
+    with pytest.raises(ValueError, match=r"at most 1, not 1\.5"):
+        choose_masks(1.5, Architecture((30,), (Dense(7),), 3), np.random.default_rng(0))

@@ -122,7 +122,9 @@ def test_rows_are_held_out_class_by_class(rng: np.random.Generator) -> None:
     assert np.unique(held_y, return_counts=True)[1].tolist() == [30, 12, 1]
     assert np.unique(train_y, return_counts=True)[1].tolist() == [70, 28, 2, 1]
     assert sorted(np.r_[train_X, held_X][:, 0]) == list(range(len(y)))
-    kept, _ = stratified_rows(np.array([0, 0, 1, 1, 1]), 0.95, rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # all classes have rows held out
+        kept, _ = stratified_rows(np.array([0, 0, 1, 1, 1]), 0.95, rng)
     assert np.array([0, 0, 1, 1, 1])[kept].tolist() == [0, 1]
     with pytest.raises(ValueError, match="no class has two"):
         stratified_rows(np.arange(4), 0.5, rng)
