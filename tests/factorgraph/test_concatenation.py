@@ -65,17 +65,12 @@ def whole(graph: fg.FactorGraph, read: Any) -> np.ndarray:
 @pytest.mark.parametrize("mode", ["sum", "max"])
 @pytest.mark.parametrize("kind", FACTORS)
 def test_two_blocks_are_as_one(kind: str, mode: str, backend: str) -> None:
-    schedules = [fg.Flooding(), fg.Residual(), fg.RandomOrder(seed=1), fg.Sweep()]
     split, one = graphs(kind, forest=False)
-    for schedule in schedules:
-        options = {"schedule": schedule, "mode": mode, "backend": backend, "damping": 0.2}
-        mine, theirs = (fg.Inference(graph, **options).run(max_iterations=15, tolerance=0.0) for graph in (split, one))
-        if isinstance(schedule, fg.Flooding):  # other orders differ in which blocks come first
-            np.testing.assert_allclose(whole(split, mine.marginals), whole(one, theirs.marginals), atol=1e-10)
-            np.testing.assert_allclose(mine.factor_marginals("wide"), theirs.factor_marginals("wide"), atol=1e-10)
-            assert mine.log_partition == pytest.approx(theirs.log_partition, abs=1e-9)
-        else:
-            assert np.isfinite(whole(split, mine.marginals)).all()
+    options = {"schedule": fg.Flooding(), "mode": mode, "backend": backend, "damping": 0.2}
+    mine, theirs = (fg.Inference(graph, **options).run(max_iterations=15, tolerance=0.0) for graph in (split, one))
+    np.testing.assert_allclose(whole(split, mine.marginals), whole(one, theirs.marginals), atol=1e-10)
+    np.testing.assert_allclose(mine.factor_marginals("wide"), theirs.factor_marginals("wide"), atol=1e-10)
+    assert mine.log_partition == pytest.approx(theirs.log_partition, abs=1e-9)
 
 
 @pytest.mark.parametrize("mode", ["sum", "max"])
