@@ -2,10 +2,14 @@
 
 The way back goes through the rounds in reverse: whoever was summed out is told what the rest of the forest says, edge by edge,
 so that in the end each original edge knows both its cavities; or it takes its best state beside those of its neighbours.
+
+Messages are logarithms. Tables are numbers where all of them are far above the smallest of the floating-point type, so
+that a sum is a matrix product; else they are logarithms too.
 """
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from typing import Any
 
@@ -22,8 +26,12 @@ _FEW_STATES = 8
 
 def contract(contraction: Contraction, state: State, semiring: Semiring) -> bool:
     """Write the messages of all edges; False, and nothing written, where some variable has no possible state."""
-    work = Contracting(contraction, state, semiring)
-    work.forward()
+    try:
+        work = Contracting(contraction, state, semiring, may_be_numbers=True)
+        work.forward()
+    except _Underflow:
+        work = Contracting(contraction, state, semiring)
+        work.forward()
     work.backward()
     return work.write()
 
@@ -35,10 +43,14 @@ def best_states(contraction: Contraction, state: State, semiring: Semiring) -> l
     return work.decode()
 
 
+class _Underflow(Exception):
+    """A table between neighbours comes near the smallest number."""
+
+
 class Contracting:
     """The arrays of one run, items first: ``(n, q)`` of variables, ``(tables, q, q)``."""
 
-    def __init__(self, contraction: Contraction, state: State, semiring: Semiring) -> None:
+    def __init__(self, contraction: Contraction, state: State, semiring: Semiring, may_be_numbers: bool = False) -> None:
         self.contraction, self.state, self.semiring = contraction, state, semiring
         self.backend: Backend = state.backend
         self.xp: Any = state.backend.xp
@@ -46,6 +58,7 @@ class Contracting:
         self.is_max = semiring.mode == "max"
         self.tiny = 1e-250 if self.backend.dtype_name == "float64" else 1e-25
         q, xp = contraction.states, self.xp
+        self.in_numbers = self.rules_out = False
         self.finite = self.backend.zeros((contraction.variables * self.sets, q))
         self.ruled_out = self.backend.zeros((contraction.variables * self.sets, q))
         self.tables = self.backend.zeros((contraction.tables * self.sets, q, q))
@@ -65,13 +78,34 @@ class Contracting:
             places = start + state.layout.pools[segment.pool].edge_place[segment.edges(None)]
             spread = xp.broadcast_to(table, (segment.count, q))
             self._add(self._device(places), xp.repeat(spread, self.sets, axis=0))
+        # Then no message rules a state out, and no table between neighbours either.
+        possible = may_be_numbers and not self.is_max and not self._is_impossible()
+        self.rules_out = possible and bool(self.backend.to_host(xp.any(self.ruled_out > 0.5)))
+        self.in_numbers = possible and self._spread_of_tables() < -0.5 * math.log(self.tiny)
         first = 0
         for name in contraction.pairs:
             count = state.layout.groups[name].count
-            spread = xp.broadcast_to(self._table_of(name), (count, q, q))
+            table = self._table_of(name)
+            if self.in_numbers:
+                table = xp.exp(table - self._largest(self._largest(table, 2), 1))
+            spread = xp.broadcast_to(table, (count, q, q))
             part = slice(first * self.sets, (first + count) * self.sets)
             self.backend.put(self.tables, part, xp.repeat(spread, self.sets, axis=0) if self.sets > 1 else spread, 0)
             first += count
+
+    def _is_impossible(self) -> bool:
+        """Whether some variable has no state left."""
+        return bool(self.backend.to_host(self.xp.any(self.xp.all(self.ruled_out > 0.5, axis=1))))
+
+    def _spread_of_tables(self) -> float:
+        """The largest difference of two log-potentials of one table; infinite where a state is ruled out or not there."""
+        xp, largest = self.xp, 0.0
+        if any(len(pool.pool.type.states) < self.contraction.states for pool in self.state.pools):  # type: ignore[attr-defined]
+            return math.inf
+        for name in self.contraction.pairs:
+            table = self.state.potentials[name].table
+            largest = max(largest, float(self.backend.to_host(xp.max(xp.max(table, axis=(0, 1)) - xp.min(table, axis=(0, 1))))))
+        return largest
 
     def _table_of(self, name: str) -> Array:
         """The tables of a group, ``(F or 1, q)`` or ``(F or 1, q, q)``, states that are not there ruled out."""
@@ -93,14 +127,23 @@ class Contracting:
         rows = self.xp.reshape(weights, (weights.shape[0], -1))
         return self._filled(self.xp.permute_dims(rows, (1, 0)))
 
-    def _device(self, index: np.ndarray) -> Array:
-        """Items' places on the device, each set's own."""
+    def _device(self, index: np.ndarray) -> Any:
+        """Items' places on the device, each set's own; a slice where they follow each other."""
         if self.sets > 1:
             index = (index[:, None] * self.sets + np.arange(self.sets)).reshape(-1)
+        step = int(index[1] - index[0]) if index.size > 1 else 1
+        if step > 0 and index.size and bool((np.diff(index) == step).all()):
+            return slice(int(index[0]), int(index[-1]) + 1, step)  # as along a chain: nothing is gathered
         return self.backend.index_array(index)
 
     def _add(self, places: Any, weights: Array) -> None:
         xp = self.xp
+        if self.in_numbers:
+            if isinstance(places, slice):
+                self.finite[places, :] += weights
+            else:
+                self.backend.add_at(self.finite, places, weights, 0)
+            return
         impossible = weights == -xp.inf
         finite, count = xp.where(impossible, xp.zeros_like(weights), weights), xp.astype(impossible, weights.dtype)
         for array, values in ((self.finite, finite), (self.ruled_out, count)):
@@ -112,6 +155,9 @@ class Contracting:
     def _weights(self, places: Array, without: Array | None = None) -> Array:
         """What is said of some variables up to now, without some message; the largest is 0."""
         xp = self.xp
+        if self.in_numbers and not self.rules_out:
+            finite = self.backend.take(self.finite, places, 0)
+            return self._levelled(finite if without is None else finite - without)
         finite, count = (self.backend.take(array, places, 0) for array in (self.finite, self.ruled_out))
         if without is not None:
             impossible = without == -xp.inf
@@ -134,6 +180,8 @@ class Contracting:
     def _largest(self, array: Array, axis: int) -> Array:
         """The largest along an axis, 0 where all are -inf."""
         largest = self.xp.expand_dims(self._fold(array, axis, True), axis=axis)
+        if self.in_numbers:  # some state is left of each
+            return largest
         return self.xp.where(largest == -self.xp.inf, self.xp.zeros_like(largest), largest)
 
     def _oriented(self, places: np.ndarray, turned: np.ndarray) -> Array:
@@ -149,6 +197,8 @@ class Contracting:
     def _through(self, tables: Array, weights: Array) -> Array:
         """Messages through tables, ``(n, x)``: log-sums over y of ``table[x, y] + weights[y]``; the largest is 0."""
         xp = self.xp
+        if self.in_numbers:
+            return self._levelled(xp.log(xp.matmul(tables, xp.expand_dims(xp.exp(weights), axis=2))[..., 0]))
         joint = tables + xp.expand_dims(weights, axis=1)
         largest = self._largest(joint, 2)
         if self.is_max:
@@ -158,8 +208,16 @@ class Contracting:
         return self._levelled(found)
 
     def _product(self, left: Array, weights: Array, right: Array) -> Array:
-        """Tables between neighbours: log-sums over y of ``left[x, y] + weights[y] + right[y, z]``; the largest is 0."""
+        """Tables between neighbours, but for a factor: log-sums over y of ``left[x, y] + weights[y] + right[y, z]``."""
         xp = self.xp
+        if self.in_numbers:
+            found = xp.matmul(left * xp.expand_dims(xp.exp(weights), axis=1), right)
+            smallest, largest = float(self.backend.to_host(xp.min(found))), float(self.backend.to_host(xp.max(found)))
+            if smallest < self.tiny**0.25 or largest > self.tiny**-0.25:
+                found = found / self._largest(self._largest(found, 2), 1)
+                if float(self.backend.to_host(xp.min(found))) < self.tiny:
+                    raise _Underflow
+            return found
         left = left + xp.expand_dims(weights, axis=1)
         if self.is_max:
             found = self._slow_product(left, right)
@@ -280,7 +338,7 @@ class Contracting:
     def write(self) -> bool:
         """Messages of the original edges, as the engine keeps them."""
         xp, state, messages, first = self.xp, self.state, [], 0
-        if bool(self.backend.to_host(xp.any(xp.all(self.ruled_out > 0.5, axis=1)))):
+        if self._is_impossible():
             return False
         for name in self.contraction.pairs:
             group = state.layout.groups[name]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.inference import passes
+from factorgraph.inference import contracting, passes
 from factorgraph.inference.contraction import Contraction
 from factorgraph.testing import Enumeration
 
@@ -282,3 +282,42 @@ def test_decoded_states_are_a_joint_maximum_where_many_tie(backend: str, shape: 
             continue
         found = expected.log_weight({name: states[number] for name, states in modes.items()})
         assert found == pytest.approx(expected.log_maximum)
+
+
+def test_tables_that_underflow_go_by_logarithms(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 60)
+    graph.add_factors("steps", fg.Table(rng.choice([0.0, -287.0], size=(59, 2, 2))), x[:-1], x[1:])
+    graph.set_prior(x, rng.choice([-400.0, 0.0, 400.0], size=60))
+    ways: list[bool] = []
+    make = contracting.Contracting.__init__
+
+    def spy(self: Any, *arguments: Any, **options: Any) -> None:
+        make(self, *arguments, **options)
+        ways.append(self.in_numbers)
+
+    monkeypatch.setattr(contracting.Contracting, "__init__", spy)
+    _, found = answers(graph, 1, monkeypatch, backend=backend)
+    assert ways == [True, False]
+    _, expected = answers(graph, 10**9, monkeypatch, backend=backend)
+    np.testing.assert_allclose(found.marginals(x), expected.marginals(x), atol=1e-10)
+    assert found.log_partition == pytest.approx(expected.log_partition, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("evidence", [False, True])
+def test_positive_tables_go_by_numbers(backend: str, dtype: str, evidence: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(2)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(5), 200)
+    links = np.array([rng.integers(max(0, node - 4), node) for node in range(1, 200)])
+    graph.add_factors("links", fg.Table(2.0 * rng.normal(size=(199, 5, 5))), x[links], x[1:])
+    graph.set_prior(x, 3.0 * rng.normal(size=(200, 5)))
+    if evidence:
+        graph.observe(x[::7], rng.integers(5, size=29))
+    monkeypatch.setattr(contracting.Contracting, "_slow_product", lambda *_: pytest.fail("by logarithms"))
+    _, found = answers(graph, 1, monkeypatch, backend=backend, dtype=dtype)
+    _, expected = answers(graph, 10**9, monkeypatch)
+    np.testing.assert_allclose(found.marginals(x), expected.marginals(x), atol=1e-11 if dtype == "float64" else 2e-5)
+    assert found.log_partition == pytest.approx(expected.log_partition, rel=1e-12 if dtype == "float64" else 1e-5)
