@@ -80,6 +80,15 @@ class Factor:
         """Whether a message may be infinite where incoming ones are. Default: where it may be in any case."""
         return self.can_be_hard(parameters)
 
+    def certainty_needs_all(self) -> bool:
+        """
+        Whether a message is infinite only where all other incoming ones are.
+
+        Evidence then makes no infinite message as long as two variables of each factor are free. False, the default, is always
+        safe.
+        """
+        return False
+
     def log_potential(self, *states: np.ndarray) -> np.ndarray:
         """
         First form: the log-potential, vectorised over states and factors.

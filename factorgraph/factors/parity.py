@@ -17,6 +17,7 @@ from factorgraph.semiring import Semiring
 from factorgraph.variables import Spin, VariableType
 
 _WEAK_FIELD = {"float32": 20.0, "float64": 170.0}  # largest |field| for which products of two odds do not overflow
+_FAR_FROM_CERTAIN = {"float32": 12.0, "float64": 150.0}  # fields beside which the largest one is as good as an infinite one
 
 
 class Parity(Factor):
@@ -83,6 +84,9 @@ class Parity(Factor):
     def passes_certainty(self, parameters: Mapping[str, np.ndarray]) -> bool:
         return bool(np.isinf(parameters["coupling"]).any())
 
+    def certainty_needs_all(self) -> bool:
+        return True
+
     def log_potential(self, *spins: np.ndarray) -> np.ndarray:
         product: Any = 1
         for spin in spins:
@@ -94,16 +98,26 @@ class Parity(Factor):
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:
-        fields = incoming[0]
-        if (
-            semiring.mode == "sum"
-            and "odds" in parameters
-            and semiring.backend.all_within(fields, _WEAK_FIELD[semiring.backend.dtype_name])
-        ):
-            return [self._weak_messages(fields, parameters, semiring) for _ in ports]
+        weak = self._weak_fields(incoming[0], semiring) if semiring.mode == "sum" and "odds" in parameters else None
+        if weak is not None:
+            return [self._weak_messages(weak, parameters, semiring) for _ in ports]
         product = _Product(semiring)
         outside = semiring.xp.broadcast_to(parameters["coupling"], incoming[0].shape[1:])
         return [product.down(product.up(incoming[0]), semiring.xp.expand_dims(outside, axis=0)) for _ in ports]
+
+    @staticmethod
+    def _weak_fields(fields: Array, semiring: Semiring) -> Array | None:
+        """The fields, where their odds can be multiplied; None where some are too strong, or a message may be certain."""
+        xp, backend = semiring.xp, semiring.backend
+        limit, near = _WEAK_FIELD[backend.dtype_name], _FAR_FROM_CERTAIN[backend.dtype_name]
+        if backend.all_within(fields, limit):
+            return fields
+        if not backend.all_within(fields[:0, ...], limit):  # this backend does not look
+            return None
+        free = xp.isfinite(fields)
+        if xp.min(xp.sum(free, axis=0)) < 2 or not backend.all_within(xp.where(free, fields, 0.0), near):
+            return None
+        return xp.clip(fields, -limit, limit)
 
     @staticmethod
     def _weak_messages(fields: Array, parameters: Parameters, semiring: Semiring) -> Array:
@@ -129,13 +143,18 @@ class Parity(Factor):
         if mode == "max" or not self._has_odds:
             return fields
         # As `_weak_messages`: odds, where no field is strong.
-        limit = "(sizeof(T) == 4 ? {float32} : {float64})".format(**_WEAK_FIELD)
+        limit, near = (
+            "(T)(sizeof(T) == 4 ? {float32} : {float64})".format(**limits) for limits in (_WEAK_FIELD, _FAR_FROM_CERTAIN)
+        )
         return f"""
-        bool weak = true;
-        for (int i = 0; i < {widths[0]}; ++i) weak = weak && fabs(in[i]) <= (T){limit};
-        if (weak) {{
+        T strongest = 0;
+        int open = 0;
+        for (int i = 0; i < {widths[0]}; ++i) {{
+            if (fabs(in[i]) < INF) {{ strongest = fmax(strongest, fabs(in[i])); ++open; }}
+        }}
+        if (open == {widths[0]} ? strongest <= {limit} : open > 1 && strongest <= {near}) {{
             T given[{widths[0]}];
-            for (int i = 0; i < {widths[0]}; ++i) given[i] = quick_exp((T)-2 * in[i]);
+            for (int i = 0; i < {widths[0]}; ++i) given[i] = quick_exp((T)-2 * fmax(-{limit}, fmin({limit}, in[i])));
             {_device_products(widths[0], "given", "odds[0]", "{2} = quick_ratio({0} + {1}, (T)1 + {0} * {1});")}
             for (int i = 0; i < {widths[0]}; ++i) out[i] = (T)-0.5 * quick_log(out[i]);
         }} else {{

@@ -217,18 +217,35 @@ class State:
 
         A pool stays so until its messages are forgotten. ``certain``: count with evidence to come.
         """
+        # Nothing but evidence makes messages infinite.
+        seen_only = not (certain or any(potentials.hard for potentials in self.potentials.values())) and all(
+            pool.prior_is_finite and not pool.hard for pool in self.pools
+        )
         certain = certain or any(pool.has_certainty for pool in self.pools)
         for name, potentials in self.potentials.items():
             if potentials.passes_certainty:
                 for segment in self.layout.groups[name].segments:
                     self.pools[segment.pool].may_grow = True
-            if potentials.hard or (certain and potentials.passes_certainty):
+            grows = certain and potentials.passes_certainty and not (seen_only and self._leaves_two_free(name))
+            if potentials.hard or grows:
                 for segment in self.layout.groups[name].segments:
                     self.pools[segment.pool].harden()
         for pool in self.pools:
             # Block factors send finite messages, so that a pool without edges has its own certainty alone.
             if not pool.pool.type.certainty_absorbs and ((certain and pool.pool.num_edges) or pool.has_certainty):
                 pool.harden()
+
+    def _leaves_two_free(self, name: str) -> bool:
+        """Whether evidence leaves two variables of each of a group's factors free, and so makes no message certain."""
+        group = self.layout.groups[name]
+        if group.kernel is None or not group.kernel.factor.certainty_needs_all():
+            return False
+        free: Any = 0
+        for segment in group.segments:
+            pool = self.pools[segment.pool]
+            seen = pool.observed[pool.pool.edge_place[segment.edges(None)]]
+            free = free + (~seen).reshape(segment.width, group.count, *pool.batch).sum(axis=0)
+        return bool(np.min(free) >= 2)
 
     def pool(self, variables: Variables) -> PoolState:
         """The arrays that a block of variables lies in."""

@@ -281,3 +281,39 @@ def test_wide_counts_equal_the_plain_form(factor: fg.Factor, scale: float, dtype
     rounding = np.finfo(dtype).eps * 300 * scale * 30
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-12, atol=rounding)
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-12, atol=rounding)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_observed_syndromes_make_no_message_certain(backend: str, dtype: str, rng: np.random.Generator) -> None:
+    """Evidence on one variable of each check leaves its messages finite and exact; more evidence may not."""
+    graph = fg.FactorGraph()
+    bits, syndrome = graph.add_variables("bits", fg.Spin(), 7), graph.add_variables("syndrome", fg.Spin(), 3)
+    graph.add_factors("checks", fg.Parity(), fg.concatenate(bits[[[0, 1, 2], [2, 3, 4], [4, 5, 6]]], syndrome[:, None]))
+    graph.set_prior(bits, 2.0 * rng.normal(size=7))
+    graph.observe(syndrome, [-1, 1, -1])
+    inference = fg.Inference(graph, backend=backend, dtype=dtype)
+    for places in ([], [0], [0, 1], [0, 1, 5, 6]):
+        graph.observe(bits[places], -1)
+        inference.observe(bits[places], -1)
+        found, expected = inference.run(), Enumeration(graph)
+        # The first check has two free bits, then one: what that is follows.
+        assert inference.state.pools[0].hard == (len(places) > 1)
+        np.testing.assert_allclose(found.marginals(bits), expected.marginals(bits), atol=1e-10 if dtype == "float64" else 1e-5)
+        assert found.log_partition == pytest.approx(expected.log_partition, rel=1e-10 if dtype == "float64" else 1e-4)
+
+
+@pytest.mark.parametrize("field", [149.0, 151.0, 169.0, 171.0, 400.0])
+def test_strong_fields_beside_evidence_lose_nothing(backend: str, field: float) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 5)
+    graph.add_factors("check", fg.Parity(), x[None])
+    graph.observe(x[0], -1)
+    graph.set_prior(x, [0.0, field, -field, 0.7, 0.0])
+    found = fg.Inference(graph, backend=backend, dtype="float64")
+    found.run()
+    belief = found.state.belief(x)
+    # Two spins of fields h and -h: their product has the field log(cosh(0) / cosh(2 h)) / 2, which is near -(h - log(2) / 2).
+    pair = -(field - 0.5 * np.log(2.0))
+    assert belief[4] == pytest.approx(-np.arctanh(np.tanh(0.7) * np.tanh(pair)), rel=1e-12)
+    assert belief[3] == pytest.approx(0.7, rel=1e-12)
+    assert belief[1] == pytest.approx(field, rel=1e-12)
