@@ -64,6 +64,7 @@ class Contracting:
         self.tables = self.backend.zeros((contraction.tables * self.sets, q, q))
         self.cavities = [self.backend.zeros((contraction.tables * self.sets, q)) for _ in range(2)]
         self.ups: list[Array] = []
+        self.places = contraction.places
         for start, pool in zip(contraction.starts.tolist(), state.pools, strict=True):
             kind: Any = pool.pool.type
             weights = kind.log_weights(pool.prior, self.backend)
@@ -77,7 +78,7 @@ class Contracting:
             start = int(contraction.starts[segment.pool])
             places = start + state.layout.pools[segment.pool].edge_place[segment.edges(None)]
             spread = xp.broadcast_to(table, (segment.count, q))
-            self._add(self._device(places), xp.repeat(spread, self.sets, axis=0))
+            self._add(self._place(places), xp.repeat(spread, self.sets, axis=0))
         # Then no message rules a state out, and no table between neighbours either.
         possible = may_be_numbers and not self.is_max and not self._is_impossible()
         self.rules_out = possible and bool(self.backend.to_host(xp.any(self.ruled_out > 0.5)))
@@ -128,7 +129,13 @@ class Contracting:
         return self._filled(self.xp.permute_dims(rows, (1, 0)))
 
     def _device(self, index: np.ndarray) -> Any:
-        """Items' places on the device, each set's own; a slice where they follow each other."""
+        """Items' places on the device, each set's own; a slice where they follow each other. Kept for arrays of the rounds."""
+        key = id(index), self.sets
+        if key not in self.places or self.places[key][0] is not index:
+            self.places[key] = index, self._place(index)
+        return self.places[key][1]
+
+    def _place(self, index: np.ndarray) -> Any:
         if self.sets > 1:
             index = (index[:, None] * self.sets + np.arange(self.sets)).reshape(-1)
         step = int(index[1] - index[0]) if index.size > 1 else 1
@@ -179,7 +186,7 @@ class Contracting:
 
     def _largest(self, array: Array, axis: int) -> Array:
         """The largest along an axis, 0 where all are -inf."""
-        largest = self.xp.expand_dims(self._fold(array, axis, True), axis=axis)
+        largest = self._fold(array, axis, True)[(slice(None),) * axis + (None, ...)]
         if self.in_numbers:  # some state is left of each
             return largest
         return self.xp.where(largest == -self.xp.inf, self.xp.zeros_like(largest), largest)
@@ -198,8 +205,8 @@ class Contracting:
         """Messages through tables, ``(n, x)``: log-sums over y of ``table[x, y] + weights[y]``; the largest is 0."""
         xp = self.xp
         if self.in_numbers:
-            return self._levelled(xp.log(xp.matmul(tables, xp.expand_dims(xp.exp(weights), axis=2))[..., 0]))
-        joint = tables + xp.expand_dims(weights, axis=1)
+            return self._levelled(xp.log(xp.matmul(tables, xp.exp(weights)[:, :, None])[..., 0]))
+        joint = tables + weights[:, None, :]
         largest = self._largest(joint, 2)
         if self.is_max:
             found = self._fold(joint, 2, True)
@@ -211,14 +218,14 @@ class Contracting:
         """Tables between neighbours, but for a factor: log-sums over y of ``left[x, y] + weights[y] + right[y, z]``."""
         xp = self.xp
         if self.in_numbers:
-            found = xp.matmul(left * xp.expand_dims(xp.exp(weights), axis=1), right)
+            found = xp.matmul(left * xp.exp(weights)[:, None, :], right)
             smallest, largest = float(self.backend.to_host(xp.min(found))), float(self.backend.to_host(xp.max(found)))
             if smallest < self.tiny**0.25 or largest > self.tiny**-0.25:
                 found = found / self._largest(self._largest(found, 2), 1)
                 if float(self.backend.to_host(xp.min(found))) < self.tiny:
                     raise _Underflow
             return found
-        left = left + xp.expand_dims(weights, axis=1)
+        left = left + weights[:, None, :]
         if self.is_max:
             found = self._slow_product(left, right)
         else:
@@ -238,7 +245,7 @@ class Contracting:
         step = max(1, _MOST_ENTRIES // q**3)
         for start in range(0, left.shape[0], step):
             part = slice(start, min(start + step, left.shape[0]))
-            joint = xp.expand_dims(left[part, ...], axis=3) + xp.expand_dims(right[part, ...], axis=1)
+            joint = left[part, ..., None] + right[part, None, ...]
             largest = self._largest(joint, 2)
             if self.is_max:
                 parts.append(self._fold(joint, 2, True))
@@ -294,11 +301,11 @@ class Contracting:
         def take(places: Array, weights: Array) -> None:
             chosen = xp.argmax(weights, axis=1)
             self.backend.put(best, places, chosen, 0)
-            rows = xp.where(states == xp.expand_dims(chosen, axis=1), xp.zeros_like(weights), xp.full_like(weights, -xp.inf))
+            rows = xp.where(states == chosen[:, None], xp.zeros_like(weights), xp.full_like(weights, -xp.inf))
             self.backend.put(certain, places, rows, 0)
 
         gone = [step.leaf if isinstance(step, Rake) else step.middle for step in self.contraction.rounds]
-        left = self._device(np.setdiff1d(np.arange(self.contraction.variables), np.concatenate(gone)))
+        left = self._place(np.setdiff1d(np.arange(self.contraction.variables), np.concatenate(gone)))
         take(left, self._weights(left))
         for step in reversed(self.contraction.rounds):
             if isinstance(step, Rake):
@@ -331,7 +338,7 @@ class Contracting:
             if not chosen.all():
                 rows = self.backend.index_array(np.flatnonzero(np.repeat(chosen, self.sets)))
                 one, two = (self.backend.take(array, rows, 0) for array in (one, two))
-            places = self._device(tables[chosen])
+            places = self._device(tables) if chosen.all() else self._place(tables[chosen])
             self.backend.put(self.cavities[0], places, one, 0)
             self.backend.put(self.cavities[1], places, two, 0)
 

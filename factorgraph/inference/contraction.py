@@ -6,7 +6,8 @@ each of which leaves one table between its neighbours (Miller, Reif 1985).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,7 @@ class Contraction:
     states : the largest number of states
     pairs, singles : names of the groups of factors of two variables and of one
     starts : the number of each pool's first variable
+    places : index arrays of the rounds as they are on the device, once they were needed
     """
 
     rounds: list[Rake | Compress]
@@ -61,6 +63,10 @@ class Contraction:
     pairs: list[str]
     singles: list[str]
     starts: np.ndarray
+    places: dict[tuple[int, int], tuple[np.ndarray, Any]] = field(default_factory=dict)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "places": {}}
 
     @classmethod
     def of(cls, layout: Layout) -> Contraction | None:
