@@ -39,7 +39,7 @@ class ExactResult:
     converged = True
 
     def __init__(self, graph: FactorGraph, place: Mapping[tuple[str, int], int], tree: CliqueTree | None, mode: str) -> None:
-        self._graph, self._place, self._tree, self.run_mode = graph, place, tree, mode
+        self._graph, self._place, self.tree, self.run_mode = graph, place, tree, mode
         self._first = graph.first_nodes()
         self.log_partition = -np.inf if tree is None else self._collect(tree)
         self.contradictions = [] if self.log_partition > -np.inf else [("the evidence as a whole", ())]
@@ -54,19 +54,19 @@ class ExactResult:
 
     @property
     def _given(self) -> Given:
-        assert self._tree is not None
-        return self._tree.given
+        assert self.tree is not None
+        return self.tree.given
 
     @cached_property
     def _marginals(self) -> dict[int, np.ndarray]:
-        assert self._tree is not None
+        assert self.tree is not None
         with np.errstate(all="ignore"):
-            return self._tree.distribute()
+            return self.tree.distribute()
 
     @cached_property
     def _decoded(self) -> dict[int, int]:
-        assert self._tree is not None
-        return self._tree.decode()
+        assert self.tree is not None
+        return self.tree.decode()
 
     def marginals(self, variables: Variables) -> np.ndarray:
         """Probabilities of the states, ``(*variables.shape, q)``; in max mode max-marginals, scaled to add up to one."""
@@ -108,7 +108,7 @@ class ExactResult:
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
         """Joint probabilities of each factor's variables, ``(F, q_0, ..., q_k)``; as marginals in max mode."""
         self._check()
-        assert self._tree is not None
+        assert self.tree is not None
         _ = self._marginals  # messages from the roots
         block = self._graph.factors(factors)
         assert block.kernel is not None
@@ -117,7 +117,7 @@ class ExactResult:
         result = np.zeros((block.count, *shape))
         tables = [self._place[block.name, number] for number in range(block.count)]
         with np.errstate(all="ignore"):
-            joint = self._tree.beliefs([table for table in tables if self._given.scopes[table]])
+            joint = self.tree.beliefs([table for table in tables if self._given.scopes[table]])
         for number, table in enumerate(tables):
             allowed = [self._given.allowed[v] for v in nodes[number]]
             values = joint.get(table, np.ones(()))
@@ -143,9 +143,9 @@ class ExactResult:
         check_number(n)
         if self.run_mode != "sum":
             raise ValueError(f"states are drawn in sum mode, not in mode {self.run_mode!r}")
-        assert self._tree is not None
+        assert self.tree is not None
         with np.errstate(all="ignore"):
-            drawn = self._tree.sample(n, np.random.default_rng(seed))
+            drawn = self.tree.sample(n, np.random.default_rng(seed))
         found = np.zeros((n, self._graph.num_variables), dtype=np.int32)
         for v, allowed in enumerate(self._given.allowed):
             found[:, v] = allowed[drawn.get(v, 0)]

@@ -259,20 +259,25 @@ class JunctionTree:
         sets = [(model, model.allowed(evidence)) for model, evidence in zip(self._models, self._evidence, strict=True)]
         if not all(allowed is None or self._serves(model, allowed) for model, allowed in sets):
             self._compile()
+        tree, free = self._tree, self._free  # a batch is read later, when the tree may be another
         if self.batch is not None:
-            return ExactBatch(self.graph, lambda: self._results(sets), self.mode)
-        result = next(self._results(sets))
+            return ExactBatch(self.graph, lambda: self._results(sets, tree, free), self.mode)
+        result = next(self._results(sets, tree, free))
         if result.contradictions:
             raise ContradictionError(result)
+        self._tree = result.tree
         return result
 
-    def _results(self, sets: Sequence[tuple[TableModel, list[np.ndarray] | None]]) -> Iterator[ExactResult]:
+    def _results(
+        self, sets: Sequence[tuple[TableModel, list[np.ndarray] | None]], tree: CliqueTree | None, free: frozenset[int]
+    ) -> Iterator[ExactResult]:
         """One set after another, each from what stays of the one before."""
         for model, allowed in sets:
-            tree = None
-            if allowed is not None:
-                assert self._tree is not None
-                tree = self._tree = self._tree.with_given(model.given(allowed, self._free))
+            if allowed is None:
+                yield ExactResult(self.graph, model.place, None, self.mode)
+                continue
+            assert tree is not None
+            tree = tree.with_given(model.given(allowed, free))
             yield ExactResult(self.graph, model.place, tree, self.mode)
 
     def _serves(self, model: TableModel, allowed: list[np.ndarray]) -> bool:

@@ -279,3 +279,21 @@ def test_wrong_use_is_refused_by_name() -> None:
         tree.run()
     with pytest.raises(RuntimeError, match="has grown since the tree was made"):
         tree.observe(y, 1)
+
+
+def test_batches_are_read_late() -> None:
+    """What is worked out when it is asked for is of the evidence of its run, whatever the tree was told since."""
+    graph, variables = random_graph(np.random.default_rng(8), 8, 0.2, evidence=0)
+    graph.observe(variables[2], fg.exact(graph).sample(seed=0)["x2"][0])
+    drawn = fg.exact(graph).sample(3, seed=1)
+    tree = fg.JunctionTree(graph, batch=3)
+    tree.observe(variables[4], drawn["x4"])
+    early = tree.run()
+    expected = early.factor_marginals("f3"), early.mode(variables[1])
+    without = next(x for x in variables if graph.variable_blocks[x.name].prior is None)
+    tree.set_prior(without, np.ones(without.type.param_shape))
+    tree.unobserve(variables[2])
+    tree.unobserve(variables[4])
+    tree.run()
+    np.testing.assert_array_equal(early.factor_marginals("f3"), expected[0])
+    np.testing.assert_array_equal(early.mode(variables[1]), expected[1])
