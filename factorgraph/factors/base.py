@@ -31,10 +31,14 @@ class Factor:
         Number of ports; None for any.
     plural : tuple of int
         Ports that take several variables of a kind; their messages have one more axis, ``(*param_shape, d, F)``.
+    pointwise : bool
+        Whether `log_potential` follows the states that it is given, so that it can be asked of one configuration of each factor
+        too, ``(F,)`` states at each port; not so where it returns a table whatever it is given. False is always safe.
     """
 
     arity: ClassVar[int | None] = None
     plural: ClassVar[tuple[int, ...]] = ()
+    pointwise: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -35,6 +35,7 @@ class Counting(Factor):
     """
 
     plural: ClassVar[tuple[int, ...]] = (0,)
+    pointwise: ClassVar[bool] = True
     takes_output: ClassVar[bool] = False
 
     def __init__(self, literals: Any = 1) -> None:

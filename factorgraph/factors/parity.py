@@ -51,6 +51,7 @@ class Parity(Factor):
     """
 
     plural: ClassVar[tuple[int, ...]] = (0,)
+    pointwise: ClassVar[bool] = True
     arity: ClassVar[int | None] = 1
 
     def __init__(self, coupling: Any = np.inf) -> None:

@@ -43,7 +43,7 @@ class Satisfaction:
             potentials = None if group.kernel is None else state.potentials[group.name]
             if potentials is None or not potentials.kernel.passes_certainty(potentials.kernel.parameters()):
                 continue
-            by_values = potentials.kernel.factor.gives("log_potential") and len(potentials.kernels) <= _FEW_BLOCKS
+            by_values = potentials.kernel.factor.pointwise and len(potentials.kernels) <= _FEW_BLOCKS
             if (
                 by_values and state.backend.serves_threads
             ):  # values are on the host, and looking one up takes less than a message

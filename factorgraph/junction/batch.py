@@ -46,8 +46,12 @@ class ExactBatch:
         self.status = ["exact"] * len(logs)
         if all(contradictions):
             raise ContradictionError(self)
-        shapes = next({name: found.shape for name, found in one.items()} for one in marginals if one)
-        self._marginals = {name: np.full((len(logs), *shape), np.nan) for name, shape in shapes.items()}
+        types = {name: block.type for name, block in graph.variable_blocks.items()}
+        self._marginals = {
+            name: np.full((len(logs), *whole[name].shape, len(kind.states)), np.nan)
+            for name, kind in types.items()
+            if isinstance(kind, DiscreteType)
+        }
         for number, one in enumerate(marginals):
             for name, found in one.items():
                 self._marginals[name][number] = found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -261,24 +262,12 @@ class JunctionTree:
             self._compile()
         tree, free = self._tree, self._free  # a batch is read later, when the tree may be another
         if self.batch is not None:
-            return ExactBatch(self.graph, lambda: self._results(sets, tree, free), self.mode)
-        result = next(self._results(sets, tree, free))
+            return ExactBatch(self.graph, partial(_results, self.graph, sets, tree, free, self.mode), self.mode)
+        result = next(_results(self.graph, sets, tree, free, self.mode))
         if result.contradictions:
             raise ContradictionError(result)
         self._tree = result.tree
         return result
-
-    def _results(
-        self, sets: Sequence[tuple[TableModel, list[np.ndarray] | None]], tree: CliqueTree | None, free: frozenset[int]
-    ) -> Iterator[ExactResult]:
-        """One set after another, each from what stays of the one before."""
-        for model, allowed in sets:
-            if allowed is None:
-                yield ExactResult(self.graph, model.place, None, self.mode)
-                continue
-            assert tree is not None
-            tree = tree.with_given(model.given(allowed, free))
-            yield ExactResult(self.graph, model.place, tree, self.mode)
 
     def _serves(self, model: TableModel, allowed: list[np.ndarray]) -> bool:
         """Whether the tree knows all variables that have a choice, and all tables."""
@@ -300,6 +289,23 @@ class JunctionTree:
         tree = CliqueTree(given, elimination, free, self.mode)
         _refuse_too_large(_size(tree, elimination), 16.0 * tree.message_entries, self._max_clique)
         self._tree, self._free = tree, frozenset(free)
+
+
+def _results(
+    graph: FactorGraph,
+    sets: Sequence[tuple[TableModel, list[np.ndarray] | None]],
+    tree: CliqueTree | None,
+    free: frozenset[int],
+    mode: str,
+) -> Iterator[ExactResult]:
+    """One set after another, each from what stays of the one before."""
+    for model, allowed in sets:
+        if allowed is None:
+            yield ExactResult(graph, model.place, None, mode)
+            continue
+        assert tree is not None
+        tree = tree.with_given(model.given(allowed, free))
+        yield ExactResult(graph, model.place, tree, mode)
 
 
 def _union(states: Sequence[np.ndarray]) -> np.ndarray:

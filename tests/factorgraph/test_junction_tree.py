@@ -283,17 +283,24 @@ def test_wrong_use_is_refused_by_name() -> None:
 
 def test_batches_are_read_late() -> None:
     """What is worked out when it is asked for is of the evidence of its run, whatever the tree was told since."""
-    graph, variables = random_graph(np.random.default_rng(8), 8, 0.2, evidence=0)
-    graph.observe(variables[2], fg.exact(graph).sample(seed=0)["x2"][0])
-    drawn = fg.exact(graph).sample(3, seed=1)
-    tree = fg.JunctionTree(graph, batch=3)
-    tree.observe(variables[4], drawn["x4"])
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 3)
+    pairs = graph.add_factors("pairs", fg.Ising(0.5), x[:2], x[1:])
+    graph.observe(x[0], 1)
+    tree = fg.JunctionTree(graph, batch=2)
+    tree.observe(x[2], -1, sets=1)
     early = tree.run()
-    expected = early.factor_marginals("f3"), early.mode(variables[1])
-    without = next(x for x in variables if graph.variable_blocks[x.name].prior is None)
-    tree.set_prior(without, np.ones(without.type.param_shape))
-    tree.unobserve(variables[2])
-    tree.unobserve(variables[4])
+    expected = early.factor_marginals(pairs), early.mode(x), early.gradient(pairs)
+    tree.unobserve(x)
+    tree.set_prior(x, 0.3)
     tree.run()
-    np.testing.assert_array_equal(early.factor_marginals("f3"), expected[0])
-    np.testing.assert_array_equal(early.mode(variables[1]), expected[1])
+    for late in (early, pickle.loads(pickle.dumps(early))):
+        assert late.log_partition.tolist() == early.log_partition.tolist()
+        np.testing.assert_array_equal(late.factor_marginals("pairs"), expected[0])
+        np.testing.assert_array_equal(late.gradient("pairs"), expected[2])
+    np.testing.assert_array_equal(early.mode(x), expected[1])
+
+
+def test_an_empty_graph_has_a_sum_of_one() -> None:
+    assert fg.JunctionTree(fg.FactorGraph()).run().log_partition == 0.0
+    assert fg.JunctionTree(fg.FactorGraph(), batch=2).run().log_partition.tolist() == [0.0, 0.0]

@@ -106,3 +106,23 @@ def test_what_makes_no_sense_is_refused() -> None:
         inference.run(stop="satisfied")
     with pytest.raises(ValueError, match="stop must be None or \"satisfied\", not 'solved'"):
         inference.run(stop="solved")
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [
+        fg.Table([[-np.inf, 0.0], [0.0, 0.0]]),
+        fg.Table(lambda x, y: np.where((x < 0) & (y < 0), -np.inf, 0.0)),
+        fg.SparseTable([[-1, 1], [1, -1], [1, 1]]),
+    ],
+    ids=["array", "function", "sparse"],
+)
+@pytest.mark.parametrize("batch", [None, 2, 3])
+def test_tables_are_asked_like_all_others(factor: fg.Factor, batch: int | None, backend: str) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 3)
+    graph.add_factors("ring", factor, x, x[[1, 2, 0]])
+    graph.set_prior(x, 2.0)
+    result = fg.Inference(graph, fg.Flooding(), batch=batch, backend=backend).run(stop="satisfied", check_every=1)
+    assert np.all(np.equal(result.status, "satisfied"))
+    assert (result.mode(x) == 1).all()
