@@ -109,7 +109,7 @@ class Inference:
         self._state = State.of(graph, self.layout, self.backend, self.batch)
         put_graph_evidence(self._state)
         self._priorities = None if plan.share is None else Priorities(self._state, plan.share)
-        self._passes = Passes(plan, self.layout, self.backend, self.batch or 1)
+        self._passes = Passes(plan, self.layout, self.backend, self.batch or 1, self.mode)
 
     def __repr__(self) -> str:
         return f"<Inference: {self.schedule!r}, mode {self.mode!r}, {self.backend!r}>\n{self.graph!r}"

@@ -21,7 +21,8 @@ from factorgraph.schedules import Plan
 from factorgraph.semiring import Semiring
 
 _MANY_STAGES = 64  # from which a forest is contracted,
-_ENTRIES_OF_A_STAGE = 140_000  # if its tables of tables have fewer terms than so many for each stage: as long in NumPy
+_ENTRIES_OF_A_STAGE = 4_000  # if its tables have fewer entries than so many for each stage, which take as long in NumPy,
+_ENTRIES_OF_A_VARIABLE = 30  # where a variable counts as so many
 
 
 class Passes:
@@ -32,10 +33,11 @@ class Passes:
     ----------
     plan, layout, backend
     sets : of evidence, at once
+    mode : {"sum", "max"}
     """
 
-    def __init__(self, plan: Plan, layout: Layout, backend: Backend, sets: int) -> None:
-        self._plan, self._layout, self._backend, self._sets = plan, layout, backend, sets
+    def __init__(self, plan: Plan, layout: Layout, backend: Backend, sets: int, mode: str) -> None:
+        self._plan, self._layout, self._backend, self._sets, self._mode = plan, layout, backend, sets, mode
         self._recordings: dict[bool, Recording] = {}
 
     @cached_property
@@ -47,9 +49,12 @@ class Passes:
     def contraction(self) -> Contraction | None:
         """The rounds of a forest, where they take less time than the stages, and its factors are tables of two variables."""
         found = Contraction.of(self._layout) if self._plan.num_stages >= _MANY_STAGES else None
-        if found is None or found.variables * found.states**3 * self._sets > _ENTRIES_OF_A_STAGE * self._plan.num_stages:
+        if found is None:
             return None
-        return found
+        # A matrix product costs little beside reading its tables; the largest sums of max mode are looked for one by one.
+        table = found.states**3 / 2 if self._mode == "max" else found.states**2
+        entries = found.variables * self._sets * (table + _ENTRIES_OF_A_VARIABLE)
+        return found if entries <= _ENTRIES_OF_A_STAGE * self._plan.num_stages else None
 
     def run(self, state: State, semiring: Semiring, check: bool) -> list[Array]:
         """One iteration; the largest changes, where they are asked for."""
