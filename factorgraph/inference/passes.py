@@ -21,7 +21,7 @@ from factorgraph.schedules import Plan
 from factorgraph.semiring import Semiring
 
 _MANY_STAGES = 64  # from which a forest is contracted,
-_ENTRIES_OF_A_STAGE = 4_000  # if its tables have fewer entries than so many for each stage, which take as long in NumPy,
+_ENTRIES_OF_A_STAGE = 8_000  # if its tables have fewer entries than so many for each stage, which take as long in NumPy,
 _ENTRIES_OF_A_VARIABLE = 30  # where a variable counts as so many
 
 
