@@ -33,6 +33,8 @@ class ExactResult:
         Log of the sum over all states, evidence included; in max mode the log-weight of the best one.
     contradictions : list
         Not empty where the evidence contradicts the model.
+    tree : CliqueTree or None
+        The messages that it is read from; None where nothing is possible.
     """
 
     status = "exact"

@@ -54,6 +54,7 @@ class CliqueTree:
         self.down: list[Weights | None] = [None] * count
         self._marginals: list[list[np.ndarray]] = [[]] * count
         self._around: list[list[Weights | None]] = [[]] * count
+        self._by_logs = [False] * count  # whether the children were told in logarithms last time
         self._ones: dict[int, Weights] = {}
         self._plans: dict[tuple[Any, ...], Plan] = {}  # cliques of one form share one
 
@@ -62,7 +63,7 @@ class CliqueTree:
         other = copy.copy(self)
         other.given = given
         other.up, other._up_from, other.down = list(self.up), list(self._up_from), list(self.down)
-        other._marginals, other._around = list(self._marginals), list(self._around)
+        other._marginals, other._around, other._by_logs = list(self._marginals), list(self._around), list(self._by_logs)
         return other
 
     @property
@@ -152,13 +153,14 @@ class CliqueTree:
     def _send_down(self, number: int, inputs: list[Weights], changed: set[int]) -> list[np.ndarray]:
         """Marginals of a clique's own variables; children get a new message where more than their own message has changed."""
         clique = self.cliques[number]
-        if not self._in_numbers([*inputs, self.down[number]]):
+        asked_anew, self._by_logs[number] = self._by_logs[number], not self._in_numbers([*inputs, self.down[number]])
+        if self._by_logs[number]:
             return self._send_down_in_logs(number)
         values, first = _values(inputs), len(clique.tables)
         root_log = self._log_of(number)
         child_of = dict(enumerate(clique.children, start=first))
-        # What a child is told does not depend on what it says.
-        asked = {i for i, child in child_of.items() if changed != {i} or self.down[child] is None}
+        # What a child is told does not depend on what it says; only by logarithms it was divided by that, which may be zero.
+        asked = {i for i, child in child_of.items() if asked_anew or changed != {i} or self.down[child] is None}
         outside: dict[int, np.ndarray] = {}
         for i in set(clique.heard).intersection(child_of) - asked:
             down = self.down[child_of[i]]

@@ -304,3 +304,25 @@ def test_batches_are_read_late() -> None:
 def test_an_empty_graph_has_a_sum_of_one() -> None:
     assert fg.JunctionTree(fg.FactorGraph()).run().log_partition == 0.0
     assert fg.JunctionTree(fg.FactorGraph(), batch=2).run().log_partition.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+@pytest.mark.parametrize("seed", range(6))
+def test_what_logarithms_could_not_tell_is_asked_again(seed: int, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By logarithms a child is told the belief without its own message: what that made vanish is unknown, not impossible."""
+    monkeypatch.setattr(cliques, "_MERGED", 1)
+    rng = np.random.default_rng(seed)
+    graph = fg.FactorGraph()
+    x, y = graph.add_variables("x", fg.Categorical(2), 6), graph.add_variables("y", fg.Categorical(2), 6)
+    for node in range(1, 6):
+        graph.add_factors(f"tree{node}", fg.Table(rng.normal(size=(2, 2))), x[rng.integers(node)], x[node])
+    for node in range(6):
+        graph.add_factors(f"leaf{node}", fg.Table([[0.0, 0.0], [-2000.0, rng.normal()]]), x[node], y[node])
+    tree = fg.JunctionTree(graph, mode=mode)
+    tree.observe(y, 1)
+    graph.observe(y, 1)
+    for node in rng.permutation(6):
+        for value in (0, 1):  # the leaf rules a state out but for e^-2000, and no longer
+            tree.observe(y[node], value)
+            graph.observe(y[node], value)
+            same(tree.run(), fg.exact(graph, mode=mode), graph, graph)
