@@ -20,12 +20,14 @@ def _labels(net: dict[str, np.ndarray], X: np.ndarray) -> np.ndarray:
         x = np.where(varies, X - net["mean"], 0.0) / np.where(varies, net["deviation"], 1.0)
         x = np.clip(x, -net["most"], net["most"]).astype(net["dtype"].item()).astype(float)
     for layer in range(1, net["layers"] + 1):
-        bits, exist, bias = (net[f"{name}{layer}"] for name in ("weights", "exist", "bias"))
-        if layer == 1:  # sums of numbers: of all, less twice those of the weights that are -1
-            signs = np.unpackbits(bits, axis=1, count=x.shape[1]) * 2.0 - 1.0
-            sums = x @ (signs * np.unpackbits(exist, axis=1, count=x.shape[1])).T + bias
-        else:  # of signs: as many as there are, less twice those that differ
-            differ = np.bitwise_count((np.packbits(x > 0, axis=1)[:, None] ^ bits) & exist).sum(2, dtype=np.int64)
-            sums = np.bitwise_count(exist).sum(1, dtype=np.int64) - 2 * differ + bias
+        bits, digits, bias = (net[f"{name}{layer}"] for name in ("weights", "exist", "bias"))
+        sums = bias
+        for place, exist in enumerate(digits):  # of the binary digits of the weights' sizes: where they are 1
+            if layer == 1:  # sums of numbers
+                signs = np.unpackbits(bits, axis=1, count=x.shape[1]) * 2.0 - 1.0
+                sums = sums + 2**place * (x @ (signs * np.unpackbits(exist, axis=1, count=x.shape[1])).T)
+            else:  # of signs: as many as there are, less twice those that differ
+                differ = np.bitwise_count((np.packbits(x > 0, axis=1)[:, None] ^ bits) & exist).sum(2, dtype=np.int64)
+                sums = sums + 2**place * (np.bitwise_count(exist).sum(1, dtype=np.int64) - 2 * differ)
         x = np.where(sums >= 0, 1.0, -1.0)
     return net["classes"][np.argmax(sums, axis=1) if sums.shape[1] > 1 else (sums[:, 0] > 0).astype(int)]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nets.datasets import stratified_rows
@@ -19,14 +18,14 @@ from nets.fitting import default_prior_strength
 from nets.layers.base import whole_number
 from nets.metrics import scores
 from nets.settings import check_settings, settings_of
-from nets.targets import Classes
+from nets.targets import Classes, check_labels
 from nets.training import MEMORY_LIMIT
 from nets.uncertainty import entropies
 
 
 class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
     """
-    A multi-layer perceptron, by default of weights +-1 and sign activations, trained by belief propagation.
+    A multi-layer perceptron of weights of one bit, or a few, and sign activations, trained by belief propagation.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
     input_shape : (channels, height, width), optional
         How features are an image, for convolutions. Default: one channel, a square.
     method : {"bpi", "bp", "amp", "mf"}, or a sequence of such, one for each layer, optional
-        Approximation of the layers: see `nets.Perceptron`. Default "mf" for 10,000 rows or more, else "bpi".
+        Approximation of the layers: see `nets.Perceptron`. Default "mf" for 10,000 rows of images or more, else "bpi".
     cavity : {"first-order", "exact"}, default "first-order"
         How bpi takes one input out of a sum; exact is slow.
     epochs : int, default 20
@@ -79,13 +78,17 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         Probability of the label, for more than two classes: see `nets.Perceptron`.
     density : float in (0, 1] or (K, N) array of bool, or a list with one of these for each layer, default 1
         Share of the weights that there are, chosen at random, or which there are.
-    weights : {"binary", "ternary", "real"} or sequence of numbers, default "binary"
-        What weights can be: -1 and 1, also 0, any number (with normal beliefs), or one of these numbers.
+    weights : {"binary", "ternary", "real"} or sequence of numbers, optional
+        What weights can be: -1 and 1, also 0, any number (with normal beliefs), or one of these numbers. Default "binary", but
+        ``(-3, -2, -1, 1, 2, 3)`` where features are encoded each by itself (with signs, and methods other than "bp").
     activation : {"sign", "relu", "identity"} or sequence of these with one for each hidden layer, default "sign"
         Outputs of hidden units.
     biases : bool, optional
         Whether units have weights for constant inputs, as many as the square root of their inputs. Default: with features
         encoded each by itself, and with convolutions.
+    activation_noise : float, optional
+        Variance of a normal number added to each unit's sum, with weights marginalised: so a unit of few inputs is never quite
+        certain. Default 0, but 0.1 where features are encoded each by itself (with signs, and methods other than "bp").
     temperature : float, optional
         How far labels are in doubt: a wrong one is as likely as ``exp(-1 / temperature)`` to 1; 1 keeps tasks in turn best.
         Default 0 for signs and weights of few values, but 0.5 for others, and where there is no hidden layer or one of fewer
@@ -158,9 +161,10 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         products: str = "full",
         argmax: str = "pairwise",
         density: Any = 1.0,
-        weights: Any = "binary",
+        weights: Any = None,
         activation: str | Sequence[str] = "sign",
         biases: bool | None = None,
+        activation_noise: float | None = None,
         temperature: float | None = None,
         replicas: int | None = None,
         coupling: float = 1.0,
@@ -195,6 +199,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         self.weights = weights
         self.activation = activation
         self.biases = biases
+        self.activation_noise = activation_noise
         self.temperature = temperature
         self.replicas = replicas
         self.coupling = coupling
@@ -350,7 +355,8 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         Entropy of each row's label, with weights marginalised, and what it is made of.
 
-        Given all its weights the network is certain, so all doubt is about weights; but not all of it goes away with more data.
+        Given all its weights the network is certain (`activation_noise` is small, and counted with the hidden weights), so all
+        doubt is about weights; but not all of it goes away with more data.
         Hidden weights keep all evidence. The output's weights forget old evidence, and never settle: they hold what is random
         in the labels. So what is left where the hidden units are known is the aleatoric part, and the rest the epistemic one.
 
@@ -396,13 +402,13 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        path : file that ends in ``.npz``, for a bit a weight, which the file ``nets/bits.py`` reads with NumPy alone; or in
+        path : file that ends in ``.npz``, for bits, which the file ``nets/bits.py`` reads with NumPy alone; or in
             ``.onnx``, for ONNX (needs the package ``onnx``)
 
         Raises
         ------
         ValueError
-            Weights are not binary, or hidden units are no signs; or the file ends in something else.
+            Weights are no whole numbers below 256, or hidden units are no signs; or the file ends in something else.
 
         Notes
         -----
@@ -410,11 +416,3 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "weight_beliefs_")
         export(self, path)
-
-
-def check_labels(y: np.ndarray) -> None:
-    """Refuse what are no labels of classes, and say what takes it."""
-    try:
-        check_classification_targets(y)
-    except ValueError as error:
-        raise ValueError(f"{error} BPRegressor is for numbers.") from error

@@ -18,6 +18,7 @@ from nets.channels import ACTIVATIONS, ARGMAX
 from nets.classifier import BPClassifier
 from nets.datasets import NAMES, DatasetError, hold_out, load_dataset, load_rows
 from nets.downloads import download_dataset
+from nets.encoding import choose_code
 from nets.experiments import EXPERIMENTS, reproduce
 from nets.experiments.figure import draw
 from nets.layers import Architecture
@@ -94,14 +95,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--weights",
         nargs="+",
-        default=["binary"],
         metavar="VALUE",
-        help="binary, ternary or real, or the numbers that weights can be",
+        help="binary, ternary or real, or the numbers that weights can be; default: by the features",
     )
     train.add_argument(
         "--activation", choices=ACTIVATIONS, nargs="+", default=["sign"], help="of hidden units, one or one a hidden layer"
     )
     train.add_argument("--biases", action=argparse.BooleanOptionalAction, help="weights for constant inputs too")
+    train.add_argument("--activation-noise", type=float, help="variance added to each unit's sum; default: by the features")
     train.add_argument("--temperature", type=float, help="how far labels are in doubt; default: by the network")
     train.add_argument("--init-scale", type=float, help="deviation of the weights' first fields; default: by the depth")
     train.add_argument("--replicas", type=int, help="that hidden weights are drawn to the centre of; 1 for none")
@@ -222,6 +223,7 @@ def _train(options: argparse.Namespace) -> int:
         weights=_weights(options.weights),
         activation=_one_or_many(options.activation),
         biases=options.biases,
+        activation_noise=options.activation_noise,
         averaging=options.averaging,
         prediction=options.prediction,
         temperature=options.temperature,
@@ -240,9 +242,10 @@ def _train(options: argparse.Namespace) -> int:
     check_settings(model)
     shape = input_shape_of(model, data.X_train.shape[1])
     network = Architecture(shape, hidden_layers(model), 1 if classes == 2 else classes)
+    method = choose_learning(model, len(data.X_train), choose_code(model.encoding, data.X_train))[0]
     print(
         f"{data.name}: {len(data.X_train):,} training and {len(data.X_test):,} test rows; "
-        f"network {network}, {choose_learning(model, len(data.X_train))[0]}, {options.backend}"
+        f"network {network}, {method}, {options.backend}"
     )
     print(f"{'epoch':>5} {'train %':>8} {'test %':>8} {'Bayes %':>8} {'seconds':>8}", flush=True)
 
@@ -281,8 +284,10 @@ def _train(options: argparse.Namespace) -> int:
     return code
 
 
-def _weights(words: list[str]) -> str | list[float]:
-    """A name, or numbers."""
+def _weights(words: list[str] | None) -> str | list[float] | None:
+    """A name, or numbers, or nothing."""
+    if words is None:
+        return None
     try:
         return [float(word) for word in words]
     except ValueError:

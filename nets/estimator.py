@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
-from factorgraph import get_backend
+from factorgraph import VariableType, get_backend
 from nets.encoding import Code, choose_code, encode
 from nets.fitting import Run, check_same_run
 from nets.layers import Architecture
@@ -138,9 +138,13 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         return own_settings(layers, name, one_for_each_layer(getattr(self, name), default, len(layers), name))
 
     def _network_settings(self) -> dict[str, Any]:
-        shared = {"masks": self.masks_, "weight_type": weight_type(self.weights)}
-        shared |= {"activation": self.activation, "biases": self.settings_["biases"]}
+        shared = {"masks": self.masks_, "weight_type": self._weight_type, "activation": self.activation}
+        shared |= {"biases": self.settings_["biases"], "noise": self.settings_["activation_noise"]}
         return {**shared, "real_output": True} if self.real_output else shared
+
+    @property
+    def _weight_type(self) -> VariableType:
+        return weight_type(self.settings_["weights"])
 
     def _train(
         self,
@@ -181,7 +185,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
     @property
     def weight_means_(self) -> list[np.ndarray]:
         """Mean of each weight, ``(K, N)`` for each layer; 0 where there is none."""
-        kind = weight_type(self.weights)
+        kind = self._weight_type
         means = [kind.expectation(belief, get_backend("numpy", self.dtype)) for belief in self.weight_beliefs_]
         return [mean if mask is None else mean * mask for mean, mask in zip(means, self.masks_, strict=True)]
 
@@ -206,7 +210,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "weight_beliefs_")
         rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
-        kind = weight_type(self.weights)
+        kind = self._weight_type
         drawn = [draw(kind, np.asarray(belief, dtype=np.float64), n, rng) for belief in self.weight_beliefs_]
         return [values if mask is None else values * mask for values, mask in zip(drawn, self.masks_, strict=True)]
 

@@ -36,11 +36,15 @@ def point_wise(model: Any) -> list[Layer]:
     Raises
     ------
     ValueError
-        Weights are not binary, or hidden units are no signs.
+        Weights are no small whole numbers, or hidden units are no signs.
     """
-    if model.weights != "binary" or not only_signs(model):
-        raise ValueError(f"export takes weights='binary' and activation='sign', not {model.weights!r} and {model.activation!r}")
-    kind, backend = weight_type(model.weights), get_backend("numpy", "float64")
+    weights, backend = model.settings_["weights"], get_backend("numpy", "float64")
+    kind = weight_type(weights)
+    if not only_signs(model) or not all(value == int(value) and abs(value) < 256 for value in getattr(kind, "states", ())):
+        raise ValueError(
+            f"export takes weights of whole numbers below 256, 'binary' or 'ternary', and activation='sign', not {weights!r} "
+            f"and {model.activation!r}"
+        )
     if not all(isinstance(layer, Dense) and not layer.skip for layer in model._architecture.layers):
         raise ValueError(f"export takes dense layers alone, without skip, not {model._architecture.hidden}")
     layers = []
@@ -53,7 +57,9 @@ def point_wise(model: Any) -> list[Layer]:
 
 
 def export_bits(model: Any, path: str | Path) -> None:
-    """Write one ``.npz`` of a bit for each weight, which `nets.bits` reads."""
+    """
+    Write one ``.npz`` of bits, which `nets.bits` reads: for each binary digit of the weights' sizes which have it, and signs.
+    """
     arrays: dict[str, np.ndarray] = {"classes": model.classes_, "layers": np.asarray(len(model._architecture.weights))}
     if model.classes_.dtype == object:
         arrays["classes"] = np.asarray(model.classes_.tolist())
@@ -64,8 +70,10 @@ def export_bits(model: Any, path: str | Path) -> None:
         arrays |= {"mean": code.mean, "deviation": code.deviation, "most": np.asarray(code.most_deviations)}
         arrays["dtype"] = np.asarray(model.dtype)
     for number, layer in enumerate(point_wise(model), start=1):
+        sizes = np.abs(layer.weights).astype(np.uint8)
+        digits = [(sizes >> place) & 1 for place in range(max(1, int(sizes.max()).bit_length()))]
         arrays[f"weights{number}"] = np.packbits(layer.weights > 0, axis=1)
-        arrays[f"exist{number}"] = np.packbits(layer.weights != 0, axis=1)
+        arrays[f"exist{number}"] = np.packbits(np.stack(digits), axis=2)
         arrays[f"bias{number}"] = layer.bias.astype(np.int32)
     write_npz(path, arrays)
 

@@ -12,6 +12,7 @@ from factorgraph import get_backend
 from factorgraph.files import DamagedFileError, parse_json, read_npz, write_npz
 from nets.encoding import CODES
 from nets.layers import Architecture
+from nets.layers.base import is_number
 from nets.network import constants_of
 from nets.settings import check_settings, hidden_layers, input_shape_of, params_of, plain, plain_settings, weight_type
 
@@ -78,8 +79,12 @@ def load_model(model: Any, path: str | Path) -> None:
             raise ValueError(f"its layers {sizes} are not those of hidden layers {architecture.hidden_units}")
         model.take_target_arrays(arrays, sizes[-1])
         model.settings_ = {name: meta["settings"][name] for name in ("encoding", "biases", "method", "replicas", "batch_size")}
-        # Files of before have these among the estimator's own settings.
-        model.settings_ |= {name: meta["settings"].get(name, getattr(model, name)) for name in ("temperature", "init_scale")}
+        # Files of before have these among the estimator's own settings, and no noise.
+        of_before = {name: getattr(model, name) for name in ("temperature", "init_scale", "weights")}
+        model.settings_ |= {name: meta["settings"].get(name, value) for name, value in of_before.items()}
+        noise = model.settings_["activation_noise"] = meta["settings"].get("activation_noise", 0.0)
+        if not (is_number(noise) and noise >= 0):
+            raise ValueError(f"the noise of its sums is {noise!r}")
         model._begun = plain_settings(model)
         beliefs = [arrays[f"weights/{layer}"] for layer in range(len(architecture.weights))]
         masks = [arrays.get(f"mask/{layer}") for layer in range(len(architecture.weights))]
@@ -105,7 +110,7 @@ def load_model(model: Any, path: str | Path) -> None:
 
 
 def _check_layer(model: Any, inputs: int, neurons: int, belief: np.ndarray, mask: np.ndarray | None) -> None:
-    kind = weight_type(model.weights)
+    kind = weight_type(model.settings_["weights"])
     shape = neurons, inputs + (constants_of(inputs) if model.settings_["biases"] else 0)
     lead = np.shape(kind.mean(np.ones((*kind.param_shape, 1)), get_backend("numpy", "float64")))[:-1]
     if belief.shape != (*lead, *shape) or belief.dtype.kind != "f":

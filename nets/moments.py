@@ -59,6 +59,8 @@ class Moments:
     signs : bool
         Whether weights are +1 or -1.
     reaction : of the sweep before; None in the first, and for approximations without Onsager terms
+    noise : float
+        Variance of a normal number that is added to each sum.
     backend : Backend
 
     Attributes
@@ -77,6 +79,7 @@ class Moments:
         constants: int,
         signs: bool,
         reaction: Reaction | None,
+        noise: float,
         backend: Backend,
     ) -> None:
         self.m, self.x, self.mask, self.reaction = weights.mean, inputs.mean, mask, reaction
@@ -97,11 +100,11 @@ class Moments:
         if self.inputs_variance is not None and squares is not None:
             pairs.append((squares, self.inputs_variance))
         self.omega, *terms = backend.matmul_all(pairs)
-        noise: Any = 0.0
+        of_inputs: Any = 0.0
         if self.inputs_variance is not None:
-            noise = backend.xp.sum(self.inputs_variance, axis=0, keepdims=True) if squares is None else terms.pop()
+            of_inputs = backend.xp.sum(self.inputs_variance, axis=0, keepdims=True) if squares is None else terms.pop()
         self.variance = terms[0] if terms else backend.xp.zeros_like(self.omega)
-        self.variance += noise + VARIANCE_FLOOR
+        self.variance += of_inputs + (VARIANCE_FLOOR + noise)
         if reaction is not None:
             self.omega = self.omega - self._own_past(reaction, backend)
 

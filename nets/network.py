@@ -42,6 +42,8 @@ class Network:
         these, together.
     real_output : bool, default False
         Whether outputs are numbers, weighted sums of the last hidden units over the square root of their number.
+    noise : float, default 0
+        Variance of a normal number that is added to each unit's sum: see `Perceptron`.
     counted : bool, default False
         Whether there are data ``counts`` (M,): how many times each pattern is there.
 
@@ -69,6 +71,7 @@ class Network:
         biases: bool = False,
         counted: bool = False,
         real_output: bool = False,
+        noise: float = 0.0,
     ) -> None:
         self.architecture = architecture_of(sizes)
         self.batch_size = batch_size
@@ -111,6 +114,7 @@ class Network:
                 constants,
                 counted,
                 layer.skip * (size + constants) ** 0.5,
+                noise,
             )
             columns = layer.columns(below)
             shape = (layer.neurons, *columns.shape[1:])

@@ -73,6 +73,9 @@ class Perceptron(BlockFactor):
         Each pattern's message to the weights is sent so many times.
     skip : float, default 0
         If not 0 there is a last port, ``skip``, spins of the output's shape, which are added to the sums with this weight.
+    noise : float, default 0
+        Variance of a normal number that is added to each sum. A sign of it is a probit unit, which is never quite certain: a
+        few weights that are certain cannot push others without bounds.
     """
 
     ports: tuple[str, ...] = ("weights", "input", "output")
@@ -91,6 +94,7 @@ class Perceptron(BlockFactor):
         constants: int = 0,
         counted: bool = False,
         skip: float = 0.0,
+        noise: float = 0.0,
     ) -> None:
         for name, value, allowed in (
             ("method", method, tuple(METHODS)),
@@ -102,6 +106,8 @@ class Perceptron(BlockFactor):
                 raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
         if constants < 0 or not scale > 0:
             raise ValueError(f"constants must be at least 0 and scale above 0, not {constants!r} and {scale!r}")
+        if not 0.0 <= noise < np.inf:
+            raise ValueError(f"noise must be at least 0, and finite, not {noise!r}")
         if counted:
             self.ports = (*self.ports, "counts")
         if skip:
@@ -111,7 +117,7 @@ class Perceptron(BlockFactor):
         self.argmax = argmax
         self.cavity = cavity
         self.activation = activation
-        self.scale = scale
+        self.scale, self.noise = scale, float(noise)
         self.constants = constants
         self.memory_limit = memory_limit
         self.mask = None if mask is None else np.asarray(mask, dtype=np.bool_)
@@ -269,6 +275,7 @@ class Perceptron(BlockFactor):
                 self.constants,
                 not self._types[0].squares_matter,
                 memory.get("reaction"),
+                self.noise,
                 backend,
             )
             moments.omega = self._method.omega(moments, ports, memory, backend)

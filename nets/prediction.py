@@ -34,6 +34,7 @@ class Predictor:
         As in `Network`.
     backend : str or None
         As in `factorgraph.Inference`.
+    noise : as in `Network`; networks of the most probable weights have none, so that they are what `export` writes
     **settings : of `Network`: masks, and what weights and activations are
     """
 
@@ -41,14 +42,15 @@ class Predictor:
         self,
         sizes: Sequence[int] | Architecture,
         backend: str | None,
+        noise: float = 0.0,
         **settings: Any,
     ) -> None:
         self._device = fg.get_backend(backend, "float64")
-        self._architecture, self._settings = architecture_of(sizes), settings
+        self._architecture, self._noise, self._settings = architecture_of(sizes), noise, settings
         # Rows of wide images are taken fewer at a time.
         share = max(1, self._architecture.widest // _WIDE)
         self._most = max(1, self._device.chunk >> (share - 1).bit_length())
-        self._idle: dict[int, list[_Compiled]] = defaultdict(list)
+        self._idle: dict[tuple[int, float], list[_Compiled]] = defaultdict(list)
         self._lock = threading.Lock()
         # A device is asked by one thread at a time.
         self._device_lock: Any = nullcontext() if self._device.serves_threads else threading.Lock()
@@ -58,7 +60,7 @@ class Predictor:
         if isinstance(X, EncodedRows):
             return X
         chunk = min(self._most, 1 << (len(X) - 1).bit_length())
-        with self._device_lock, self._compiled(chunk) as compiled:
+        with self._device_lock, self._compiled(chunk, True) as compiled:
             return compiled.inference.observations(compiled.network.input, X)
 
     def marginals(self, beliefs: Sequence[Any], rows: fg.Observations | EncodedRows, bayesian: bool) -> np.ndarray:
@@ -82,7 +84,7 @@ class Predictor:
 
     def last_hidden(self, beliefs: Sequence[Any], rows: fg.Observations) -> tuple[fg.VariableType, np.ndarray]:
         """Type and mean parameters ``(*param_shape, N, n)`` of the last hidden units; arguments as in `marginals`."""
-        with self._compiled(rows.patterns) as compiled:
+        with self._compiled(rows.patterns, True) as compiled:
             kind = compiled.network.activations[-1].type
         return kind, self._read(beliefs, rows, True, _Compiled.last_hidden)
 
@@ -94,7 +96,7 @@ class Predictor:
             parts = (self.rows(part) for part in dense_parts(rows, len(rows)))
             return np.concatenate([self._read(beliefs, part, bayesian, read) for part in parts], axis=-1)
         chunk = rows.patterns
-        with self._device_lock, self._compiled(chunk) as compiled:
+        with self._device_lock, self._compiled(chunk, bayesian) as compiled:
             compiled.take(beliefs, bayesian)
             chunks = []
             for start in range(0, len(rows), chunk):
@@ -103,15 +105,16 @@ class Predictor:
             return np.asarray(self._device.to_host(self._device.xp.concat(chunks, axis=-1)[..., : len(rows)]))
 
     @contextmanager
-    def _compiled(self, chunk: int) -> Iterator[_Compiled]:
+    def _compiled(self, chunk: int, bayesian: bool) -> Iterator[_Compiled]:
         """A compiled graph that is nobody else's meanwhile."""
+        noise = self._noise if bayesian else 0.0
         with self._lock:
-            idle = self._idle[chunk]
+            idle = self._idle[chunk, noise]
             compiled = idle.pop() if idle else None
-        compiled = compiled or _Compiled(Network(self._architecture, chunk, **self._settings), self._device)
+        compiled = compiled or _Compiled(Network(self._architecture, chunk, noise=noise, **self._settings), self._device)
         yield compiled
         with self._lock:  # what has failed is not used again
-            self._idle[chunk].append(compiled)
+            idle.append(compiled)
 
 
 class _Compiled:

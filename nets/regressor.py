@@ -62,7 +62,7 @@ random_state, verbose :
     _numbers: Numbers
     # What classes alone need.
     cavity, argmax, class_weight, temperature, replicas = "first-order", "pairwise", None, 0.0, 1
-    coupling, reinforcement, iterations = 0.0, 0.0, 1
+    coupling, reinforcement, iterations, activation_noise = 0.0, 0.0, 1, 0.0
 
     def __init__(
         self,
@@ -268,6 +268,8 @@ random_state, verbose :
     def _choose_settings(self) -> dict[str, Any]:
         return {
             **encoding_of(self, self._encoder),
+            "weights": self.weights,
+            "activation_noise": self.activation_noise,
             "method": self.method,
             "replicas": 1,
             "batch_size": (32 if self._rows < FEW_ROWS else 128) if self.batch_size is None else int(self.batch_size),

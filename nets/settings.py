@@ -20,9 +20,11 @@ from nets.network import constants_of
 
 MANY_ROWS = 10_000
 FEW_ROWS = 1_000
+TABLE_WEIGHTS = (-3, -2, -1, 1, 2, 3)  # where each feature has its own scale
+TABLE_NOISE = 0.1
 DEEP = 4  # hidden layers through which weights of mean square 0.4 hand nothing on
 _NARROW = 10
-_LEFT_OPEN = ("method", "replicas", "batch_size", "temperature", "init_scale")  # may be None
+_LEFT_OPEN = ("method", "replicas", "batch_size", "temperature", "init_scale", "activation_noise")  # may be None
 
 
 def check_settings(model: Any, by_parts: bool = False) -> None:
@@ -63,7 +65,7 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
     for name, value in (("init_scale", model.init_scale), ("memory_limit", model.memory_limit)):
         if not ((is_number(value) and value > 0) or (value is None and name in _LEFT_OPEN)):
             raise ValueError(f"{name} must be above 0, and a finite number, not {value!r}")
-    for name in ("temperature", "coupling", "reinforcement"):
+    for name in ("temperature", "coupling", "reinforcement", "activation_noise"):
         value = getattr(model, name)
         if not ((is_number(value) and value >= 0) or (value is None and name in _LEFT_OPEN)):
             raise ValueError(f"{name} must be at least 0, and a finite number, not {value!r}")
@@ -90,7 +92,7 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
         raise ValueError(f"class_weight must have numbers of at least 0, not {each!r}")
     if by_parts and isinstance(each, str):
         raise ValueError("class_weight='balanced' needs all rows at once: use fit, or give partial_fit a dict")
-    if not isinstance(weight_type(model.weights), DiscreteType) and (model.replicas or 1) > 1:
+    if not _few_values(model) and (model.replicas or 1) > 1:
         raise ValueError(
             f"replicas must be 1 or None for real weights, not {model.replicas!r}: focusing needs a finite set of values"
         )
@@ -109,13 +111,16 @@ def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, An
     satisfy all labels, so that their weights would never settle; and where certain labels push numbers without bounds, ReLUs
     may all end below 0. Chosen on held-out rows: see ``docs/experiments.md``.
     """
-    method, replicas = choose_learning(model, rows)
+    method, replicas = choose_learning(model, rows, code)
     # So that a small set has more than a few batches, and rare classes are heard.
     size = (32 if rows < FEW_ROWS else 128) if model.batch_size is None else int(model.batch_size)
     hidden = [layer.neurons for layer in weighted_layers(model)]
     certain = only_signs(model) and min(hidden, default=0) >= max(_NARROW, classes)
+    weights, noise = weights_of(model, code)
     return {
         **encoding_of(model, code),
+        "weights": weights,
+        "activation_noise": noise,
         "method": method,
         "replicas": replicas,
         "batch_size": size,
@@ -129,6 +134,19 @@ def encoding_of(model: Any, code: Code) -> dict[str, Any]:
     encoding = next(name for name, kind in CODES.items() if isinstance(code, kind))
     needed = code.biases or any(isinstance(layer, Convolution) for layer in hidden_layers(model))
     return {"encoding": encoding, "biases": needed if model.biases is None else bool(model.biases)}
+
+
+def weights_of(model: Any, code: Code) -> tuple[Any, float]:
+    """
+    What weights can be, and the noise of the sums.
+
+    Few features on scales of their own need some weights that are stronger than others; pixels are many. Where a unit has few
+    inputs, its sum may be certain, and what it tells its weights without bounds. No weight is 0: with 0 among its values a
+    layer that cannot yet tell anything settles there. Chosen on other splits than those shown: see ``docs/experiments.md``.
+    """
+    table = code.biases and only_signs(model) and "bp" not in np.ravel(model.method or "bpi")
+    noise = (TABLE_NOISE if table else 0.0) if model.activation_noise is None else float(model.activation_noise)
+    return (TABLE_WEIGHTS if table else "binary") if model.weights is None else model.weights, noise
 
 
 def init_scale_of(model: Any) -> float:
@@ -172,7 +190,12 @@ def only_signs(model: Any) -> bool:
     layers = weighted_layers(model)
     given = [model.activation] * len(layers) if isinstance(model.activation, str) else list(model.activation)
     active = own_settings(layers, "activation", given) if len(given) == len(layers) else given
-    return isinstance(weight_type(model.weights), DiscreteType) and set(active) <= {"sign"}
+    return _few_values(model) and set(active) <= {"sign"}
+
+
+def _few_values(model: Any) -> bool:
+    """Whether weights have finitely many values, as all have that are left open."""
+    return model.weights is None or isinstance(weight_type(model.weights), DiscreteType)
 
 
 def plain_settings(model: Any) -> dict[str, Any]:
@@ -215,15 +238,17 @@ def weight_type(weights: Any) -> VariableType:
     return kind
 
 
-def choose_learning(model: Any, rows: int) -> tuple[str | Sequence[str], int]:
+def choose_learning(model: Any, rows: int, code: Code) -> tuple[str | Sequence[str], int]:
     """
-    Method and number of replicas: those set, else ``mf`` and 7 from 10,000 training rows on, ``bpi`` and 1 below.
+    Method and number of replicas: those set, else from 10,000 training rows on 7 replicas with ``mf``, or ``bpi`` for features
+    encoded each by itself, and below ``bpi`` and 1.
 
     With replicas weights learn in fewer epochs, but worse in the first few hundred batches, which are all that a small set
-    has; with them ``mf`` errs less than ``bpi``. Real weights have none, and activations other than signs lose by them.
+    has; on images ``mf`` errs less with them than ``bpi``, on tables more. Real weights have none, and activations other than
+    signs lose by them.
     Chosen on held-out rows: see ``docs/experiments.md``.
     """
-    method, replicas = ("mf", 7) if only_signs(model) and rows >= MANY_ROWS else ("bpi", 1)
+    method, replicas = ("bpi" if code.biases else "mf", 7) if only_signs(model) and rows >= MANY_ROWS else ("bpi", 1)
     return method if model.method is None else model.method, replicas if model.replicas is None else model.replicas
 
 

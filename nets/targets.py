@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
 
 from nets.metrics import negative_log_likelihood
 
@@ -108,3 +109,11 @@ def judge_numbers(mean: np.ndarray, deviation: np.ndarray, y: np.ndarray) -> dic
         "nll": float(np.mean(0.5 * np.log(2.0 * np.pi) + np.log(deviation) + 0.5 * apart**2)),
         "coverage": 100.0 * float(np.mean(np.abs(apart) < _INTERVAL)),
     }
+
+
+def check_labels(y: np.ndarray) -> None:
+    """Refuse what are no labels of classes, and say what takes it."""
+    try:
+        check_classification_targets(y)
+    except ValueError as error:
+        raise ValueError(f"{error} BPRegressor is for numbers.") from error

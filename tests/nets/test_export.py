@@ -27,6 +27,8 @@ CASES: dict[str, tuple[tuple[Any, Any], dict[str, Any]]] = {
     ),
     "two classes": (load_breast_cancer(return_X_y=True), {"hidden_layer_sizes": (33,)}),
     "sparse": ((DIGITS.X_train, DIGITS.y_train), {"hidden_layer_sizes": (51,), "density": 0.3, "biases": True}),
+    "ternary": (WINE, {"hidden_layer_sizes": (21, 15), "weights": "ternary"}),
+    "large weights": (WINE, {"hidden_layer_sizes": (33,), "weights": [-130, -40, 40, 131]}),
     "no hidden layer": ((DIGITS.X_train, DIGITS.y_train + 0.0), {"hidden_layer_sizes": ()}),
 }
 
@@ -81,8 +83,10 @@ def test_the_reader_needs_numpy_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "name", "message"),
     [
-        ({"weights": "ternary"}, "net.npz", "export takes weights='binary'"),
-        ({"activation": "relu"}, "net.onnx", "export takes weights='binary'"),
+        ({"weights": [-0.5, 0.5]}, "net.npz", r"export takes weights of whole numbers .* not \[-0.5, 0.5\]"),
+        ({"weights": [-300, 300]}, "net.npz", "export takes weights of whole numbers below 256"),
+        ({"weights": "real"}, "net.npz", "export takes weights of whole numbers .* not 'real'"),
+        ({"activation": "relu"}, "net.onnx", "export takes weights .* and activation='sign', not 'binary' and 'relu'"),
         ({}, "net.pt", "files that end in .npz or .onnx"),
     ],
 )

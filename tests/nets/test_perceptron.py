@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 import factorgraph as fg
 from factorgraph.testing import check_block_factor
@@ -155,6 +156,22 @@ def test_skipping_adds_a_spin_of_a_known_weight(method: str) -> None:
         *((fg.Spin(), shape) for shape in ((3, 4), (4, 5), (3, 5), (3, 5))),
         steps=1,
     )
+
+
+@pytest.mark.parametrize("backend", ["numpy", "array-api-strict", "compiled"])
+def test_noise_makes_probit_units(backend: str) -> None:
+    """Known weights and inputs: a sign is +1 with the probability that its sum and the noise are above 0."""
+    graph = fg.FactorGraph()
+    w, x, z = (graph.add_variables(n, fg.Spin(), s) for n, s in (("w", (2, 4)), ("x", (4, 3)), ("z", (2, 3))))
+    rng = np.random.default_rng(0)
+    weights, inputs = rng.choice([-1.0, 1.0], (2, 4)), rng.choice([-1.0, 1.0], (4, 3))
+    graph.observe(w, weights)
+    graph.observe(x, inputs)
+    graph.add_factors("layer", Perceptron(noise=2.5), w, x, z)
+    result = fg.Inference(graph, fg.Flooding(), backend=backend).run(1)
+    np.testing.assert_allclose(result.marginals(z)[..., 1], norm.cdf(weights @ inputs / np.sqrt(2.5)), atol=1e-9)
+    with pytest.raises(ValueError, match="noise must be at least 0, and finite, not -1"):
+        Perceptron(noise=-1.0)
 
 
 def test_a_wrong_block_is_told_with_port_and_step() -> None:

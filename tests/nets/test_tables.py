@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,46 @@ def test_images_are_encoded_as_one_and_tables_each_feature_by_itself(digits: Dat
         assert isinstance(choose_code("auto", X), EachFeature)
     model = BPClassifier((15,), epochs=1).fit(load_wine().data, load_wine().target)
     chosen = {"encoding": "each-feature", "biases": True, "method": "bpi", "replicas": 1, "batch_size": 32}
-    assert model.settings_ == {**chosen, "temperature": 0.0, "init_scale": 1.0}
+    chosen |= {"temperature": 0.0, "init_scale": 1.0, "weights": (-3, -2, -1, 1, 2, 3), "activation_noise": 0.1}
+    assert model.settings_ == chosen
+
+
+@pytest.mark.parametrize(
+    ("settings", "weights", "noise"),
+    [
+        ({}, (-3, -2, -1, 1, 2, 3), 0.1),
+        ({"encoding": "standardize"}, "binary", 0.0),
+        ({"method": "bp", "iterations": 2}, "binary", 0.0),
+        ({"method": ["bpi", "bp"]}, "binary", 0.0),
+        ({"activation": "relu"}, "binary", 0.0),
+        ({"weights": "ternary"}, "ternary", 0.1),
+        ({"weights": "binary", "activation_noise": 0.0}, "binary", 0.0),
+        ({"weights": [-1, 1], "activation_noise": 2}, [-1, 1], 2.0),
+    ],
+)
+def test_weights_and_noise_by_default(settings: dict[str, Any], weights: Any, noise: float, tmp_path: Path) -> None:
+    X, y = load_wine(return_X_y=True)
+    model = BPClassifier((13,), epochs=1, random_state=0, **settings).fit(X, y)
+    assert (model.settings_["weights"], model.settings_["activation_noise"]) == (weights, noise)
+    model.save(tmp_path / "net.npz")
+    again = BPClassifier.load(tmp_path / "net.npz")
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    np.testing.assert_array_equal(again.partial_fit(X, y).predict_proba(X), model.partial_fit(X, y).predict_proba(X))
+
+
+def test_units_of_few_inputs_learn_what_few_bits_cannot() -> None:
+    """Two moons and four mixed classes, three draws each: without the noise of the sums some of them stop with an error."""
+    errors: dict[str, list[float]] = {"ours": [], "binary": []}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        angle, side = rng.uniform(0, np.pi, 600), rng.integers(0, 2, 600)
+        moons = np.column_stack([side + (1 - 2 * side) * np.cos(angle), 0.5 * side + (1 - 2 * side) * np.sin(angle)])
+        moons += 0.15 * rng.normal(size=moons.shape)
+        for name, chosen in (("ours", {}), ("binary", {"weights": "binary", "activation_noise": 0.0})):
+            model = BPClassifier((51, 51), random_state=seed, **chosen).fit(moons[:400], side[:400])
+            errors[name].append(100 * (1 - model.score(moons[400:], side[400:])))
+    assert np.mean(errors["ours"]) < 5.0
+    assert np.mean(errors["ours"]) < np.mean(errors["binary"])
 
 
 @pytest.mark.parametrize(

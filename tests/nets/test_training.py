@@ -13,6 +13,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import factorgraph as fg
 from nets import BPClassifier, CollapsedTrainingError, load_dataset
 from nets.datasets import Dataset
+from nets.encoding import EachFeature, Standardization
 from nets.fitting import default_prior_strength
 from nets.settings import choose_learning, weight_type
 from nets.training import Trainer
@@ -251,7 +252,10 @@ def test_focusing_makes_more_of_little_training(digits: Dataset) -> None:
     ],
 )
 def test_large_sets_are_learnt_with_replicas(rows: int, settings: dict[str, Any], learning: tuple[Any, int]) -> None:
-    assert choose_learning(BPClassifier(**settings), rows) == learning
+    assert choose_learning(BPClassifier(**settings), rows, Standardization(np.zeros(()), np.ones(()))) == learning
+    method, replicas = learning
+    table = ("bpi" if "method" not in settings else method), replicas
+    assert choose_learning(BPClassifier(**settings), rows, EachFeature(np.ones(()), np.zeros(3), np.ones(3))) == table
 
 
 def test_a_batch_of_another_size_keeps_the_weights(rng: np.random.Generator) -> None:

@@ -40,7 +40,8 @@ def test_the_epistemic_part_is_that_of_drawn_hidden_weights(seed: int) -> None:
     bound is five standard errors of both averages. Units share no weights, so that their marginals say all.
     """
     X, y = data(2)
-    model = BPClassifier((15,), epochs=2, biases=False, encoding="each-feature", random_state=seed).fit(X[:400], y[:400])
+    settings = {"weights": "binary", "activation_noise": 0.0, "biases": False, "encoding": "each-feature"}
+    model = BPClassifier((15,), epochs=2, random_state=seed, **settings).fit(X[:400], y[:400])
     rows, networks, draws = X[400:], 1000, 256
     inputs = model._encoder(rows)
     signs = np.sign(np.einsum("ski,ri->skr", model.sample(networks, seed)[0], inputs))
@@ -57,7 +58,7 @@ def test_the_epistemic_part_is_that_of_drawn_hidden_weights(seed: int) -> None:
 
 def test_hidden_weights_that_are_certain_leave_nothing_epistemic() -> None:
     X, y = data(4)
-    model = BPClassifier((31,), epochs=3, random_state=0).fit(X, y)
+    model = BPClassifier((31,), epochs=3, weights="binary", activation_noise=0.0, random_state=0).fit(X, y)
     model.weight_beliefs_ = [np.where(model.weight_beliefs_[0] > 0, 1.0, -1.0), model.weight_beliefs_[1]]
     found = model.uncertainty(X[:50], draws=4)
     assert found["total"].min() > 0.01
