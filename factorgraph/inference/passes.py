@@ -9,7 +9,7 @@ import numpy as np
 
 from factorgraph.backends import Array, Backend
 from factorgraph.graph import FactorGraph
-from factorgraph.inference.contracting import best_states, contract
+from factorgraph.inference.contracting_tables import TableContracting, Underflow
 from factorgraph.inference.contraction import Contraction
 from factorgraph.inference.decode import decode
 from factorgraph.inference.execute import run_once
@@ -73,3 +73,22 @@ class Passes:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_recordings": {}}
+
+
+def contract(contraction: Contraction, state: State, semiring: Semiring) -> bool:
+    """Write the messages of all edges; False, and nothing written, where some variable has no possible state."""
+    try:
+        work = TableContracting(contraction, state, semiring, may_be_numbers=True)
+        work.forward()
+    except Underflow:
+        work = TableContracting(contraction, state, semiring)
+        work.forward()
+    work.backward()
+    return work.write()
+
+
+def best_states(contraction: Contraction, state: State, semiring: Semiring) -> list[np.ndarray]:
+    """The values of one best joint state, of each pool's variables, ``(V,)`` or ``(V, B)``; the semiring is max-product."""
+    work = TableContracting(contraction, state, semiring)
+    work.forward()
+    return work.decode()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.inference import contracting, passes
+from factorgraph.inference import contracting_tables, passes
 from factorgraph.inference.contraction import Contraction
 from factorgraph.testing import Enumeration
 
@@ -291,13 +291,13 @@ def test_tables_that_underflow_go_by_logarithms(backend: str, monkeypatch: pytes
     graph.add_factors("steps", fg.Table(rng.choice([0.0, -287.0], size=(59, 2, 2))), x[:-1], x[1:])
     graph.set_prior(x, rng.choice([-400.0, 0.0, 400.0], size=60))
     ways: list[bool] = []
-    make = contracting.Contracting.__init__
+    make = contracting_tables.TableContracting.__init__
 
     def spy(self: Any, *arguments: Any, **options: Any) -> None:
         make(self, *arguments, **options)
         ways.append(self.in_numbers)
 
-    monkeypatch.setattr(contracting.Contracting, "__init__", spy)
+    monkeypatch.setattr(contracting_tables.TableContracting, "__init__", spy)
     _, found = answers(graph, 1, monkeypatch, backend=backend)
     assert ways == [True, False]
     _, expected = answers(graph, 10**9, monkeypatch, backend=backend)
@@ -316,7 +316,7 @@ def test_positive_tables_go_by_numbers(backend: str, dtype: str, evidence: bool,
     graph.set_prior(x, 3.0 * rng.normal(size=(200, 5)))
     if evidence:
         graph.observe(x[::7], rng.integers(5, size=29))
-    monkeypatch.setattr(contracting.Contracting, "_slow_product", lambda *_: pytest.fail("by logarithms"))
+    monkeypatch.setattr(contracting_tables.TableContracting, "_slow_product", lambda *_: pytest.fail("by logarithms"))
     _, found = answers(graph, 1, monkeypatch, backend=backend, dtype=dtype)
     _, expected = answers(graph, 10**9, monkeypatch)
     np.testing.assert_allclose(found.marginals(x), expected.marginals(x), atol=1e-11 if dtype == "float64" else 2e-5)
