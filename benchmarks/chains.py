@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 import numpy as np
+from scipy.linalg import solveh_banded
 
 import factorgraph as fg
 
@@ -78,6 +79,26 @@ def chain(n: int, q: int) -> tuple[fg.FactorGraph, fg.Variables, np.ndarray, np.
     return graph, x, steps, weights
 
 
+def walk(n: int) -> tuple[fg.FactorGraph, fg.Variables, float, float]:
+    """A measured chain of normal variables; seconds of its means by banded algebra, and of a Kalman filter step by step."""
+    graph, values = fg.FactorGraph(), RNG.normal(size=n)
+    x = graph.add_variables("x", fg.Gaussian(), n)
+    graph.add_factors("steps", fg.LinearGaussian([1.0, -0.9], 0.3), x[1:], x[:-1])
+    graph.add_factors("seen", fg.LinearGaussian([1.0], 0.7, values), x)
+    diagonal = np.full(n, 1 / 0.7)
+    diagonal[1:] += 1 / 0.3
+    diagonal[:-1] += 0.81 / 0.3
+    start = time.perf_counter()
+    solveh_banded(np.stack([np.full(n, -0.9 / 0.3), diagonal]), values / 0.7)
+    banded = time.perf_counter() - start
+    start, mean, precision = time.perf_counter(), np.zeros(n), np.zeros(n)
+    for step in range(n):
+        before = 1 / (0.81 / precision[step - 1] + 0.3) if step else 0.0
+        precision[step] = before + 1 / 0.7
+        mean[step] = (before * 0.9 * mean[step - 1] + values[step] / 0.7) / precision[step]
+    return graph, x, banded, time.perf_counter() - start
+
+
 def tell(name: str, found: tuple[float, float, float], peer: Any, plain: Any) -> None:
     cells = [f"{value:.3f}" for value in found]
     cells += ["" if peer is None else f"{peer:.3f} ({found[2] / peer:.1f})", "" if plain is None else f"{plain:.3f}"]
@@ -96,6 +117,10 @@ def main() -> None:
         graph, x, steps, weights = chain(n, q)
         peer = hmmlearn_seconds(steps, weights, sets)
         tell(f"{sets} x {n:,} variables, {q} states", ours(graph, x, sets), peer, loop(steps, weights) if sets == 1 else None)
+    print(f"{'':<34}" + "".join(f"{n:>16}" for n in ("compiling", "first run", "next run", "banded (times)", "Kalman loop")))
+    for n in (1_000, 10_000, 100_000):
+        graph, x, banded, loop_seconds = walk(n)
+        tell(f"{n:,} normal variables", ours(graph, x, 1), banded, loop_seconds)
     if options.large:
         graph, x, *_ = chain(1_000_000, 3)
         tell("1 x 1,000,000 variables, 3 states", ours(graph, x, 1), None, None)

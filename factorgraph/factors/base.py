@@ -176,6 +176,17 @@ class Factor:
         """
         return None
 
+    def relation(self, parameters: Parameters, semiring: Semiring) -> Array:
+        """
+        A factor of two variables of one type as a relation, for chains and trees in few rounds; optional.
+
+        Returns
+        -------
+        (*shape, F or 1) array in the form of the type's `factorgraph.variables.VariableType.relations`, the variable at port
+        0 first; NaN where a factor has no such form
+        """
+        raise NotImplementedError(f"{type(self).__name__} is no relation of two variables")
+
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """
         Joint belief of each factor's variables, for types whose variables cannot be enumerated.

@@ -97,6 +97,11 @@ class FactorKernel:
         states = all(isinstance(kind, DiscreteType) for kind in self.types)
         return sum(self.widths) if self._tabulated and states else 0
 
+    def related(self) -> int:
+        """Number of variables, where that is 1, or 2 of which the factor is a relation; else 0."""
+        number = sum(self.widths)
+        return number if number == 1 or (number == 2 and self.factor.gives("relation")) else 0
+
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         """Whether a message may be infinite though the incoming ones are finite."""
         if "table" in parameters:

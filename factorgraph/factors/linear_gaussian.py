@@ -99,6 +99,15 @@ class LinearGaussian(Factor):
             for port in ports
         ]
 
+    def relation(self, parameters: Parameters, semiring: Semiring) -> Array:
+        """``a_0 x + a_1 y = b + noise`` solved for x; a coefficient of 0 relates nothing."""
+        xp, (first, second) = semiring.xp, (parameters["coefficients"][port, ...] for port in range(2))
+        both = (first != 0) & (second != 0)
+        first = xp.where(both, first, xp.full_like(first, xp.nan))
+        zero = xp.zeros_like(first)
+        parts = [-second / first, parameters["offset"] / first, parameters["variance"] / (first * first), zero, zero]
+        return xp.stack(list(xp.broadcast_arrays(*parts)))
+
     @staticmethod
     def _message(coefficient: Array, residual: Array, variance: Array, xp: Any) -> Array:
         """What the other variables say: the value of a x, with a mean and a variance."""

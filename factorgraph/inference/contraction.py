@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from factorgraph.backends import get_backend
 from factorgraph.inference.layout import Layout
 
 _MOST_STATES = 64  # tables of tables cost the cube of these
+_AS_RELATIONS = 8  # states of tables that take as long
 _PASSES = 3  # of the choice of an independent set
+_HOST = get_backend("numpy", "float64")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,8 @@ class Contraction:
     ----------
     rounds : in their order
     variables, tables : numbers of variables, and of tables with those between neighbours of what was summed out
-    states : the largest number of states
+    states : the largest number of states; for relations as many as cost the same
+    relations : whether pairs are relations, not tables
     pairs, singles : names of the groups of factors of two variables and of one
     starts : the number of each pool's first variable
     places : index arrays of the rounds as they are on the device, once they were needed
@@ -63,6 +67,7 @@ class Contraction:
     pairs: list[str]
     singles: list[str]
     starts: np.ndarray
+    relations: bool = False
     places: dict[tuple[int, int], tuple[np.ndarray, Any]] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -70,17 +75,21 @@ class Contraction:
 
     @classmethod
     def of(cls, layout: Layout) -> Contraction | None:
-        """The rounds of a forest; None where it has more than tables of two variables of few states."""
+        """The rounds of a forest; None where it has more than relations, or tables of two variables of few states."""
+        discrete = all(hasattr(pool.type, "log_weights") for pool in layout.pools)
+        relations = len({pool.type for pool in layout.pools}) == 1 and layout.pools[0].type.relations(_HOST) is not None
         pairs: list[str] = []
         singles: list[str] = []
         for name, group in layout.groups.items():
-            axes = 0 if group.kernel is None else group.kernel.table_axes()
-            if axes not in (1, 2):
+            if group.kernel is None or not (discrete or relations):
                 return None
-            (pairs if axes == 2 else singles).append(name)
-        if not pairs or any(not hasattr(pool.type, "log_weights") for pool in layout.pools):
+            variables = group.kernel.table_axes() if discrete else group.kernel.related()
+            if variables not in (1, 2):
+                return None
+            (pairs if variables == 2 else singles).append(name)
+        if not pairs:
             return None
-        states = max(len(pool.type.states) for pool in layout.pools)  # type: ignore[attr-defined]
+        states = max(len(pool.type.states) for pool in layout.pools) if discrete else _AS_RELATIONS  # type: ignore[attr-defined]
         if states > _MOST_STATES:
             return None
         starts = np.cumsum([0, *(pool.size for pool in layout.pools)])
@@ -91,7 +100,7 @@ class Contraction:
                 side.append(end)
         left, right = (np.concatenate(side) for side in ends)
         rounds, tables = _rounds(left, right, int(starts[-1]))
-        return cls(rounds, int(starts[-1]), tables, states, pairs, singles, starts[:-1])
+        return cls(rounds, int(starts[-1]), tables, states, pairs, singles, starts[:-1], not discrete)
 
 
 def _edge_ends(layout: Layout, name: str, starts: np.ndarray) -> np.ndarray:

@@ -9,6 +9,8 @@ import numpy as np
 
 from factorgraph.backends import Array, Backend
 from factorgraph.graph import FactorGraph
+from factorgraph.inference.contracting import Contracting
+from factorgraph.inference.contracting_relations import RelationContracting
 from factorgraph.inference.contracting_tables import TableContracting, Underflow
 from factorgraph.inference.contraction import Contraction
 from factorgraph.inference.decode import decode
@@ -68,7 +70,9 @@ class Passes:
     def decode(self, graph: FactorGraph, state: State, semiring: Semiring) -> list[np.ndarray]:
         """Values of one best joint state of each pool's variables, after a run of max-product."""
         if self._plan.exact and self.contraction is not None:
-            return best_states(self.contraction, state, semiring)
+            found = best_states(self.contraction, state, semiring)
+            if found is not None:
+                return found
         return decode(graph, state, semiring)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -76,19 +80,31 @@ class Passes:
 
 
 def contract(contraction: Contraction, state: State, semiring: Semiring) -> bool:
-    """Write the messages of all edges; False, and nothing written, where some variable has no possible state."""
-    try:
-        work = TableContracting(contraction, state, semiring, may_be_numbers=True)
+    """Write the messages of all edges; False, and nothing written, where these are none or have no such form."""
+    if contraction.relations:
+        work: Contracting = RelationContracting(contraction, state, semiring)
         work.forward()
-    except Underflow:
-        work = TableContracting(contraction, state, semiring)
-        work.forward()
+    else:
+        try:
+            work = TableContracting(contraction, state, semiring, may_be_numbers=True)
+            work.forward()
+        except Underflow:
+            work = TableContracting(contraction, state, semiring)
+            work.forward()
     work.backward()
     return work.write()
 
 
-def best_states(contraction: Contraction, state: State, semiring: Semiring) -> list[np.ndarray]:
-    """The values of one best joint state, of each pool's variables, ``(V,)`` or ``(V, B)``; the semiring is max-product."""
+def best_states(contraction: Contraction, state: State, semiring: Semiring) -> list[np.ndarray] | None:
+    """
+    The values of one best joint state, of each pool's variables, ``(V,)`` or ``(V, B)``; the semiring is max-product.
+
+    The best values of related variables are those of the beliefs: no two are equally good. None where one has none.
+    """
+    if contraction.relations:
+        backend = state.backend
+        found = [np.asarray(backend.to_host(pool.pool.type.mode(pool.evidence, backend))) for pool in state.pools]
+        return found if all(np.isfinite(values).all() for values in found) else None
     work = TableContracting(contraction, state, semiring)
     work.forward()
     return work.decode()

@@ -135,11 +135,24 @@ def _compare_factor(
             raise AssertionError(f"{case}: {what} at {place} is {found[place]:.9g}; integration gives {wanted[place]:.9g}")
 
     ports = range(len(params))
-    for port, message in zip(ports, kernel.messages(incoming, parameters, ports, semiring), strict=True):
+
+    def compare_message(what: str, message: Any, port: int) -> None:
         h, precision = backend.to_host(message).astype(np.float64)
         values = expected.values.reshape(-1, *(1,) * h.ndim)
         found = (h - 0.5 * precision * values) * values
-        compare(f"message to port {port}", found - found[0], expected.messages[port] - expected.messages[port][0])
+        compare(what, found - found[0], expected.messages[port] - expected.messages[port][0])
+
+    for port, message in zip(ports, kernel.messages(incoming, parameters, ports, semiring), strict=True):
+        compare_message(f"message to port {port}", message, port)
+    relations = kernel.types[0].relations(backend)
+    if kernel.related() == 2 and relations is not None:
+        relation = kernel.factor.relation(parameters, semiring)
+        for port, seen in enumerate((relation, relations.turned(relation))):
+            message = relations.through(seen, incoming[1 - port])
+            # Where a factor has no such form, what it says by its messages is taken.
+            known = ~semiring.xp.isnan(message)
+            message = semiring.xp.where(known, message, kernel.messages(incoming, parameters, [port], semiring)[0])
+            compare_message(f"message to port {port} by its relation", message, port)
     if kernel.factor.gives("log_partition"):
         found = backend.to_host(kernel.log_partition(incoming, parameters, semiring))
         compare("log_partition", found.astype(np.float64), expected.log_partition)

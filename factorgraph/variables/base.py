@@ -14,6 +14,7 @@ import numpy as np
 
 from factorgraph.backends import Array, Backend, Plate, get_backend
 from factorgraph.semiring import Semiring, find_too_large
+from factorgraph.variables.relations import Relations
 
 
 class VariableType(ABC):
@@ -144,6 +145,14 @@ class VariableType(ABC):
     def marginal_names(self) -> list[Any]:
         """What the entries of a marginal are called, such as the names of the states."""
         raise NotImplementedError(f"{self!r} has no names for its marginals")
+
+    def relations(self, backend: Backend) -> Relations | None:
+        """
+        What can be done with relations of two variables of the type, for forests of factors that give `Factor.relation`.
+
+        None, the default: long chains and deep trees go one depth after the other.
+        """
+        return None
 
     # For types whose values are numbers.
 

@@ -11,6 +11,7 @@ import numpy as np
 from factorgraph.backends import Array, Backend
 from factorgraph.semiring import Semiring
 from factorgraph.variables.base import VariableType
+from factorgraph.variables.normal_relations import NormalRelations
 
 _CLOSE = 1e-6  # certain values that differ by less, relative to their size, do not contradict
 
@@ -128,6 +129,9 @@ class Gaussian(VariableType):
     def from_quadratic(self, field: Array, curvature: Array | None, backend: Backend) -> Array:
         assert curvature is not None
         return backend.xp.stack([field, curvature])
+
+    def relations(self, backend: Backend) -> NormalRelations:
+        return NormalRelations(backend)
 
     def observe(self, values: np.ndarray) -> np.ndarray:
         values = np.asarray(values, dtype=np.float64)

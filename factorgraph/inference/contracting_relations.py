@@ -1,0 +1,138 @@
+"""A forest of relations contracted: messages between variables of one type that has no finite set of states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import Array
+from factorgraph.inference.contracting import Contracting
+from factorgraph.inference.contraction import Contraction
+from factorgraph.inference.program import take_parameters
+from factorgraph.inference.state import State
+from factorgraph.semiring import Semiring
+
+
+class RelationContracting(Contracting):
+    """The arrays of one run, items last: ``(*param_shape, n)`` of variables, ``(*shape, tables)``."""
+
+    def __init__(self, contraction: Contraction, state: State, semiring: Semiring) -> None:
+        super().__init__(contraction, state, semiring)
+        self.kind = state.pools[0].pool.type
+        relations = self.kind.relations(self.backend)
+        assert relations is not None
+        self.relations = relations
+        self.axis, self.table_axis = len(self.kind.param_shape), len(relations.shape)
+        nothing = self.backend.zeros((*self.kind.param_shape, contraction.variables * self.sets))
+        self.finite, self.infinite = self.kind.split(nothing, self.backend)
+        self.tables = self.backend.zeros((*relations.shape, contraction.tables * self.sets))
+        self.cavities = [self.backend.zeros((*self.kind.param_shape, contraction.tables * self.sets)) for _ in range(2)]
+        for start, pool in zip(contraction.starts.tolist(), state.pools, strict=True):
+            prior = pool.prior
+            if pool.mask is not None:
+                mask = self.xp.reshape(pool.mask, (*(1,) * self.axis, *pool.mask.shape))
+                prior = self.xp.where(mask, pool.certain, prior)
+            said = self.xp.reshape(prior, (*self.kind.param_shape, -1))
+            self._add(slice(start * self.sets, (start + pool.pool.size) * self.sets), said)
+        for name in contraction.singles:
+            (segment,) = state.layout.groups[name].segments
+            start = int(contraction.starts[segment.pool])
+            places = start + state.layout.pools[segment.pool].edge_place[segment.edges(None)]
+            self._add(self._place(places), self._message_of(name))
+        first = 0
+        for name in contraction.pairs:
+            count = state.layout.groups[name].count
+            part = slice(first * self.sets, (first + count) * self.sets)
+            self._put_tables(part, self._relations_of(name))
+            first += count
+
+    def _flat(self, array: Array, lead: tuple[int, ...], count: int) -> Array:
+        """``(*lead, count or 1)``, with an axis of the sets or not, as ``(*lead, count sets)``."""
+        whole = array if array.ndim > len(lead) + 1 else array[..., None]
+        return self.xp.reshape(self.xp.broadcast_to(whole, (*lead, count, self.sets)), (*lead, count * self.sets))
+
+    def _message_of(self, name: str) -> Array:
+        """What factors of one variable say."""
+        potentials, count = self.state.potentials[name], self.state.layout.groups[name].count
+        parameters = take_parameters(potentials.parameters, None, self.backend, self.state.batch is not None)
+        nothing = self.backend.zeros((*self.kind.param_shape, count, *self.state.pools[0].batch))
+        (message,) = potentials.kernel.messages([nothing], parameters, [0], self.semiring)
+        return self._flat(message, self.kind.param_shape, count)
+
+    def _relations_of(self, name: str) -> Array:
+        potentials = self.state.potentials[name]
+        found = potentials.kernel.factor.relation(potentials.parameters, self.semiring)
+        return self._flat(found, self.relations.shape, self.state.layout.groups[name].count)
+
+    def _add(self, places: Any, message: Array) -> None:
+        for total, part in zip((self.finite, self.infinite), self.kind.split(message, self.backend), strict=True):
+            if isinstance(places, slice):
+                total[..., places] += part
+            else:
+                self.backend.add_at(total, places, part, total.ndim - 1)
+
+    def _weights(self, places: Any, without: Array | None = None) -> Array:
+        parts = [self.backend.take(total, places, total.ndim - 1) for total in (self.finite, self.infinite)]
+        if without is not None:
+            parts = [part - less for part, less in zip(parts, self.kind.split(without, self.backend), strict=True)]
+        return self.kind.join(parts[0], parts[1], self.backend)
+
+    def _plus(self, one: Array, other: Array) -> Array:
+        (finite, infinite), (more, counts) = self.kind.split(one, self.backend), self.kind.split(other, self.backend)
+        return self.kind.join(finite + more, infinite + counts, self.backend)
+
+    def _oriented(self, places: np.ndarray, turned: np.ndarray) -> Array:
+        tables = self.backend.take(self.tables, self._device(places), self.table_axis)
+        if not turned.any():
+            return tables
+        other = self._turned(tables)
+        mask = self.xp.reshape(self.backend.mask_array(np.repeat(turned, self.sets)), (*(1,) * self.table_axis, -1))
+        return other if turned.all() else self.xp.where(mask, other, tables)
+
+    def _turned(self, tables: Array) -> Array:
+        return self.relations.turned(tables)
+
+    def _through(self, tables: Array, weights: Array) -> Array:
+        return self.relations.through(tables, weights)
+
+    def _product(self, left: Array, weights: Array, right: Array) -> Array:
+        return self.relations.product(left, weights, right)
+
+    def _put_tables(self, places: slice, tables: Array) -> None:
+        self.backend.put(self.tables, places, tables, self.table_axis)
+
+    def _put_cavities(self, end: int, places: Any, cavities: Array) -> None:
+        self.backend.put(self.cavities[end], places, cavities, self.axis)
+
+    def _cavities(self, end: int, places: slice) -> Array:
+        return self.cavities[end][..., places]
+
+    def _some(self, messages: Array, rows: Any) -> Array:
+        return self.backend.take(messages, rows, self.axis)
+
+    def write(self) -> bool:
+        xp, state, messages, first = self.xp, self.state, [], 0
+        for name in self.contraction.pairs:
+            group = state.layout.groups[name]
+            part = slice(first * self.sets, (first + group.count) * self.sets)
+            tables = self.tables[..., part]
+            first += group.count
+            ends = [segment for segment in group.segments for _ in range(segment.width)]
+            for end, segment in enumerate(ends):
+                message = self._through(self._turned(tables) if end else tables, self._cavities(1 - end, part))
+                messages.append((segment, end, message))
+        for name in self.contraction.singles:
+            (segment,) = state.layout.groups[name].segments
+            messages.append((segment, 0, self._message_of(name)))
+        if any(bool(self.backend.to_host(xp.any(xp.isnan(message)))) for _, _, message in messages):
+            return False
+        for segment, end, message in messages:
+            pool = state.pools[segment.pool]
+            start = segment.first + (end * segment.count if segment.width > 1 else 0)
+            shaped = xp.reshape(message, (*self.kind.param_shape, segment.count, *pool.batch))
+            pool.write(slice(start, start + segment.count), shaped, undamped=True)
+        for pool in state.pools:
+            pool.refresh()
+        state.iteration += 1
+        return True

@@ -1,0 +1,188 @@
+"""Forests of linear relations in a logarithmic number of rounds, against passes depth by depth and dense algebra."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.linalg import solveh_banded
+
+import factorgraph as fg
+from factorgraph.inference import passes
+from factorgraph.inference.contracting_relations import RelationContracting
+from factorgraph.testing import check_factor
+from factorgraph.variables.normal_relations import NormalRelations
+
+BACKENDS = ("numpy", "array-api-strict", "compiled")
+
+
+def forest(rng: np.random.Generator, n: int, shape: str, exact: float = 0.0) -> tuple[fg.FactorGraph, fg.Variables]:
+    """A chain, a comb or a random tree of transitions either way round, some without noise, some states measured."""
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), n)
+    below = np.arange(1, n)
+    above = {"chain": below - 1, "comb": np.maximum(below - 2, 0), "tree": (rng.random(n - 1) * below).astype(int)}[shape]
+    slopes = rng.uniform(0.3, 1.5, n - 1) * rng.choice([-1, 1], n - 1)
+    noise = 10.0 ** rng.uniform(-3, 2, n - 1) * (rng.random(n - 1) >= exact)
+    ports = (x[below], x[above]) if rng.random() < 0.5 else (x[above], x[below])
+    graph.add_factors("steps", fg.LinearGaussian([1.0, -slopes], noise, rng.normal(size=n - 1)), *ports)
+    seen = np.flatnonzero(rng.random(n) < 0.5)
+    graph.add_factors("seen", fg.LinearGaussian([2.0], rng.uniform(0.1, 2, seen.size), rng.normal(size=seen.size)), x[seen])
+    graph.set_prior(x[0], fg.Gaussian.from_moments(1.0, 2.0))
+    return graph, x
+
+
+def both_ways(graph: fg.FactorGraph, monkeypatch: pytest.MonkeyPatch, evidence: Any = None, **settings: Any) -> list[fg.Result]:
+    """By rounds, which is made sure of, and depth by depth."""
+    results, written = [], []
+    write = RelationContracting.write
+
+    def spy(self: RelationContracting) -> bool:
+        written.append(write(self))
+        return written[-1]
+
+    monkeypatch.setattr(RelationContracting, "write", spy)
+    monkeypatch.setattr(passes, "_ENTRIES_OF_A_STAGE", 10**9)
+    for stages in (0, 10**9):
+        monkeypatch.setattr(passes, "_MANY_STAGES", stages)
+        inference = fg.Inference(graph, fg.Tree(), **settings)
+        if evidence is not None:
+            inference.observe(*evidence)
+        results.append(inference.run())
+    monkeypatch.setattr(RelationContracting, "write", write)
+    assert written[:1] == [True]
+    return results
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("mode", ["sum", "max"])
+@pytest.mark.parametrize("shape", ["chain", "comb", "tree"])
+@pytest.mark.parametrize("evidence", ["none", "some", "sets"])
+def test_rounds_equal_the_passes(shape: str, mode: str, evidence: str, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        graph, x = forest(rng, 30, shape, exact=0.3 if evidence == "none" else 0.0)
+        settings: dict[str, Any] = {"mode": mode, "backend": backend, "batch": 3 if evidence == "sets" else None}
+        seen = [4, 11, 12, 29]
+        values = None if evidence == "none" else (x[seen], rng.normal(size=(3, 4) if evidence == "sets" else 4))
+        ours, theirs = both_ways(graph, monkeypatch, values, **settings)
+        for found, wanted in (
+            (ours.marginals(x), theirs.marginals(x)),
+            (ours.factor_marginals("steps"), theirs.factor_marginals("steps")),
+            (ours.log_partition, theirs.log_partition),
+            (ours.mode(x), theirs.mode(x)),
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-9)
+
+
+def test_a_long_chain_equals_banded_algebra() -> None:
+    n, rng = 100_000, np.random.default_rng(0)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), n)
+    graph.add_factors("steps", fg.LinearGaussian([1.0, -0.9], 0.3), x[1:], x[:-1])
+    seen, values = rng.random(n) < 0.5, rng.normal(size=n)
+    graph.add_factors("seen", fg.LinearGaussian([1.0], 0.7, values[seen]), x[seen])
+    graph.set_prior(x[0], fg.Gaussian.from_moments(0.0, 10.0))
+    diagonal = np.where(seen, 1 / 0.7, 0.0)
+    diagonal[1:] += 1 / 0.3
+    diagonal[:-1] += 0.81 / 0.3
+    diagonal[0] += 0.1
+    wanted = solveh_banded(np.stack([np.full(n, -0.9 / 0.3), diagonal]), np.where(seen, values / 0.7, 0.0))
+    for mode in ("sum", "max"):
+        result = fg.Inference(graph, fg.Tree(), mode=mode).run()
+        np.testing.assert_allclose(result.marginals(x)[:, 0], wanted, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(result.mode(x), wanted, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(result.marginals(x)[:, 0] @ (diagonal * wanted), wanted @ (diagonal * wanted))
+
+
+@pytest.mark.parametrize("case", ["a coefficient of 0", "evidence beside an exact relation", "nothing known"])
+def test_what_has_no_relation_goes_by_depth(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 12
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), n)
+    slopes, noise = np.full(n - 1, -0.5), np.full(n - 1, 1.0)
+    if case == "a coefficient of 0":
+        slopes[5] = 0.0
+    if case == "evidence beside an exact relation":
+        noise[4:8] = 0.0
+        graph.observe(x[6], 1.0)
+    graph.add_factors("steps", fg.LinearGaussian([1.0, slopes], noise), x[1:], x[:-1])
+    if case != "nothing known":
+        graph.set_prior(x[0], fg.Gaussian.from_moments(1.0, 1.0))
+    found = []
+    for stages in (0, 10**9):
+        monkeypatch.setattr(passes, "_MANY_STAGES", stages)
+        monkeypatch.setattr(passes, "_ENTRIES_OF_A_STAGE", 10**9)
+        found.append(fg.Inference(graph, fg.Tree()).run().marginals(x))
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+    assert np.isnan(found[0]).any() == (case == "nothing known")
+
+
+def test_relations_are_closed_under_summing_out(rng: np.random.Generator) -> None:
+    """Turning twice is nothing; three in a row are the same from either side; messages go through two as through one."""
+    relations = NormalRelations(fg.get_backend("numpy", "float64"))
+    one, two, three = (
+        np.concatenate(
+            [rng.normal(size=(2, 50)), rng.exponential(size=(1, 50)), rng.normal(size=(1, 50)), rng.exponential(size=(1, 50))]
+        )
+        for _ in range(3)
+    )
+    x, y = (np.stack([rng.normal(size=50), rng.exponential(size=50)]) for _ in range(2))
+    np.testing.assert_allclose(relations.turned(relations.turned(one)), one, rtol=1e-9, atol=1e-12)
+    left = relations.product(relations.product(one, x, two), y, three)
+    right = relations.product(one, x, relations.product(two, y, three))
+    np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-12)
+    z = np.stack([rng.normal(size=50), rng.exponential(size=50)])
+    through = relations.through(one, x + relations.through(two, z))
+    np.testing.assert_allclose(relations.through(relations.product(one, x, two), z), through, rtol=1e-9, atol=1e-12)
+    back = relations.turned(relations.product(relations.turned(two), x, relations.turned(one)))
+    np.testing.assert_allclose(back, relations.product(one, x, two), rtol=1e-9, atol=1e-12)
+
+
+class RandomWalk(fg.Factor):
+    """A user's own: the second variable is the first with noise of variance 1."""
+
+    wrong = 1.0
+
+    def log_potential(self, *states: np.ndarray) -> np.ndarray:
+        return -0.5 * (states[1] - states[0]) ** 2
+
+    def messages(self, incoming: Any, parameters: Any, ports: Any, semiring: Any) -> list[Any]:
+        found = []
+        for port in ports:
+            h, precision = incoming[1 - port][0, ...], incoming[1 - port][1, ...]
+            certain = precision == semiring.xp.inf
+            shrink = 1.0 / (1.0 + semiring.xp.where(certain, precision * 0 + 1.0, precision))
+            found.append(
+                semiring.xp.stack(
+                    [
+                        semiring.xp.where(certain, h, h * shrink),
+                        semiring.xp.where(certain, h * 0 + 1.0, precision * shrink),
+                    ]
+                )
+            )
+        return found
+
+    def relation(self, parameters: Any, semiring: Any) -> Any:
+        return semiring.backend.asarray(np.array([[1.0], [0.0], [self.wrong], [0.0], [0.0]]))
+
+
+def test_a_factor_of_ones_own_joins(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 100)
+    graph.add_factors("walk", RandomWalk(), x[:-1], x[1:])
+    graph.set_prior(x[0], fg.Gaussian.from_moments(3.0, 0.5))
+    ours, _ = both_ways(graph, monkeypatch)
+    np.testing.assert_allclose(ours.marginals(x), np.stack([np.full(100, 3.0), 0.5 + np.arange(100)], axis=1), rtol=1e-10)
+
+
+def test_a_wrong_relation_is_told() -> None:
+    class Wrong(RandomWalk):
+        wrong = 1.5
+
+    check_factor(RandomWalk(), fg.Gaussian(), fg.Gaussian())
+    with pytest.raises(AssertionError, match="message to port 0 by its relation"):
+        check_factor(Wrong(), fg.Gaussian(), fg.Gaussian())
+    with pytest.raises(NotImplementedError, match="Ising is no relation of two variables"):
+        fg.Ising(1.0).relation({}, None)  # type: ignore[arg-type]
