@@ -13,6 +13,7 @@ from factorgraph.backends.kernels.erfcx import ERFCX
 from factorgraph.backends.log_convolution import BLOCK, log_convolve
 
 _CHUNK_BYTES = 1 << 19  # half of a usual second-level cache: room for the chunk and its result
+_FEW_NUMBERS = 1000  # of which one call of SciPy takes less time than many of NumPy
 _ELEMENTWISE_BYTES = 1 << 19  # of each array of a long chain: fewer calls count for more than the cache
 
 
@@ -240,6 +241,8 @@ class NumpyBackend(Backend):
         return special.erf(x)
 
     def erfcx(self, x: Array) -> Array:
+        if x.size < _FEW_NUMBERS and self.dtype_name == "float64":
+            return special.erfcx(x)
         centre, coefficients = ERFCX[self.dtype_name]
         inverse = x + centre
         np.divide(1.0, inverse, out=inverse)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from factorgraph.backends import Array, Plate
@@ -75,7 +77,7 @@ class PlateState(PoolState):
             or (self.centre is not None and self._to_reinforce)
         ):
             return False
-        shape = self.in_shape(self.total).shape
+        shape = self._plate_shape
         mean = self.backend.zeros(shape) if self.mean is None else self.mean
         variance = self.backend.zeros(shape) if self.mean_variance is None else self.mean_variance
         (message,) = self.totals.values()
@@ -168,4 +170,8 @@ class PlateState(PoolState):
 
     def in_shape(self, params: Array) -> Array:
         """Parameters ``(*param_shape, V)`` in the plate's shape, ``(*param_shape, *shape)``."""
-        return self.backend.xp.reshape(params, (*self.pool.type.param_shape, *self.pool.blocks[0].shape))
+        return self.backend.xp.reshape(params, self._plate_shape)
+
+    @cached_property
+    def _plate_shape(self) -> tuple[int, ...]:
+        return (*self.pool.type.param_shape, *self.pool.blocks[0].shape)

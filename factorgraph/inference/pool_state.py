@@ -211,7 +211,8 @@ class PoolState(Observed):
 
     def reinforce(self) -> None:
         """Add the belief of now to the prior of the iteration to come: prior + r * belief."""
-        self._to_reinforce = bool(np.any(self.pool.reinforcement))
+        strength = self.pool.reinforcement
+        self._to_reinforce = strength != 0 if isinstance(strength, float) else bool(np.any(strength))
 
     @property
     def base(self) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -167,18 +168,19 @@ def class_wins(omega: Array, variance: Array, backend: Backend) -> tuple[Array]:
     omega, variance : (K, M) moments of the pre-activations of the K classes
     """
     xp = backend.xp
-    # Where a class is so far below the largest mean that the pair alone makes it less probable than that, it is passed over.
-    gap = xp.max(omega, axis=0, keepdims=True) - omega
-    reached = ~(gap > _OUT_OF_REACH * xp.sqrt(variance + xp.max(variance, axis=0, keepdims=True)))
     inverse_deviation = 1.0 / xp.sqrt(variance)
     points, weights = (xp.reshape(backend.asarray(values), (-1, 1)) for values in (POINTS, WEIGHTS))
     classes, number = omega.shape[0], len(POINTS)
     if number * classes * omega.size <= _FEW:  # all at once, (point, k, j, pattern)
-        z = omega + xp.expand_dims(points, axis=2) / inverse_deviation
-        below = backend.ndtr((xp.expand_dims(z, axis=2) - omega) * inverse_deviation)
-        own = xp.reshape(xp.eye(classes, dtype=omega.dtype, device=backend.device), (classes, classes, 1))
-        won = xp.sum(xp.expand_dims(weights, axis=2) * xp.prod(below * (1.0 - own) + own, axis=2), axis=0)
+        z = omega + points[..., None] / inverse_deviation
+        below = (z[:, :, None, ...] - omega) * inverse_deviation
+        # The class itself is no rival: infinitely far below.
+        below = below + xp.reshape(backend.asarray(_itself(classes)), (classes, classes, 1))
+        won = xp.sum(weights[..., None] * xp.prod(backend.ndtr(below), axis=2), axis=0)
         return (xp.clip(won, 1e-30, None),)
+    # Where a class is so far below the largest mean that the pair alone makes it less probable than that, it is passed over.
+    gap = xp.max(omega, axis=0, keepdims=True) - omega
+    reached = ~(gap > _OUT_OF_REACH * xp.sqrt(variance + xp.max(variance, axis=0, keepdims=True)))
     rows = []
     for k in range(omega.shape[0]):
         row = xp.full_like(omega[k, ...], 1e-30)
@@ -191,6 +193,12 @@ def class_wins(omega: Array, variance: Array, backend: Backend) -> tuple[Array]:
         row[reached[k, ...]] = xp.clip(xp.sum(weights * xp.prod(below, axis=1), axis=0), 1e-30, None)
         rows.append(row)
     return (xp.stack(rows),)
+
+
+@lru_cache
+def _itself(classes: int) -> np.ndarray:
+    """Infinite on the diagonal, else 0, ``(classes, classes)``."""
+    return np.where(np.eye(classes, dtype=np.bool_), np.inf, 0.0)
 
 
 @in_one_kernel
