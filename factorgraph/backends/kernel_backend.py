@@ -315,7 +315,7 @@ class KernelBackend(Backend):
     ) -> list[Array]:
         arity, factors, sets = len(weights), weights[0].shape[1], math.prod(weights[0].shape[2:])
         sizes = [weight.shape[0] for weight in weights]
-        joined = self.xp.concat(list(weights), axis=0)
+        joined = self._contiguous(self.xp.concat(list(weights), axis=0))
         device_sizes, offsets = self._on_device(tuple(sizes)), self._on_device((0, *np.cumsum(sizes[:-1]).tolist()))
         found = []
         for port in ports:

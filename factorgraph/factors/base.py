@@ -176,14 +176,19 @@ class Factor:
         """
         return None
 
-    def relation(self, parameters: Parameters, semiring: Semiring) -> Array:
+    def relation(self, incoming: Sequence[Array], parameters: Parameters, ports: tuple[int, int], semiring: Semiring) -> Array:
         """
-        A factor of two variables of one type as a relation, for chains and trees in few rounds; optional.
+        A factor of variables of one type as a relation of two of them, for chains and trees in few rounds; optional.
+
+        Parameters
+        ----------
+        incoming, parameters, semiring : as in `messages`; what comes in at the two ports is not to be used
+        ports : of the relation's first and second variable
 
         Returns
         -------
-        (*shape, F or 1) array in the form of the type's `factorgraph.variables.VariableType.relations`, the variable at port
-        0 first; NaN where a factor has no such form
+        (*shape, F or 1) array in the form of the type's `factorgraph.variables.VariableType.relations`; NaN where a factor has
+        no such form
         """
         raise NotImplementedError(f"{type(self).__name__} is no relation of two variables")
 

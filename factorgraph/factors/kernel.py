@@ -98,9 +98,9 @@ class FactorKernel:
         return sum(self.widths) if self._tabulated and states else 0
 
     def related(self) -> int:
-        """Number of variables, where that is 1, or 2 of which the factor is a relation; else 0."""
+        """Number of variables, where that is 1, or any two are in a relation; else 0."""
         number = sum(self.widths)
-        return number if number == 1 or (number == 2 and self.factor.gives("relation")) else 0
+        return number if number == 1 or (number == len(self.types) and self.factor.gives("relation")) else 0
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         """Whether a message may be infinite though the incoming ones are finite."""

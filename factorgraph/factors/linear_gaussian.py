@@ -99,13 +99,17 @@ class LinearGaussian(Factor):
             for port in ports
         ]
 
-    def relation(self, parameters: Parameters, semiring: Semiring) -> Array:
-        """``a_0 x + a_1 y = b + noise`` solved for x; a coefficient of 0 relates nothing."""
-        xp, (first, second) = semiring.xp, (parameters["coefficients"][port, ...] for port in range(2))
-        both = (first != 0) & (second != 0)
-        first = xp.where(both, first, xp.full_like(first, xp.nan))
+    def relation(self, incoming: Sequence[Array], parameters: Parameters, ports: tuple[int, int], semiring: Semiring) -> Array:
+        """``a_0 x_0 + a_1 x_1 + ... = b + noise`` solved for one x; a coefficient of 0 relates nothing."""
+        xp, (first, second) = semiring.xp, (parameters["coefficients"][port, ...] for port in ports)
+        residual, variance = parameters["offset"], parameters["variance"]
+        if len(incoming) > 2:
+            means, variances = self._terms(incoming, parameters, semiring)
+            for port in set(range(len(incoming))) - set(ports):
+                residual, variance = residual - means[port], variance + variances[port]
+        first = xp.where((first != 0) & (second != 0), first, xp.full_like(first, xp.nan))
         zero = xp.zeros_like(first)
-        parts = [-second / first, parameters["offset"] / first, parameters["variance"] / (first * first), zero, zero]
+        parts = [-second / first, residual / first, variance / (first * first), zero, zero]
         return xp.stack(list(xp.broadcast_arrays(*parts)))
 
     @staticmethod

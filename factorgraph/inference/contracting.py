@@ -13,6 +13,8 @@ import numpy as np
 
 from factorgraph.backends import Array, Backend
 from factorgraph.inference.contraction import Compress, Contraction, Rake
+from factorgraph.inference.layout import Segment
+from factorgraph.inference.program import take_parameters
 from factorgraph.inference.state import State
 from factorgraph.semiring import Semiring
 
@@ -31,6 +33,40 @@ class Contracting(ABC):
         self.sets = state.batch or 1
         self.ups: list[Array] = []
         self.places = contraction.places
+
+    def _places_of(self, segment: Segment) -> Any:
+        """The variables at a port of a group."""
+        start = int(self.contraction.starts[segment.pool])
+        return self._place(start + self.state.layout.pools[segment.pool].edge_place[segment.edges(None)])
+
+    def _parameters_of(self, name: str) -> dict[str, Any]:
+        """A group's parameters, as its kernel takes them."""
+        return take_parameters(self.state.potentials[name].parameters, None, self.backend, self.state.batch is not None)
+
+    def _wide_messages(self, name: str, places: slice) -> list[tuple[Segment, Array]]:
+        """Messages of factors of more than two variables, of which two were in the rounds."""
+        core, segments = self.contraction.wide[name], self.state.layout.groups[name].segments
+        heard = [
+            self._cavities(core.index(port), places) if port in core else self._weights(self._places_of(segment))
+            for port, segment in enumerate(segments)
+        ]
+        incoming = [self._params(one, segment) for one, segment in zip(heard, segments, strict=True)]
+        kernel = self.state.potentials[name].kernel
+        found = kernel.messages(incoming, self._parameters_of(name), range(len(segments)), self.semiring)
+        return list(zip(segments, found, strict=True))
+
+    def _send(self, messages: list[tuple[Segment, Array]]) -> None:
+        """Write messages ``(*param_shape, F, *batch)`` to where they belong."""
+        for segment, message in messages:
+            part = slice(segment.first, segment.first + segment.count)
+            self.state.pools[segment.pool].write(part, message, undamped=True)
+
+    def _any_nan(self, messages: list[tuple[Segment, Array]]) -> bool:
+        return any(bool(self.backend.to_host(self.xp.any(self.xp.isnan(message)))) for _, message in messages)
+
+    @abstractmethod
+    def _params(self, weights: Array, segment: Segment) -> Array:
+        """What is known of the variables at a port, as natural parameters ``(*param_shape, F, *batch)``."""
 
     @abstractmethod
     def _add(self, places: Any, message: Array) -> None:

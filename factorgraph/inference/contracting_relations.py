@@ -9,7 +9,7 @@ import numpy as np
 from factorgraph.backends import Array
 from factorgraph.inference.contracting import Contracting
 from factorgraph.inference.contraction import Contraction
-from factorgraph.inference.program import take_parameters
+from factorgraph.inference.layout import Segment
 from factorgraph.inference.state import State
 from factorgraph.semiring import Semiring
 
@@ -37,9 +37,7 @@ class RelationContracting(Contracting):
             self._add(slice(start * self.sets, (start + pool.pool.size) * self.sets), said)
         for name in contraction.singles:
             (segment,) = state.layout.groups[name].segments
-            start = int(contraction.starts[segment.pool])
-            places = start + state.layout.pools[segment.pool].edge_place[segment.edges(None)]
-            self._add(self._place(places), self._message_of(name))
+            self._add(self._places_of(segment), self._message_of(name))
         first = 0
         for name in contraction.pairs:
             count = state.layout.groups[name].count
@@ -54,16 +52,26 @@ class RelationContracting(Contracting):
 
     def _message_of(self, name: str) -> Array:
         """What factors of one variable say."""
-        potentials, count = self.state.potentials[name], self.state.layout.groups[name].count
-        parameters = take_parameters(potentials.parameters, None, self.backend, self.state.batch is not None)
+        kernel, count = self.state.potentials[name].kernel, self.state.layout.groups[name].count
         nothing = self.backend.zeros((*self.kind.param_shape, count, *self.state.pools[0].batch))
-        (message,) = potentials.kernel.messages([nothing], parameters, [0], self.semiring)
+        (message,) = kernel.messages([nothing], self._parameters_of(name), [0], self.semiring)
         return self._flat(message, self.kind.param_shape, count)
 
     def _relations_of(self, name: str) -> Array:
-        potentials = self.state.potentials[name]
-        found = potentials.kernel.factor.relation(potentials.parameters, self.semiring)
-        return self._flat(found, self.relations.shape, self.state.layout.groups[name].count)
+        """Factors as relations of the two variables in the rounds, what is known of the others put in."""
+        group = self.state.layout.groups[name]
+        core = self.contraction.wide.get(name, (0, 1))
+        nothing = self.backend.zeros((*self.kind.param_shape, 1, *self.state.pools[0].batch))
+        incoming = [
+            nothing if port in core else self._params(self._weights(self._places_of(segment)), segment)
+            for port, segment in enumerate(group.segments)
+        ]
+        factor = self.state.potentials[name].kernel.factor
+        found = factor.relation(incoming, self._parameters_of(name), core, self.semiring)
+        return self._flat(found, self.relations.shape, group.count)
+
+    def _params(self, weights: Array, segment: Segment) -> Array:
+        return self.xp.reshape(weights, (*self.kind.param_shape, segment.count, *self.state.pools[0].batch))
 
     def _add(self, places: Any, message: Array) -> None:
         for total, part in zip((self.finite, self.infinite), self.kind.split(message, self.backend), strict=True):
@@ -112,26 +120,25 @@ class RelationContracting(Contracting):
         return self.backend.take(messages, rows, self.axis)
 
     def write(self) -> bool:
-        xp, state, messages, first = self.xp, self.state, [], 0
+        state, first = self.state, 0
+        messages: list[tuple[Segment, Array]] = []
         for name in self.contraction.pairs:
             group = state.layout.groups[name]
             part = slice(first * self.sets, (first + group.count) * self.sets)
-            tables = self.tables[..., part]
             first += group.count
-            ends = [segment for segment in group.segments for _ in range(segment.width)]
-            for end, segment in enumerate(ends):
+            if name in self.contraction.wide:
+                messages += self._wide_messages(name, part)
+                continue
+            tables = self.tables[..., part]
+            for end, segment in enumerate(group.segments):
                 message = self._through(self._turned(tables) if end else tables, self._cavities(1 - end, part))
-                messages.append((segment, end, message))
+                messages.append((segment, self._params(message, segment)))
         for name in self.contraction.singles:
             (segment,) = state.layout.groups[name].segments
-            messages.append((segment, 0, self._message_of(name)))
-        if any(bool(self.backend.to_host(xp.any(xp.isnan(message)))) for _, _, message in messages):
+            messages.append((segment, self._params(self._message_of(name), segment)))
+        if self._any_nan(messages):
             return False
-        for segment, end, message in messages:
-            pool = state.pools[segment.pool]
-            start = segment.first + (end * segment.count if segment.width > 1 else 0)
-            shaped = xp.reshape(message, (*self.kind.param_shape, segment.count, *pool.batch))
-            pool.write(slice(start, start + segment.count), shaped, undamped=True)
+        self._send(messages)
         for pool in state.pools:
             pool.refresh()
         state.iteration += 1

@@ -15,6 +15,7 @@ import numpy as np
 from factorgraph.backends import Array
 from factorgraph.inference.contracting import Contracting
 from factorgraph.inference.contraction import Contraction, Rake
+from factorgraph.inference.layout import Segment
 from factorgraph.inference.state import State
 from factorgraph.semiring import Semiring
 
@@ -49,10 +50,8 @@ class TableContracting(Contracting):
         for name in contraction.singles:
             (segment,) = state.layout.groups[name].segments
             table = self._table_of(name)
-            start = int(contraction.starts[segment.pool])
-            places = start + state.layout.pools[segment.pool].edge_place[segment.edges(None)]
             spread = xp.broadcast_to(table, (segment.count, q))
-            self._add(self._place(places), xp.repeat(spread, self.sets, axis=0))
+            self._add(self._places_of(segment), xp.repeat(spread, self.sets, axis=0))
         # Then no message rules a state out, and no table between neighbours either.
         possible = may_be_numbers and not self.is_max and not self._is_impossible()
         self.rules_out = possible and bool(self.backend.to_host(xp.any(self.ruled_out > 0.5)))
@@ -60,13 +59,35 @@ class TableContracting(Contracting):
         first = 0
         for name in contraction.pairs:
             count = state.layout.groups[name].count
-            table = self._table_of(name)
+            table, is_wide = self._table_of(name), name in contraction.wide
+            if is_wide:
+                table = self._without_others(name, table)
             if self.in_numbers:
                 table = xp.exp(table - self._largest(self._largest(table, 2), 1))
-            spread = xp.broadcast_to(table, (count, q, q))
             part = slice(first * self.sets, (first + count) * self.sets)
-            self.backend.put(self.tables, part, xp.repeat(spread, self.sets, axis=0) if self.sets > 1 else spread, 0)
+            spread = table if is_wide else xp.broadcast_to(table, (count, q, q))
+            self._put_tables(part, xp.repeat(spread, self.sets, axis=0) if self.sets > 1 and not is_wide else spread)
             first += count
+
+    def _without_others(self, name: str, table: Array) -> Array:
+        """Tables of more than two variables, summed over those that are in no round, ``(F sets, q, q)`` of logarithms."""
+        xp, q, core = self.xp, self.contraction.states, self.contraction.wide[name]
+        group = self.state.layout.groups[name]
+        others = [port for port in range(len(group.segments)) if port not in core]
+        rows = xp.repeat(xp.broadcast_to(table, (group.count, *table.shape[1:])), self.sets, axis=0)
+        for port in others:
+            weights = self._weights(self._places_of(group.segments[port]))
+            rows = rows + xp.reshape(weights, (-1, *(q if port == axis else 1 for axis in range(len(group.segments)))))
+        rows = xp.permute_dims(rows, (0, *(1 + port for port in (*core, *others))))
+        rows = xp.reshape(rows, (-1, q, q, q ** len(others)))
+        return xp.max(rows, axis=3) if self.is_max else self.backend.log_sum_exp(rows, 3)
+
+    def _params(self, weights: Array, segment: Segment) -> Array:
+        pool = self.state.pools[segment.pool]
+        kind: Any = pool.pool.type
+        rows = self.xp.permute_dims(weights[:, : len(kind.states)], (1, 0))
+        rows = self.xp.reshape(rows, (len(kind.states), rows.shape[1] // self.sets, *pool.batch))
+        return kind.from_log_weights(rows, self.backend)
 
     def _is_impossible(self) -> bool:
         """Whether some variable has no state left."""
@@ -79,11 +100,12 @@ class TableContracting(Contracting):
             return math.inf
         for name in self.contraction.pairs:
             table = self.state.potentials[name].table
-            largest = max(largest, float(self.backend.to_host(xp.max(xp.max(table, axis=(0, 1)) - xp.min(table, axis=(0, 1))))))
+            states = tuple(range(table.ndim - 1))
+            largest = max(largest, float(self.backend.to_host(xp.max(xp.max(table, axis=states) - xp.min(table, axis=states)))))
         return largest
 
     def _table_of(self, name: str) -> Array:
-        """The tables of a group, ``(F or 1, q)`` or ``(F or 1, q, q)``, states that are not there ruled out."""
+        """The tables of a group, ``(F or 1, q)``, ``(F or 1, q, q)`` or more, states that are not there ruled out."""
         table = self.state.potentials[name].table
         rows = self.xp.permute_dims(table, (table.ndim - 1, *range(table.ndim - 1)))
         return self._filled(rows)
@@ -271,6 +293,7 @@ class TableContracting(Contracting):
     def write(self) -> bool:
         """Messages of the original edges, as the engine keeps them."""
         xp, state, messages, first = self.xp, self.state, [], 0
+        wide: list[tuple[Segment, Array]] = []
         if self._is_impossible():
             return False
         for name in self.contraction.pairs:
@@ -278,6 +301,9 @@ class TableContracting(Contracting):
             part = slice(first * self.sets, (first + group.count) * self.sets)
             tables = self.tables[part, ...]
             first += group.count
+            if name in self.contraction.wide:
+                wide += self._wide_messages(name, part)
+                continue
             ends = [segment for segment in group.segments for _ in range(segment.width)]
             for end, segment in enumerate(ends):
                 table = self._turned(tables) if end else tables
@@ -286,8 +312,9 @@ class TableContracting(Contracting):
             (segment,) = state.layout.groups[name].segments
             spread = xp.broadcast_to(self._table_of(name), (segment.count, self.contraction.states))
             messages.append((segment, xp.repeat(spread, self.sets, axis=0)))
-        if any(bool(self.backend.to_host(xp.any(xp.isnan(message)))) for _, message in messages):
+        if self._any_nan(messages + wide):
             return False
+        self._send(wide)
         rows: dict[tuple[int, int], list[Array]] = {}
         for segment, message in messages:
             rows.setdefault((segment.pool, segment.first), []).append(message)

@@ -55,7 +55,9 @@ class Contraction:
     variables, tables : numbers of variables, and of tables with those between neighbours of what was summed out
     states : the largest number of states; for relations as many as cost the same
     relations : whether pairs are relations, not tables
-    pairs, singles : names of the groups of factors of two variables and of one
+    pairs, singles : names of the groups of factors of two variables or more, and of one
+    wide : of groups of factors of more than two variables, the ports of the two that are in the rounds; the others have no
+        other such factor, so that they are heard before all rounds and told after them
     starts : the number of each pool's first variable
     places : index arrays of the rounds as they are on the device, once they were needed
     """
@@ -66,6 +68,7 @@ class Contraction:
     states: int
     pairs: list[str]
     singles: list[str]
+    wide: dict[str, tuple[int, int]]
     starts: np.ndarray
     relations: bool = False
     places: dict[tuple[int, int], tuple[np.ndarray, Any]] = field(default_factory=dict)
@@ -75,32 +78,42 @@ class Contraction:
 
     @classmethod
     def of(cls, layout: Layout) -> Contraction | None:
-        """The rounds of a forest; None where it has more than relations, or tables of two variables of few states."""
+        """The rounds of a forest of relations or tables; None where a factor has three variables that others have too."""
         discrete = all(hasattr(pool.type, "log_weights") for pool in layout.pools)
         relations = len({pool.type for pool in layout.pools}) == 1 and layout.pools[0].type.relations(_HOST) is not None
-        pairs: list[str] = []
+        starts = np.cumsum([0, *(pool.size for pool in layout.pools)])
         singles: list[str] = []
+        places: dict[str, np.ndarray] = {}
         for name, group in layout.groups.items():
             if group.kernel is None or not (discrete or relations):
                 return None
             variables = group.kernel.table_axes() if discrete else group.kernel.related()
-            if variables not in (1, 2):
+            if variables == 0 or (variables > 2 and len(group.segments) < variables):
                 return None
-            (pairs if variables == 2 else singles).append(name)
-        if not pairs:
+            if variables == 1:
+                singles.append(name)
+            else:
+                places[name] = _edge_ends(layout, name, starts).reshape(variables, -1)
+        if not places:
+            return None
+        degree = np.bincount(np.concatenate([each.reshape(-1) for each in places.values()]), minlength=int(starts[-1]))
+        cores = {name: _core(degree[each] > 1) for name, each in places.items()}
+        if any(len(core) > 2 for core in cores.values()):
             return None
         states = max(len(pool.type.states) for pool in layout.pools) if discrete else _AS_RELATIONS  # type: ignore[attr-defined]
         if states > _MOST_STATES:
             return None
-        starts = np.cumsum([0, *(pool.size for pool in layout.pools)])
-        ends: list[list[np.ndarray]] = [[], []]
-        for name in pairs:
-            both = _edge_ends(layout, name, starts)
-            for side, end in zip(ends, (both[: both.size // 2], both[both.size // 2 :]), strict=True):
-                side.append(end)
-        left, right = (np.concatenate(side) for side in ends)
+        left, right = (np.concatenate([each[cores[name][side]] for name, each in places.items()]) for side in range(2))
         rounds, tables = _rounds(left, right, int(starts[-1]))
-        return cls(rounds, int(starts[-1]), tables, states, pairs, singles, starts[:-1], not discrete)
+        wide = {name: (cores[name][0], cores[name][1]) for name, each in places.items() if len(each) > 2}
+        return cls(rounds, int(starts[-1]), tables, states, list(places), singles, wide, starts[:-1], not discrete)
+
+
+def _core(shared: np.ndarray) -> tuple[int, ...]:
+    """Ports ``(ports, F)`` at which some factor's variable has other factors of several variables; at least two."""
+    core = np.flatnonzero(shared.any(axis=1)).tolist()
+    others = [port for port in range(len(shared)) if port not in core]
+    return tuple(sorted(core + others[: max(0, 2 - len(core))]))
 
 
 def _edge_ends(layout: Layout, name: str, starts: np.ndarray) -> np.ndarray:

@@ -99,12 +99,15 @@ def best_states(contraction: Contraction, state: State, semiring: Semiring) -> l
     """
     The values of one best joint state, of each pool's variables, ``(V,)`` or ``(V, B)``; the semiring is max-product.
 
-    The best values of related variables are those of the beliefs: no two are equally good. None where one has none.
+    The best values of related variables are those of the beliefs: no two are equally good. None where one has none,
+    and with tables of more variables, some of which are in no round.
     """
     if contraction.relations:
         backend = state.backend
         found = [np.asarray(backend.to_host(pool.pool.type.mode(pool.evidence, backend))) for pool in state.pools]
         return found if all(np.isfinite(values).all() for values in found) else None
+    if contraction.wide:
+        return None
     work = TableContracting(contraction, state, semiring)
     work.forward()
     return work.decode()

@@ -145,14 +145,16 @@ def _compare_factor(
     for port, message in zip(ports, kernel.messages(incoming, parameters, ports, semiring), strict=True):
         compare_message(f"message to port {port}", message, port)
     relations = kernel.types[0].relations(backend)
-    if kernel.related() == 2 and relations is not None:
-        relation = kernel.factor.relation(parameters, semiring)
-        for port, seen in enumerate((relation, relations.turned(relation))):
-            message = relations.through(seen, incoming[1 - port])
-            # Where a factor has no such form, what it says by its messages is taken.
-            known = ~semiring.xp.isnan(message)
-            message = semiring.xp.where(known, message, kernel.messages(incoming, parameters, [port], semiring)[0])
-            compare_message(f"message to port {port} by its relation", message, port)
+    if kernel.related() > 1 and relations is not None:
+        for port, other in itertools.permutations(ports, 2):
+            relation = kernel.factor.relation(incoming, parameters, (port, other), semiring)
+            turned = relations.turned(kernel.factor.relation(incoming, parameters, (other, port), semiring))
+            for seen in (relation, turned):
+                message = relations.through(seen, incoming[other])
+                # Where a factor has no such form, what it says by its messages is taken.
+                known = ~semiring.xp.isnan(message)
+                message = semiring.xp.where(known, message, kernel.messages(incoming, parameters, [port], semiring)[0])
+                compare_message(f"message to port {port} by its relation", message, port)
     if kernel.factor.gives("log_partition"):
         found = backend.to_host(kernel.log_partition(incoming, parameters, semiring))
         compare("log_partition", found.astype(np.float64), expected.log_partition)

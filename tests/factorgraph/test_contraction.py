@@ -321,3 +321,48 @@ def test_positive_tables_go_by_numbers(backend: str, dtype: str, evidence: bool,
     _, expected = answers(graph, 10**9, monkeypatch)
     np.testing.assert_allclose(found.marginals(x), expected.marginals(x), atol=1e-11 if dtype == "float64" else 2e-5)
     assert found.log_partition == pytest.approx(expected.log_partition, rel=1e-12 if dtype == "float64" else 1e-5)
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+@pytest.mark.parametrize("sets", [None, 2])
+@pytest.mark.parametrize("hard", [False, True])
+def test_inputs_of_a_chain_are_heard_before_its_rounds(
+    backend: str, hard: bool, sets: int | None, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that depend on an input and end in an output, both of no other step; the ports in another order."""
+    rng = np.random.default_rng(3)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(3), 20)
+    u, y = graph.add_variables("u", fg.Categorical(2), 19), graph.add_variables("y", fg.Spin(), 19)
+    tables = 2.0 * rng.normal(size=(19, 2, 3, 2, 3))
+    if hard:
+        tables[rng.random(tables.shape) < 0.3] = -np.inf
+        tables[:, 0, 0, 0, 0] = 0.0
+    graph.add_factors("steps", fg.Table(tables), u, x[1:], y, x[:-1])
+    graph.add_factors("inputs", fg.Table([0.3, -0.2]), u)
+    graph.set_prior(x[0], rng.normal(size=3))
+    graph.observe(u[3:5], [0, 0])
+    graph.observe(x[7], 0)
+    if sets is None:
+        graph.observe(y[6], 1)
+    _, found = answers(graph, 1, monkeypatch, backend=backend, mode=mode, batch=sets)
+    _, expected = answers(graph, 10**9, monkeypatch, backend=backend, mode=mode, batch=sets)
+    np.testing.assert_allclose(found.log_partition, expected.log_partition, rtol=1e-12)
+    for block in (x, u, y):
+        np.testing.assert_allclose(found.marginals(block), expected.marginals(block), atol=1e-11)
+        if mode == "max":
+            np.testing.assert_array_equal(found.mode(block), expected.mode(block))
+    for name in ("steps", "inputs"):
+        np.testing.assert_allclose(found.factor_marginals(name), expected.factor_marginals(name), atol=1e-11)
+
+
+def test_a_factor_of_three_shared_variables_goes_by_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = fg.FactorGraph()
+    arms = [graph.add_variables(name, fg.Spin(), 40) for name in "abc"]
+    for arm in arms:
+        graph.add_factors(f"steps {arm.name}", fg.Ising(0.7), arm[1:], arm[:-1])
+    graph.add_factors("hub", fg.Table(np.random.default_rng(0).normal(size=(2, 2, 2))), *(arm[0] for arm in arms))
+    monkeypatch.setattr(passes, "_MANY_STAGES", 1)
+    inference = fg.Inference(graph, fg.Tree())
+    assert inference._passes.contraction is None
+    assert inference.run().status == "exact"

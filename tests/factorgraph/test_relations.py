@@ -164,7 +164,7 @@ class RandomWalk(fg.Factor):
             )
         return found
 
-    def relation(self, parameters: Any, semiring: Any) -> Any:
+    def relation(self, incoming: Any, parameters: Any, ports: Any, semiring: Any) -> Any:
         return semiring.backend.asarray(np.array([[1.0], [0.0], [self.wrong], [0.0], [0.0]]))
 
 
@@ -185,4 +185,22 @@ def test_a_wrong_relation_is_told() -> None:
     with pytest.raises(AssertionError, match="message to port 0 by its relation"):
         check_factor(Wrong(), fg.Gaussian(), fg.Gaussian())
     with pytest.raises(NotImplementedError, match="Ising is no relation of two variables"):
-        fg.Ising(1.0).relation({}, None)  # type: ignore[arg-type]
+        fg.Ising(1.0).relation([], {}, (0, 1), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sets", [None, 2])
+def test_a_walk_with_known_and_unknown_inputs(backend: str, sets: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, n = np.random.default_rng(0), 40
+    graph = fg.FactorGraph()
+    x, u = graph.add_variables("x", fg.Gaussian(), n), graph.add_variables("u", fg.Gaussian(), n - 1)
+    graph.add_factors("steps", fg.LinearGaussian([-0.9, 1.0, -2.0], 0.3, rng.normal(size=n - 1)), x[:-1], x[1:], u)
+    graph.add_factors("seen", fg.LinearGaussian([1.0], 0.5, rng.normal(size=n // 2)), x[::2])
+    graph.set_prior(u, fg.Gaussian.from_moments(1.0, 0.2))
+    known = np.arange(0, n - 1, 3)
+    evidence = u[known], rng.normal(size=(known.size,) if sets is None else (sets, known.size))
+    ours, theirs = both_ways(graph, monkeypatch, evidence, backend=backend, batch=sets)
+    for block in (x, u):
+        np.testing.assert_allclose(ours.marginals(block), theirs.marginals(block), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(ours.factor_marginals("steps"), theirs.factor_marginals("steps"), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(ours.log_partition, theirs.log_partition, rtol=1e-9)
