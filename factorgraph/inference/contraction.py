@@ -101,7 +101,7 @@ class Contraction:
         if any(len(core) > 2 for core in cores.values()):
             return None
         states = max(len(pool.type.states) for pool in layout.pools) if discrete else _AS_RELATIONS  # type: ignore[attr-defined]
-        if states > _MOST_STATES:
+        if states > _MOST_STATES or (discrete and any(states ** len(each) > _MOST_STATES**2 for each in places.values())):
             return None
         left, right = (np.concatenate([each[cores[name][side]] for name, each in places.items()]) for side in range(2))
         rounds, tables = _rounds(left, right, int(starts[-1]))

@@ -356,6 +356,19 @@ def test_inputs_of_a_chain_are_heard_before_its_rounds(
         np.testing.assert_allclose(found.factor_marginals(name), expected.factor_marginals(name), atol=1e-11)
 
 
+def test_factors_of_very_many_variables_go_by_depth() -> None:
+    """Their tables would have 2^30 entries each."""
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 100)
+    copies = [graph.add_variables(f"copy{number}", fg.Spin(), 99) for number in range(28)]
+    graph.add_factors("same", fg.Equality(), x[:-1], x[1:], *copies)
+    graph.set_prior(x[0], 0.3)
+    graph.set_prior(copies[5], 0.1)
+    inference = fg.Inference(graph, fg.Tree())
+    assert inference._passes.contraction is None
+    np.testing.assert_allclose(inference.run().mean(x), np.tanh(0.3 + 99 * 0.1), rtol=1e-9)
+
+
 def test_a_factor_of_three_shared_variables_goes_by_depth(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = fg.FactorGraph()
     arms = [graph.add_variables(name, fg.Spin(), 40) for name in "abc"]
