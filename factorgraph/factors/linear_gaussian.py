@@ -76,7 +76,8 @@ class LinearGaussian(Factor):
         }
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
-        return len(self.coefficients) == 1 and self.passes_certainty(parameters)
+        alone = (parameters["coefficients"] != 0).sum(axis=0) == 1
+        return bool((alone & (parameters["variance"] == 0)).any())
 
     def passes_certainty(self, parameters: Mapping[str, np.ndarray]) -> bool:
         return bool((parameters["variance"] == 0).any())

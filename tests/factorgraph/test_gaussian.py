@@ -350,3 +350,21 @@ def test_an_exact_relation_divides_by_its_coefficient(coefficient: float) -> Non
     graph.set_prior(x, [0.0, 1.0])
     graph.observe(y, 3.0)
     assert fg.run(graph).mean(x) == pytest.approx(3.0 / coefficient)
+
+
+@pytest.mark.parametrize("mode", ["sum", "max"])
+@pytest.mark.parametrize("coefficients", [[0.0, 1.0], [1.0, 0.0]])
+def test_an_exact_relation_of_one_variable_is_evidence(coefficients: list[float], mode: str) -> None:
+    """With a coefficient of 0 the other variable has its value for sure, whatever else is said of it."""
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 3)
+    graph.set_prior(x, fg.Gaussian.from_moments([0.1, 0.2, 0.3], 1.0))
+    graph.add_factors("fixed", fg.LinearGaussian(coefficients, 0.0, 0.7), x[0], x[1])
+    graph.add_factors("step", fg.LinearGaussian([1.0, -1.0], 0.5), x[1], x[2])
+    result = fg.Inference(graph, mode=mode).run()
+    known = coefficients.index(1.0)
+    second = 0.7 if known == 1 else 0.2 + (0.3 - 0.2) / 2.5
+    third = (0.3 + second / 0.5) / 3 if known == 1 else 0.3 - (0.3 - 0.2) / 2.5
+    np.testing.assert_allclose(result.marginals(x)[:, 0], [0.1 if known == 1 else 0.7, second, third], rtol=1e-12)
+    np.testing.assert_allclose(result.mode(x), result.marginals(x)[:, 0], rtol=1e-12)
+    assert result.marginals(x)[known, 1] == 0.0
