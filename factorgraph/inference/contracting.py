@@ -34,10 +34,18 @@ class Contracting(ABC):
         self.ups: list[Array] = []
         self.places = contraction.places
 
-    def _places_of(self, segment: Segment) -> Any:
-        """The variables at a port of a group."""
+    def _slots(self, name: str) -> list[tuple[Segment, slice]]:
+        """The ports of a group, and their edges; those of plural ports slot by slot."""
+        return [
+            (segment, slice(start, start + segment.count))
+            for segment in self.state.layout.groups[name].segments
+            for start in range(segment.first, segment.first + segment.width * segment.count, segment.count)
+        ]
+
+    def _places_of(self, segment: Segment, edges: slice) -> Any:
+        """The variables at some edges of a port."""
         start = int(self.contraction.starts[segment.pool])
-        return self._place(start + self.state.layout.pools[segment.pool].edge_place[segment.edges(None)])
+        return self._place(start + self.state.layout.pools[segment.pool].edge_place[edges])
 
     def _parameters_of(self, name: str) -> dict[str, Any]:
         """A group's parameters, as its kernel takes them."""
@@ -45,21 +53,26 @@ class Contracting(ABC):
 
     def _wide_messages(self, name: str, places: slice) -> list[tuple[Segment, Array]]:
         """Messages of factors of more than two variables, of which two were in the rounds."""
-        core, segments = self.contraction.wide[name], self.state.layout.groups[name].segments
-        heard = [
-            self._cavities(core.index(port), places) if port in core else self._weights(self._places_of(segment))
-            for port, segment in enumerate(segments)
+        core, kernel = self.contraction.wide[name], self.state.potentials[name].kernel
+        heard: dict[Segment, list[Array]] = {}
+        for number, (segment, edges) in enumerate(self._slots(name)):
+            known = (
+                self._cavities(core.index(number), places) if number in core else self._weights(self._places_of(segment, edges))
+            )
+            heard.setdefault(segment, []).append(self._params(known, segment))
+        incoming = [
+            self.xp.stack(parts, axis=len(kernel.types[port].param_shape)) if port in kernel.plural else parts[0]
+            for port, parts in enumerate(heard.values())
         ]
-        incoming = [self._params(one, segment) for one, segment in zip(heard, segments, strict=True)]
-        kernel = self.state.potentials[name].kernel
-        found = kernel.messages(incoming, self._parameters_of(name), range(len(segments)), self.semiring)
-        return list(zip(segments, found, strict=True))
+        found = kernel.messages(incoming, self._parameters_of(name), range(len(incoming)), self.semiring)
+        return list(zip(heard, found, strict=True))
 
     def _send(self, messages: list[tuple[Segment, Array]]) -> None:
-        """Write messages ``(*param_shape, F, *batch)`` to where they belong."""
+        """Write messages ``(*param_shape, F, *batch)`` to where they belong; plural ports have an axis more, before F."""
         for segment, message in messages:
-            part = slice(segment.first, segment.first + segment.count)
-            self.state.pools[segment.pool].write(part, message, undamped=True)
+            pool, edges = self.state.pools[segment.pool], segment.width * segment.count
+            flat = self.xp.reshape(message, (*pool.pool.type.param_shape, edges, *pool.batch))
+            pool.write(slice(segment.first, segment.first + edges), flat, undamped=True)
 
     def _any_nan(self, messages: list[tuple[Segment, Array]]) -> bool:
         return any(bool(self.backend.to_host(self.xp.any(self.xp.isnan(message)))) for _, message in messages)

@@ -36,8 +36,7 @@ class RelationContracting(Contracting):
             said = self.xp.reshape(prior, (*self.kind.param_shape, -1))
             self._add(slice(start * self.sets, (start + pool.pool.size) * self.sets), said)
         for name in contraction.singles:
-            (segment,) = state.layout.groups[name].segments
-            self._add(self._places_of(segment), self._message_of(name))
+            self._add(self._places_of(*self._slots(name)[0]), self._message_of(name))
         first = 0
         for name in contraction.pairs:
             count = state.layout.groups[name].count
@@ -63,8 +62,8 @@ class RelationContracting(Contracting):
         core = self.contraction.wide.get(name, (0, 1))
         nothing = self.backend.zeros((*self.kind.param_shape, 1, *self.state.pools[0].batch))
         incoming = [
-            nothing if port in core else self._params(self._weights(self._places_of(segment)), segment)
-            for port, segment in enumerate(group.segments)
+            nothing if port in core else self._params(self._weights(self._places_of(segment, edges)), segment)
+            for port, (segment, edges) in enumerate(self._slots(name))
         ]
         factor = self.state.potentials[name].kernel.factor
         found = factor.relation(incoming, self._parameters_of(name), core, self.semiring)

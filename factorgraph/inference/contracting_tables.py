@@ -51,7 +51,7 @@ class TableContracting(Contracting):
             (segment,) = state.layout.groups[name].segments
             table = self._table_of(name)
             spread = xp.broadcast_to(table, (segment.count, q))
-            self._add(self._places_of(segment), xp.repeat(spread, self.sets, axis=0))
+            self._add(self._places_of(*self._slots(name)[0]), xp.repeat(spread, self.sets, axis=0))
         # Then no message rules a state out, and no table between neighbours either.
         possible = may_be_numbers and not self.is_max and not self._is_impossible()
         self.rules_out = possible and bool(self.backend.to_host(xp.any(self.ruled_out > 0.5)))
@@ -72,12 +72,12 @@ class TableContracting(Contracting):
     def _without_others(self, name: str, table: Array) -> Array:
         """Tables of more than two variables, summed over those that are in no round, ``(F sets, q, q)`` of logarithms."""
         xp, q, core = self.xp, self.contraction.states, self.contraction.wide[name]
-        group = self.state.layout.groups[name]
-        others = [port for port in range(len(group.segments)) if port not in core]
-        rows = xp.repeat(xp.broadcast_to(table, (group.count, *table.shape[1:])), self.sets, axis=0)
-        for port in others:
-            weights = self._weights(self._places_of(group.segments[port]))
-            rows = rows + xp.reshape(weights, (-1, *(q if port == axis else 1 for axis in range(len(group.segments)))))
+        count, slots = self.state.layout.groups[name].count, self._slots(name)
+        others = [number for number in range(len(slots)) if number not in core]
+        rows = xp.repeat(xp.broadcast_to(table, (count, *table.shape[1:])), self.sets, axis=0)
+        for number in others:
+            weights = self._weights(self._places_of(*slots[number]))
+            rows = rows + xp.reshape(weights, (-1, *(q if number == axis else 1 for axis in range(len(slots)))))
         rows = xp.permute_dims(rows, (0, *(1 + port for port in (*core, *others))))
         rows = xp.reshape(rows, (-1, q, q, q ** len(others)))
         return xp.max(rows, axis=3) if self.is_max else self.backend.log_sum_exp(rows, 3)

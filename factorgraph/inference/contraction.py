@@ -15,6 +15,7 @@ from factorgraph.backends import get_backend
 from factorgraph.inference.layout import Layout
 
 _MOST_STATES = 64  # tables of tables cost the cube of these
+_MOST_ENTRIES = 512  # of a table of more than two variables: larger ones have quicker messages of their own
 _AS_RELATIONS = 8  # states of tables that take as long
 _PASSES = 3  # of the choice of an independent set
 _HOST = get_backend("numpy", "float64")
@@ -55,9 +56,10 @@ class Contraction:
     variables, tables : numbers of variables, and of tables with those between neighbours of what was summed out
     states : the largest number of states; for relations as many as cost the same
     relations : whether pairs are relations, not tables
+    more : entries of the tables of more than two variables
     pairs, singles : names of the groups of factors of two variables or more, and of one
-    wide : of groups of factors of more than two variables, the ports of the two that are in the rounds; the others have no
-        other such factor, so that they are heard before all rounds and told after them
+    wide : of groups of factors of more than two variables, which two are in the rounds, the slots of plural ports counted
+        each; the others have no other such factor, so that they are heard before all rounds and told after them
     starts : the number of each pool's first variable
     places : index arrays of the rounds as they are on the device, once they were needed
     """
@@ -66,6 +68,7 @@ class Contraction:
     variables: int
     tables: int
     states: int
+    more: int
     pairs: list[str]
     singles: list[str]
     wide: dict[str, tuple[int, int]]
@@ -88,7 +91,7 @@ class Contraction:
             if group.kernel is None or not (discrete or relations):
                 return None
             variables = group.kernel.table_axes() if discrete else group.kernel.related()
-            if variables == 0 or (variables > 2 and len(group.segments) < variables):
+            if variables == 0:
                 return None
             if variables == 1:
                 singles.append(name)
@@ -101,16 +104,18 @@ class Contraction:
         if any(len(core) > 2 for core in cores.values()):
             return None
         states = max(len(pool.type.states) for pool in layout.pools) if discrete else _AS_RELATIONS  # type: ignore[attr-defined]
-        if states > _MOST_STATES or (discrete and any(states ** len(each) > _MOST_STATES**2 for each in places.values())):
+        entries = {name: states ** len(each) if discrete else 1 for name, each in places.items() if len(each) > 2}
+        if states > _MOST_STATES or max(entries.values(), default=0) > _MOST_ENTRIES:
             return None
         left, right = (np.concatenate([each[cores[name][side]] for name, each in places.items()]) for side in range(2))
         rounds, tables = _rounds(left, right, int(starts[-1]))
         wide = {name: (cores[name][0], cores[name][1]) for name, each in places.items() if len(each) > 2}
-        return cls(rounds, int(starts[-1]), tables, states, list(places), singles, wide, starts[:-1], not discrete)
+        more = sum(size * layout.groups[name].count for name, size in entries.items())
+        return cls(rounds, int(starts[-1]), tables, states, more, list(places), singles, wide, starts[:-1], not discrete)
 
 
 def _core(shared: np.ndarray) -> tuple[int, ...]:
-    """Ports ``(ports, F)`` at which some factor's variable has other factors of several variables; at least two."""
+    """Ports or slots ``(ports, F)`` at which some factor's variable has other factors of several variables; at least two."""
     core = np.flatnonzero(shared.any(axis=1)).tolist()
     others = [port for port in range(len(shared)) if port not in core]
     return tuple(sorted(core + others[: max(0, 2 - len(core))]))

@@ -55,7 +55,7 @@ class Passes:
             return None
         # A matrix product costs little beside reading its tables; the largest sums of max mode are looked for one by one.
         table = found.states**3 / 2 if self._mode == "max" else found.states**2
-        entries = found.variables * self._sets * (table + _ENTRIES_OF_A_VARIABLE)
+        entries = self._sets * (found.variables * (table + _ENTRIES_OF_A_VARIABLE) + found.more)
         return found if entries <= _ENTRIES_OF_A_STAGE * self._plan.num_stages else None
 
     def run(self, state: State, semiring: Semiring, check: bool) -> list[Array]:

@@ -214,14 +214,27 @@ def test_many_sets_of_many_states_go_by_depth() -> None:
     assert fg.Inference(graph, batch=50)._passes.contraction is None
 
 
-def test_wide_factors_go_by_depth() -> None:
+@pytest.mark.parametrize("mode", ["sum", "max"])
+@pytest.mark.parametrize("sets", [None, 2])
+@pytest.mark.parametrize("factor", [fg.Parity(0.5), fg.Parity(), fg.Cardinality([0.0, 0.4, -0.7, 0.1, 0.3])], ids=repr)
+def test_wide_factors_of_a_chain_are_contracted(
+    backend: str, factor: fg.Factor, sets: int | None, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plural ports of four: the first is the last of the factor before, two belong to it alone, in any order."""
+    rng = np.random.default_rng(1)
     graph = fg.FactorGraph()
-    x = graph.add_variables("x", fg.Spin(), 201)
-    triples = np.stack([np.arange(0, 200, 2), np.arange(1, 201, 2), np.arange(2, 202, 2)], axis=1)
-    graph.add_factors("checks", fg.Parity(0.5), x[triples])
-    inference = fg.Inference(graph)
-    assert inference._passes.contraction is None
-    assert inference.run().status == "exact"
+    x = graph.add_variables("x", fg.Spin(), 91)
+    scopes = np.arange(0, 90, 3)[:, None] + np.array([1, 3, 0, 2])
+    graph.add_factors("wide", factor, x[scopes])
+    graph.set_prior(x, rng.normal(size=91))
+    graph.observe(x[[7, 9]], [1, -1])
+    _, found = answers(graph, 1, monkeypatch, backend=backend, mode=mode, batch=sets)
+    _, expected = answers(graph, 10**9, monkeypatch, backend=backend, mode=mode, batch=sets)
+    np.testing.assert_allclose(found.log_partition, expected.log_partition, rtol=1e-12)
+    np.testing.assert_allclose(found.marginals(x), expected.marginals(x), atol=1e-11)
+    np.testing.assert_allclose(found.factor_marginals("wide"), expected.factor_marginals("wide"), atol=1e-11)
+    if mode == "max":
+        np.testing.assert_array_equal(found.mode(x), expected.mode(x))
 
 
 def test_two_sets_are_as_if_run_alone(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
