@@ -24,7 +24,17 @@ class Contracting(ABC):
     One run: what is known of variables and of pairs of them, several sets of evidence side by side.
 
     A pair's table says how its first variable depends on its second; it is turned where that is wanted the other way round.
+
+    Attributes
+    ----------
+    tables : of the pairs, along `table_axis`
+    cavities : what is known of the first, and of the second variables of tables without these, along `axis`
     """
+
+    axis: int
+    table_axis: int
+    tables: Array
+    cavities: list[Array]
 
     def __init__(self, contraction: Contraction, state: State, semiring: Semiring) -> None:
         self.contraction, self.state, self.semiring = contraction, state, semiring
@@ -93,9 +103,21 @@ class Contracting(ABC):
     def _plus(self, one: Array, other: Array) -> Array:
         """Two messages to the same variables as one."""
 
-    @abstractmethod
     def _oriented(self, places: np.ndarray, turned: np.ndarray) -> Array:
         """Some tables, those chosen turned."""
+        tables = self.backend.take(self.tables, self._device(places), self.table_axis)
+        if not turned.any():
+            return tables
+        other = self._turned(tables)
+        shape = [-1 if axis == self.table_axis else 1 for axis in range(tables.ndim)]
+        mask = self.xp.reshape(self.backend.mask_array(np.repeat(turned, self.sets)), tuple(shape))
+        return other if turned.all() else self.xp.where(mask, other, tables)
+
+    def _put_tables(self, places: slice, tables: Array) -> None:
+        self.backend.put(self.tables, places, tables, self.table_axis)
+
+    def _cavities(self, end: int, places: slice) -> Array:
+        return self.backend.take(self.cavities[end], places, self.axis)
 
     @abstractmethod
     def _turned(self, tables: Array) -> Array:
@@ -108,22 +130,6 @@ class Contracting(ABC):
     @abstractmethod
     def _product(self, left: Array, weights: Array, right: Array) -> Array:
         """Tables without the variables between two each, of which this is known."""
-
-    @abstractmethod
-    def _put_tables(self, places: slice, tables: Array) -> None:
-        """Keep new tables."""
-
-    @abstractmethod
-    def _put_cavities(self, end: int, places: Any, cavities: Array) -> None:
-        """Keep what is known of one end of tables without them."""
-
-    @abstractmethod
-    def _cavities(self, end: int, places: slice) -> Array:
-        """What was kept."""
-
-    @abstractmethod
-    def _some(self, messages: Array, rows: Any) -> Array:
-        """Some of several messages."""
 
     @abstractmethod
     def write(self) -> bool:
@@ -190,7 +196,7 @@ class Contracting(ABC):
                 continue
             if not chosen.all():
                 rows = self.backend.index_array(np.flatnonzero(np.repeat(chosen, self.sets)))
-                one, two = self._some(one, rows), self._some(two, rows)
+                one, two = (self.backend.take(array, rows, self.axis) for array in (one, two))
             places = self._device(tables) if chosen.all() else self._place(tables[chosen])
-            self._put_cavities(0, places, one)
-            self._put_cavities(1, places, two)
+            self.backend.put(self.cavities[0], places, one, self.axis)
+            self.backend.put(self.cavities[1], places, two, self.axis)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from factorgraph.backends import Array
 from factorgraph.inference.contracting import Contracting
 from factorgraph.inference.contraction import Contraction
@@ -89,14 +87,6 @@ class RelationContracting(Contracting):
         (finite, infinite), (more, counts) = self.kind.split(one, self.backend), self.kind.split(other, self.backend)
         return self.kind.join(finite + more, infinite + counts, self.backend)
 
-    def _oriented(self, places: np.ndarray, turned: np.ndarray) -> Array:
-        tables = self.backend.take(self.tables, self._device(places), self.table_axis)
-        if not turned.any():
-            return tables
-        other = self._turned(tables)
-        mask = self.xp.reshape(self.backend.mask_array(np.repeat(turned, self.sets)), (*(1,) * self.table_axis, -1))
-        return other if turned.all() else self.xp.where(mask, other, tables)
-
     def _turned(self, tables: Array) -> Array:
         return self.relations.turned(tables)
 
@@ -105,18 +95,6 @@ class RelationContracting(Contracting):
 
     def _product(self, left: Array, weights: Array, right: Array) -> Array:
         return self.relations.product(left, weights, right)
-
-    def _put_tables(self, places: slice, tables: Array) -> None:
-        self.backend.put(self.tables, places, tables, self.table_axis)
-
-    def _put_cavities(self, end: int, places: Any, cavities: Array) -> None:
-        self.backend.put(self.cavities[end], places, cavities, self.axis)
-
-    def _cavities(self, end: int, places: slice) -> Array:
-        return self.cavities[end][..., places]
-
-    def _some(self, messages: Array, rows: Any) -> Array:
-        return self.backend.take(messages, rows, self.axis)
 
     def write(self) -> bool:
         state, first = self.state, 0

@@ -30,6 +30,8 @@ class Underflow(Exception):
 class TableContracting(Contracting):
     """The arrays of one run, items first: ``(n, q)`` of variables, ``(tables, q, q)``."""
 
+    axis = table_axis = 0
+
     def __init__(self, contraction: Contraction, state: State, semiring: Semiring, may_be_numbers: bool = False) -> None:
         super().__init__(contraction, state, semiring)
         self.is_max = semiring.mode == "max"
@@ -172,33 +174,11 @@ class TableContracting(Contracting):
             return largest
         return self.xp.where(largest == -self.xp.inf, self.xp.zeros_like(largest), largest)
 
-    def _oriented(self, places: np.ndarray, turned: np.ndarray) -> Array:
-        tables = self.backend.take(self.tables, self._device(places), 0)
-        if not turned.any():
-            return tables
-        other = self._turned(tables)
-        if turned.all():
-            return other
-        mask = self.xp.reshape(self.backend.mask_array(np.repeat(turned, self.sets)), (-1, 1, 1))
-        return self.xp.where(mask, other, tables)
-
     def _turned(self, tables: Array) -> Array:
         return self.xp.permute_dims(tables, (0, 2, 1))
 
     def _plus(self, one: Array, other: Array) -> Array:
         return self._levelled(one + other)
-
-    def _put_tables(self, places: slice, tables: Array) -> None:
-        self.backend.put(self.tables, places, tables, 0)
-
-    def _put_cavities(self, end: int, places: Any, cavities: Array) -> None:
-        self.backend.put(self.cavities[end], places, cavities, 0)
-
-    def _cavities(self, end: int, places: slice) -> Array:
-        return self.cavities[end][places, :]
-
-    def _some(self, messages: Array, rows: Any) -> Array:
-        return self.backend.take(messages, rows, 0)
 
     def _through(self, tables: Array, weights: Array) -> Array:
         """Messages through tables, ``(n, x)``: log-sums over y of ``table[x, y] + weights[y]``; the largest is 0."""
