@@ -20,7 +20,7 @@ def _labels(net: dict[str, np.ndarray], X: np.ndarray) -> np.ndarray:
         x = np.where(varies, X - net["mean"], 0.0) / np.where(varies, net["deviation"], 1.0)
         x = np.clip(x, -net["most"], net["most"]).astype(net["dtype"].item()).astype(float)
     for layer in range(1, net["layers"] + 1):
-        bits, digits, bias = (net[f"{name}{layer}"] for name in ("weights", "exist", "bias"))
+        bits, digits, bias = (net[f"{name}{layer}"] for name in ("weights", "digits", "bias"))
         sums = bias
         for place, exist in enumerate(digits):  # of the binary digits of the weights' sizes: where they are 1
             if layer == 1:  # sums of numbers

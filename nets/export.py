@@ -73,7 +73,7 @@ def export_bits(model: Any, path: str | Path) -> None:
         sizes = np.abs(layer.weights).astype(np.uint8)
         digits = [(sizes >> place) & 1 for place in range(max(1, int(sizes.max()).bit_length()))]
         arrays[f"weights{number}"] = np.packbits(layer.weights > 0, axis=1)
-        arrays[f"exist{number}"] = np.packbits(np.stack(digits), axis=2)
+        arrays[f"digits{number}"] = np.packbits(np.stack(digits), axis=2)
         arrays[f"bias{number}"] = layer.bias.astype(np.int32)
     write_npz(path, arrays)
 
