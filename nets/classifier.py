@@ -80,7 +80,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         Share of the weights that there are, chosen at random, or which there are.
     weights : {"binary", "ternary", "real"} or sequence of numbers, optional
         What weights can be: -1 and 1, also 0, any number (with normal beliefs), or one of these numbers. Default "binary", but
-        ``(-3, -2, -1, 1, 2, 3)`` where features are encoded each by itself (with signs, and methods other than "bp").
+        ``(-3, -2, -1, 1, 2, 3)`` where features are encoded each by itself (dense signs, and no "bp").
     activation : {"sign", "relu", "identity"} or sequence of these with one for each hidden layer, default "sign"
         Outputs of hidden units.
     biases : bool, optional
@@ -88,7 +88,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         encoded each by itself, and with convolutions.
     activation_noise : float, optional
         Variance of a normal number added to each unit's sum, with weights marginalised: so a unit of few inputs is never quite
-        certain. Default 0, but 0.1 where features are encoded each by itself (with signs, and methods other than "bp").
+        certain. Default 0, but 0.1 where features are encoded each by itself (dense signs, and no "bp").
     temperature : float, optional
         How far labels are in doubt: a wrong one is as likely as ``exp(-1 / temperature)`` to 1; 1 keeps tasks in turn best.
         Default 0 for signs and weights of few values, but 0.5 for others, and where there is no hidden layer or one of fewer

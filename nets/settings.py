@@ -140,11 +140,13 @@ def weights_of(model: Any, code: Code) -> tuple[Any, float]:
     """
     What weights can be, and the noise of the sums.
 
-    Few features on scales of their own need some weights that are stronger than others; pixels are many. Where a unit has few
-    inputs, its sum may be certain, and what it tells its weights without bounds. No weight is 0: with 0 among its values a
-    layer that cannot yet tell anything settles there. Chosen on other splits than those shown: see ``docs/experiments.md``.
+    Few features on scales of their own need some weights that are stronger than others; pixels are many, and convolutions stay
+    at one bit. Where a unit has few inputs, its sum may be certain, and what it tells its weights without bounds. No weight is
+    0: with 0 among its values a layer that cannot yet tell anything settles there. Chosen on other splits than those shown: see
+    ``docs/experiments.md``.
     """
-    table = code.biases and only_signs(model) and "bp" not in np.ravel(model.method or "bpi")
+    dense = all(isinstance(layer, Dense) for layer in hidden_layers(model))
+    table = code.biases and dense and only_signs(model) and "bp" not in np.ravel(model.method or "bpi")
     noise = (TABLE_NOISE if table else 0.0) if model.activation_noise is None else float(model.activation_noise)
     return (TABLE_WEIGHTS if table else "binary") if model.weights is None else model.weights, noise
 

@@ -92,8 +92,15 @@ def test_weights_and_noise_by_default(settings: dict[str, Any], weights: Any, no
     np.testing.assert_array_equal(again.partial_fit(X, y).predict_proba(X), model.partial_fit(X, y).predict_proba(X))
 
 
+def test_convolutions_keep_weights_of_one_bit(rng: np.random.Generator) -> None:
+    """Also on images whose pixels have scales of their own, as standardised ones do."""
+    model = BPClassifier(layers=["4c3", 11], epochs=1, random_state=0).fit(rng.normal(size=(60, 16)), np.arange(60) % 2)
+    assert model.settings_["encoding"] == "each-feature"
+    assert (model.settings_["weights"], model.settings_["activation_noise"]) == ("binary", 0.0)
+
+
 def test_units_of_few_inputs_learn_what_few_bits_cannot() -> None:
-    """Two moons and four mixed classes, three draws each: without the noise of the sums some of them stop with an error."""
+    """Two moons, three draws."""
     errors: dict[str, list[float]] = {"ours": [], "binary": []}
     for seed in range(3):
         rng = np.random.default_rng(seed)
