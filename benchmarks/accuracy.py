@@ -107,4 +107,5 @@ def main() -> None:
         Path(args.json).write_text(json.dumps({**vars(args), "results": results}, indent=2) + "\n", encoding="utf-8")
 
 
-main()
+if __name__ == "__main__":
+    main()

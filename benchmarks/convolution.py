@@ -5,20 +5,32 @@ Convolutional networks of one-bit weights and activations, on all rows of a set 
     python benchmarks/convolution.py fashion-mnist --data FOLDER --epochs 40 --backend cupy \\
         --layers 32c5p2 pool2 64c5p2 pool2 501
 
+    python benchmarks/convolution.py fashion-mnist --data FOLDER --epochs 40 --torch-python TORCH/bin/python --device cuda \\
+        --layers 32c5p2 pool2 64c5p2 pool2 501
+
 Each draw takes other rows and another seed. With ``--validate 10000`` errors are on rows of the training set that are held
 out, by which settings are to be chosen; without it on the official test rows. Printed are errors in percent, negative
-log-likelihoods in nats and calibration errors in percent, point-wise / Bayesian, of each draw and their medians.
+log-likelihoods in nats and calibration errors in percent, point-wise / Bayesian, of each draw and their medians. With
+``--torch-python``, an environment with PyTorch and NumPy, it is a BinaryNet of the same layers with batch normalisation and
+Adam that is trained, with ``--rate``; it has point-wise predictions alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from accuracy import binarynet, write
 
 from nets import BPClassifier, load_dataset
+from nets.datasets import Dataset
+from nets.layers import Architecture, Dense, parse_layer
+from nets.layers.notation import layer_as_dict
+from nets.metrics import scores
 
 NAMES = ("test_error", "nll", "ece")
 
@@ -46,6 +58,9 @@ def main() -> None:
     parser.add_argument("--method", default=None)
     parser.add_argument("--replicas", type=int, default=None)
     parser.add_argument("--backend", default=None)
+    parser.add_argument("--torch-python", help="Python with PyTorch, for a BinaryNet")
+    parser.add_argument("--device", default="cpu", help="of the BinaryNet")
+    parser.add_argument("--rate", type=float, default=1e-3, help="of learning of the BinaryNet")
     options = parser.parse_args()
     data = load_dataset(options.dataset, options.data)
     figures = []
@@ -59,17 +74,44 @@ def main() -> None:
         X, y = data.X_train[rows], data.y_train[rows]
         if options.shift:
             X, y = shifted(X, options.shift), np.tile(y, (2 * options.shift + 1) ** 2)
-        settings = {"method": options.method, "replicas": options.replicas, "backend": options.backend}
-        start = time.perf_counter()
-        model = BPClassifier(layers=options.layers, epochs=options.epochs, random_state=draw, **settings).fit(X, y)
-        seconds = time.perf_counter() - start
-        found = model.evaluate(test_X, test_y)
-        figures.append([[found[name + end] for end in ("", "_bayes")] for name in NAMES])
-        each = np.median([row["seconds"] for row in model.history_])
-        print(
-            f"draw {draw}, {model._architecture}: {told(figures[-1])}; {each:.2f} s an epoch, {seconds:.0f} in all", flush=True
-        )
+        rows = Dataset(data.name, X, y, test_X, test_y)
+        figures.append(learn_binarynet(rows, options, draw) if options.torch_python else learn(rows, options, draw))
+        print(f"draw {draw}: {told(figures[-1])}", flush=True)
     print(f"medians: {told(np.median(figures, axis=0))}")
+
+
+def learn(data: Dataset, options: argparse.Namespace, seed: int) -> list[list[float]]:
+    """Point-wise and Bayesian figures of a network of ours."""
+    settings = {name: getattr(options, name) for name in ("layers", "epochs", "method", "replicas", "backend")}
+    start = time.perf_counter()
+    model = BPClassifier(**settings, random_state=seed).fit(data.X_train, data.y_train)
+    seconds = time.perf_counter() - start
+    each = np.median([row["seconds"] for row in model.history_])
+    print(f"{model._architecture}: {each:.2f} s an epoch, {seconds:.0f} in all")
+    found = model.evaluate(data.X_test, data.y_test)
+    return [[found[name + end] for end in ("", "_bayes")] for name in NAMES]
+
+
+def learn_binarynet(data: Dataset, options: argparse.Namespace, seed: int) -> list[list[float]]:
+    """Figures of a BinaryNet, twice."""
+    layers = [parse_layer(word) for word in options.layers]
+    side, classes = round(data.X_train.shape[1] ** 0.5), len(np.unique(data.y_train))
+    shapes = Architecture((1, side, side), tuple(layers), classes).shapes
+    first = next((number for number, layer in enumerate(layers) if isinstance(layer, Dense)), len(layers))
+    settings = {
+        "sizes": [int(np.prod(shape)) for shape in shapes[first:]],
+        "image_layers": [layer_as_dict(layer) for layer in layers[:first]],
+        "shape": shapes[0],
+        "kind": "strong",
+        **{name: getattr(options, name) for name in ("rate", "epochs", "device")},
+        "seed": seed,
+        "threads": 2,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "probabilities.npy")
+        binarynet(options.torch_python, (write(data, folder), "-"), {**settings, "probabilities": file})
+        found = scores(np.load(file), data.y_test)
+    return [[found[name]] * 2 for name in NAMES]
 
 
 def told(figures: Any) -> str:

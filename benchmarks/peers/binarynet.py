@@ -28,15 +28,38 @@ class Sign(torch.autograd.Function):
 
 
 class BinaryNet(nn.Module):
-    def __init__(self, sizes):
+    """Dense layers of these sizes; or below them the layers of an image, as `nets` writes them in files."""
+
+    def __init__(self, sizes, image_layers=(), shape=()):
         super().__init__()
-        pairs = list(pairwise(sizes))
-        self.weights = nn.ParameterList(nn.Parameter(torch.empty(k, n).uniform_(-1, 1)) for n, k in pairs)
-        self.norms = nn.ModuleList(nn.BatchNorm1d(k) for _, k in pairs)
+        self.shape, self.steps, weights, norms = shape, [], [], []
+        for layer in image_layers:
+            if layer["kind"] == "Pool":  # the largest of sums has the largest sign: before the normalisation of the layer below
+                self.steps[-1]["pool"] = layer["size"]
+                continue
+            channels, size = layer["channels"], layer["size"]
+            self.steps.append({"stride": layer["stride"], "padding": layer["padding"], "pool": 1})
+            weights.append(torch.empty(channels, shape[0], size, size))
+            norms.append(nn.BatchNorm2d(channels))
+            shape = (channels,)
+        for n, k in pairwise(sizes):
+            weights.append(torch.empty(k, n))
+            norms.append(nn.BatchNorm1d(k))
+        self.weights = nn.ParameterList(nn.Parameter(weight.uniform_(-1, 1)) for weight in weights)
+        self.norms = nn.ModuleList(norms)
 
     def forward(self, x):
+        if self.steps:
+            x = x.reshape(-1, *self.shape)
         for number, (weight, norm) in enumerate(zip(self.weights, self.norms, strict=True)):
-            x = norm(functional.linear(x, Sign.apply(weight)))
+            weight = Sign.apply(weight)
+            if number < len(self.steps):
+                step = self.steps[number]
+                x = functional.conv2d(x, weight, stride=step["stride"], padding=step["padding"])
+                x = functional.max_pool2d(x, step["pool"]) if step["pool"] > 1 else x
+            else:
+                x = functional.linear(x.flatten(1), weight)
+            x = norm(x)
             if number < len(self.weights) - 1:
                 x = Sign.apply(x)
         return x

@@ -1,4 +1,4 @@
-"""Test errors of BinaryNets in PyTorch, epoch by epoch, as JSON lines. Run by ../accuracy.py.
+"""Test errors of BinaryNets in PyTorch, epoch by epoch, as JSON lines. Run by ../accuracy.py and ../convolution.py.
 
 Two kinds, both with straight-through gradients and weights clipped to [-1, 1] (Hubara, Courbariaux, Soudry, El-Yaniv, Bengio
 2016): "published", as Lucibello et al. 2022 set up their baseline (section B.6: sums divided by the square root of the number
@@ -32,15 +32,15 @@ class Published(nn.Module):
 
 
 class Run:
-    def __init__(self, sizes, kind, rate, seed):
+    def __init__(self, sizes, kind, rate, seed, image_layers=(), shape=(), device="cpu"):
         torch.manual_seed(seed)
         published = kind == "published"
-        self.net = (Published if published else BinaryNet)(sizes)
+        self.net = (Published(sizes) if published else BinaryNet(sizes, image_layers, shape)).to(device)
         self.optimizer = (torch.optim.SGD if published else torch.optim.Adam)(self.net.parameters(), lr=rate)
 
     def epoch(self, X, y, size=128):
         self.net.train()
-        order = torch.randperm(len(X))
+        order = torch.randperm(len(X)).to(X.device)
         for start in range(0, len(X) - size + 1, size):
             rows = order[start : start + size]
             self.optimizer.zero_grad(set_to_none=True)
@@ -50,22 +50,29 @@ class Run:
                 for weight in self.net.weights:
                     weight.clamp_(-1, 1)
 
-    def error(self, X, y):
+    def probabilities(self, X, size=1000):
         self.net.eval()
         with torch.no_grad():
-            return 100 * float((self.net(X).argmax(dim=1) != y).float().mean())
+            return torch.cat([self.net(X[start : start + size]).softmax(dim=1) for start in range(0, len(X), size)])
+
+    def error(self, X, y):
+        return 100 * float((self.probabilities(X).argmax(dim=1) != y).float().mean())
 
 
 def main(file, orders_file, settings):
     settings = json.loads(settings)
     torch.set_num_threads(settings["threads"])
+    device = settings.get("device", "cpu")
     with np.load(file) as data:
-        X, y, X_test, y_test = (torch.from_numpy(data[name]) for name in ("X_train", "y_train", "X_test", "y_test"))
-    run = Run(settings["sizes"], settings["kind"], settings["rate"], settings["seed"])
+        X, y, X_test, y_test = (torch.from_numpy(data[name]).to(device) for name in ("X_train", "y_train", "X_test", "y_test"))
+    image = {name: settings[name] for name in ("image_layers", "shape") if name in settings}
+    run = Run(settings["sizes"], settings["kind"], settings["rate"], settings["seed"], **image, device=device)
     if orders_file == "-":
         for _ in range(settings["epochs"]):
             run.epoch(X, y)
             print(json.dumps({"test_error": run.error(X_test, y_test), "train_error": run.error(X, y)}), flush=True)
+        if "probabilities" in settings:  # a file for those of the test rows
+            np.save(settings["probabilities"], run.probabilities(X_test).cpu().numpy())
         return
     orders = torch.from_numpy(np.load(orders_file))
     for order in orders:
