@@ -4,6 +4,7 @@ import logging
 
 from factorgraph.backends import Backend, BackendUnavailableError, backend_names, get_backend
 from factorgraph.blocks import Concatenation, Factors, Variables, concatenate
+from factorgraph.communication import Communicator, CommunicatorUnavailableError, get_communicator
 from factorgraph.drawing import draw
 from factorgraph.factors import (
     And,
@@ -80,6 +81,8 @@ __all__ = [
     "BlockFactor",
     "Cardinality",
     "Categorical",
+    "Communicator",
+    "CommunicatorUnavailableError",
     "Concatenation",
     "ContradictionError",
     "ConvergenceWarning",
@@ -137,6 +140,7 @@ __all__ = [
     "exact_size",
     "from_networkx",
     "get_backend",
+    "get_communicator",
     "read_alist",
     "read_bif",
     "read_dimacs",

@@ -38,13 +38,16 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
     -------
     () array, or (B,) in a batch
     """
-    if (centred := _centred_log_partition(state, calls, blocks, semiring)) is not None:
-        return centred
-    backend = state.backend
+    backend, sharing = state.backend, state.sharing
+    centred = _centred_log_partition(state, calls, blocks, semiring)
+    if sharing is not None and sharing.any(centred is None):
+        centred = None
+    if centred is not None:
+        return centred if sharing is None else sharing.communicator.sum(np.asarray(centred))
     total: np.ndarray = np.zeros(() if state.batch is None else state.batch)
     variable_terms: list[Array | None] = []
     with np.errstate(all="ignore"):
-        for pool in state.pools:
+        for number, pool in enumerate(state.pools):
             if not pool.pool.type.can_be_random:
                 variable_terms.append(None)
                 continue
@@ -54,7 +57,7 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
             if pool.any_observed:
                 given = pool.pool.type.log_density(pool.prior, pool.possible_values, backend)
                 host = np.where(pool.observed, backend.to_host(given), host)
-            total = total + host.sum(axis=0)
+            total = total + (host if sharing is None else sharing.counted(number, host)).sum(axis=0)
         for call in calls:
             potentials = state.potentials[call.factors]
             local = potentials.kernel.log_partition(incoming(call, state), potentials.parameters, semiring)
@@ -78,7 +81,7 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
             factor = state.block_factors[name]
             terms = factor.log_partition(ports_of(name, pools, state), state.memories[name], backend)
             total = total + float(backend.to_host(terms))
-    return total
+    return total if sharing is None else sharing.communicator.sum(np.asarray(total))
 
 
 def _centred_log_partition(
@@ -94,7 +97,7 @@ def _centred_log_partition(
     total: np.ndarray = np.zeros(() if state.batch is None else state.batch)
     means, alone = [], []
     with np.errstate(all="ignore"):
-        for pool in state.pools:
+        for number, pool in enumerate(state.pools):
             kind: Any = pool.pool.type
             belief = pool.total if pool.infinite is None else kind.join(pool.total, pool.infinite, backend)
             mean, centred = kind.centre(belief, backend)
@@ -106,7 +109,8 @@ def _centred_log_partition(
             host = backend.to_host(free)
             if not np.isfinite(host).all():
                 return None  # improper: infinite in any form
-            total = total + (host + backend.to_host(kind.log_density(pool.prior, backend.to_host(mean), backend))).sum(axis=0)
+            terms = host + backend.to_host(kind.log_density(pool.prior, backend.to_host(mean), backend))
+            total = total + (terms if state.sharing is None else state.sharing.counted(number, terms)).sum(axis=0)
             means.append(mean)
             alone.append(free)
         for call in calls:
@@ -143,6 +147,9 @@ def ruled_out(state: State, semiring: Semiring) -> list[list[tuple[str, tuple[in
             if impossible is not None:
                 for position, *number in np.argwhere(impossible).tolist():
                     found[number[0] if number else 0].append(pool.pool.variable_at(position))
+    if state.sharing is not None:  # one rank's is all ranks'
+        each = state.sharing.communicator.gather(found)
+        found = [list(dict.fromkeys(row for rows in of_set for row in rows)) for of_set in zip(*each, strict=True)]
     return found
 
 

@@ -64,17 +64,17 @@ class PlatePort:
 
     def _incoming(self) -> Array:
         state = self._state
-        cavity = state.base
+        cavity, of_others = state.base, state.of_others(self._key)
         if state.pool.num_edges:
             finite, infinite = state.unclamped()
             cavity = finite if infinite is None else state.pool.type.join(finite, infinite, state.backend)
             if self._key in state.totals:
                 cavity = cavity - state.totals[self._key]
-            return state.in_shape(cavity)
-        for key, total in state.totals.items():
-            if key != self._key:
-                cavity = cavity + total
-        return state.in_shape(cavity)
+        else:
+            for key, total in state.totals.items():
+                if key != self._key:
+                    cavity = cavity + total
+        return state.in_shape(cavity if of_others is None else cavity + of_others)
 
 
 def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undamped: bool, check: bool) -> list[Array]:
@@ -91,7 +91,7 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
     -------
     list of device arrays: the largest change at each write, ``()`` or ``(B,)``; empty without ``check``
     """
-    if can_fuse(program, state, semiring.mode, undamped):
+    if state.sharing is None and can_fuse(program, state, semiring.mode, undamped):
         state.iteration += 1
         return _fused(program, state, semiring.mode, undamped, check).run(state)
     residuals: list[Array] = []
@@ -107,7 +107,9 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
             if isinstance(call, BlockCall):
                 for port, total in zip(call.ports, messages, strict=True):
                     plate, key = state.plate(call.pools[port]), (call.factors, port)
-                    old = plate.receive(key, total)
+                    sharing = state.sharing
+                    everywhere = None if sharing is None else sharing.total(call.pools[port], total, state.backend)
+                    old = plate.receive(key, total, everywhere)
                     if check:
                         residuals.append(state.backend.largest_magnitude(plate.totals[key] - old))
                 continue
@@ -123,6 +125,8 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
                 pool.update_belief(refresh.alone)
             else:
                 pool.refresh(refresh)
+    if state.sharing is not None:
+        state.sharing.exchange(state.pools)
     state.iteration += 1
     return residuals
 

@@ -16,6 +16,11 @@ class PlateState(PoolState):
 
     _expected: tuple[Array, Array] | None = None  # mean parameters, and the expected values that they give
 
+    @cached_property
+    def own_totals(self) -> dict[tuple[str, int], Array]:
+        """Of the totals that all ranks add up this rank's own."""
+        return {}
+
     def observe_rows(self, rows: Rows) -> None:
         """Observe the whole plate at rows of `Observations`, which are on the device."""
         mean, certain = rows.observations.gather(rows.index)
@@ -33,15 +38,21 @@ class PlateState(PoolState):
             self.observed = np.ones(self.pool.size, dtype=np.bool_)
         self.version += 1
 
-    def receive(self, key: tuple[str, int], total: Array) -> Array:
+    def receive(self, key: tuple[str, int], total: Array, everywhere: Array | None = None) -> Array:
         """
         Take in the sum of a block factor's messages into this plate; return the sum that it replaces.
 
-        The one place where totals enter the belief: where runs are spread over data, they are added up here.
+        The one place where totals enter the belief. ``everywhere`` is the sum of all ranks' totals, where they share it.
         """
         old = self.totals.get(key)
-        self.totals[key] = self.backend.xp.reshape(total, self.total.shape)
+        self.totals[key] = self.backend.xp.reshape(total if everywhere is None else everywhere, self.total.shape)
+        if everywhere is not None:
+            self.own_totals[key] = self.backend.xp.reshape(total, self.total.shape)
         return 0.0 if old is None else old
+
+    def of_others(self, key: tuple[str, int]) -> Array | None:
+        """What other ranks say through the same port; None where there are none."""
+        return self.totals[key] - self.own_totals[key] if key in self.own_totals and key in self.totals else None
 
     def update_belief(self, alone: bool = False) -> None:
         """
@@ -114,6 +125,7 @@ class PlateState(PoolState):
         """An independent copy."""
         twin = super().copy()
         assert isinstance(twin, PlateState)
+        twin.own_totals = dict(self.own_totals)
         twin.forget_expectations()
         return twin
 
@@ -134,7 +146,7 @@ class PlateState(PoolState):
         self.total = self.backend.settle(self.total, xp.reshape(given, self.total.shape))
         self.prior = xp.asarray(self.total, copy=True)
         self.prior_is_finite = bool(self.backend.to_host(xp.all(xp.isfinite(self.total))))
-        self.totals.clear()
+        self.forget_totals()
         self.centre = self.infinite = None
         self.version += 1
         self.mean_version, self.stale = self.version, False

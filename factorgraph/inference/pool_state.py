@@ -15,7 +15,7 @@ from factorgraph.inference.program import Read, Refresh
 # All arrays that change, and all else that does: copies, batches and files go by these.
 ARRAYS = (
     "_prior", "messages", "total", "infinite", "mean", "mean_variance",
-    "change", "reinforced", "centre", "candidates", "residual",
+    "change", "reinforced", "centre", "candidates", "residual", "remote", "remote_infinite",
 )  # fmt: skip
 EVIDENCE = ("mask", "certain")  # made from observed values
 FLAGS = ("_power", "prior_is_finite", "hard", "may_grow", "stale", "_to_reinforce", "_base_in_belief")
@@ -34,6 +34,7 @@ class PoolState(Observed):
     infinite : counts of infinite terms, kept apart only in hard pools
     mean : mean parameters that block factors are handed
     version : counts the changes of the belief
+    remote, remote_infinite : what factors of other ranks say, as ``total`` and ``infinite``; None for nothing
     candidates, residual : the next value of each message, as ``messages``, and how far that is, ``(E + 1,)``; only where
         updates are chosen by priority
     """
@@ -61,6 +62,8 @@ class PoolState(Observed):
         self.centre: Array | None = None  # message from the centre of replicas, beside the prior
         self._to_reinforce = False  # the prior is to be reinforced by the belief, once it is asked for
         self._base_in_belief = False  # prior and reinforcement are known by the belief alone
+        self.remote: Array | None = None
+        self.remote_infinite: Array | None = None
         self.candidates: Array | None = None
         self.residual: Array | None = None
         self.observed = np.zeros((pool.size, *self.batch), dtype=np.bool_)
@@ -194,7 +197,7 @@ class PoolState(Observed):
             if self.centre is not None:
                 self.total, self.centre = self.total - self.centre, None
             self._power = strength
-            self.totals.clear()
+            self.forget_totals()
             if self.pool.num_edges:
                 self.messages[...] = 0.0
             return
@@ -271,9 +274,14 @@ class PoolState(Observed):
         """Forget all messages."""
         if self.pool.num_edges:
             self.messages[...] = 0.0
-        self.totals.clear()
+        self.forget_totals()
         self.candidates = self.centre = None
         self.hard, self.stale = False, True
+
+    def forget_totals(self) -> None:
+        """Forget what block factors and other ranks have said."""
+        self.totals.clear()
+        self.remote = self.remote_infinite = None
 
     def refresh(self, which: Refresh | None = None) -> None:
         """Sum beliefs anew: all of them, or the positions that ``which`` names."""
@@ -286,7 +294,7 @@ class PoolState(Observed):
         else:
             for positions, slots in which.groups:
                 base = self.backend.take(self.base, positions, axis)
-                total, infinite = self._sum(slots, base)
+                total, infinite = self._with_remote(*self.summed(slots, base), positions)
                 if self.mask is not None:
                     mask = self.backend.take(self.mask, positions, 0)
                     certain = self.backend.take(self.certain, positions, axis)
@@ -300,12 +308,12 @@ class PoolState(Observed):
     def unclamped(self) -> tuple[Array, Array | None]:
         """Finite part and infinite counts of the beliefs as if nothing were observed: prior and all messages."""
         xp, axis = self.backend.xp, self.pool.axis
-        if self.pool.num_edges == 0 and not self.hard:
+        if self.pool.num_edges == 0 and not self.hard and self.remote is None:
             total = None
             for message in self.totals.values():
                 total = self.backend.add(self.base if total is None else total, message, total)
             return (xp.asarray(self.base, copy=True) if total is None else total), None
-        parts = [self._sum(slots, self.backend.take(self.base, rows, axis)) for rows, slots in self.slots]
+        parts = [self.summed(slots, self.backend.take(self.base, rows, axis)) for rows, slots in self.slots]
         total = parts[0][0] if len(parts) == 1 else xp.concat([part[0] for part in parts], axis=axis)
         infinite = None
         if self.hard:
@@ -313,9 +321,10 @@ class PoolState(Observed):
             infinite = counts[0] if len(parts) == 1 else xp.concat(counts, axis=axis + 1)
         for message in self.totals.values():
             total = total + message
-        return total, infinite
+        return self._with_remote(total, infinite, None)
 
-    def _sum(self, slots: Array, base: Array) -> tuple[Array, Array | None]:
+    def summed(self, slots: Array, base: Array) -> tuple[Array, Array | None]:
+        """Finite part and infinite counts of sums of messages and a base, ``(*param_shape, n)``."""
         kind, backend, axis = self.pool.type, self.backend, self.pool.axis
         if not self.hard:
             return backend.sum_slots(self.messages, slots, axis) + base, None
@@ -325,6 +334,18 @@ class PoolState(Observed):
             backend.xp.sum(finite, axis=axis) + base_finite,
             backend.xp.sum(infinite, axis=axis + 1) + base_infinite,
         )
+
+    def _with_remote(self, total: Array, infinite: Array | None, positions: Array | None) -> tuple[Array, Array | None]:
+        """Sums of some beliefs, or of all, and what other ranks say of them."""
+        for number, remote in enumerate((self.remote, self.remote_infinite)):
+            if remote is None:
+                continue
+            part = remote if positions is None else self.backend.take(remote, positions, self.pool.axis + number)
+            if number == 0:
+                total = total + part
+            else:
+                infinite = part if infinite is None else infinite + part
+        return total, infinite
 
     def _clamped(self, total: Array, infinite: Array | None, mask: Array, certain: Array) -> tuple[Array, Array | None]:
         xp = self.backend.xp

@@ -40,6 +40,7 @@ class Recording:
         backend = state.backend
         if (
             state.is_recorded
+            or state.sharing is not None
             or self._attempts >= _MOST_ATTEMPTS
             or not (isinstance(backend, KernelBackend) and backend.can_record)
         ):

@@ -51,7 +51,8 @@ class Satisfaction:
             else:
                 step = Step(group.name, tuple(range(len(group.segments))))
                 self._calls.append(edge_call(step, state.layout, state.backend))
-        if not self._calls and not self._lookups:
+        some = bool(self._calls or self._lookups)
+        if not (some if state.sharing is None else state.sharing.any(some)):
             raise ValueError('stop="satisfied": no factor rules a configuration out, so that there is nothing to satisfy')
 
     def reached(self, state: State) -> np.ndarray:
@@ -73,7 +74,7 @@ class Satisfaction:
                 incoming = by_port(call, state, lambda read: _taken(certain[read.pool], read, state))
                 local = backend.to_host(potentials.kernel.log_partition(incoming, potentials.parameters, self._semiring))
                 solved &= ~np.isneginf(local).any(axis=0)
-        return solved
+        return solved if state.sharing is None else ~state.sharing.communicator.largest(~solved)
 
 
 def _lookups(group: Group, potentials: Potentials, state: State) -> list[tuple[Factor, list[tuple[int, np.ndarray]]]]:

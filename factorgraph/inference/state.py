@@ -21,6 +21,7 @@ from factorgraph.graph import FactorGraph
 from factorgraph.inference.layout import Layout
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.pool_state import PoolState
+from factorgraph.inference.sharing import Sharing
 from factorgraph.inference.state_file import load_state, save_state
 from factorgraph.inference.views import View
 
@@ -105,11 +106,14 @@ class State:
     residual_iterations: list[int] = field(default_factory=list)
     fused: dict[bool, Any] = field(default_factory=dict, init=False)  # see `fused`: a program bound to these arrays
     changes: int = field(default=0, init=False)  # made from outside, by the inference's methods
+    sharing: Sharing | None = None  # what other ranks have too
     onlooker: Any = field(default=None, init=False)  # a weak reference to the result that still looks at these arrays
     is_recorded: bool = field(default=False, init=False)  # see `recording`: what runs now is part of a recording
 
     @classmethod
-    def of(cls, graph: FactorGraph, layout: Layout, backend: Backend, batch: int | None) -> State:
+    def of(
+        cls, graph: FactorGraph, layout: Layout, backend: Backend, batch: int | None, sharing: Sharing | None = None
+    ) -> State:
         """The state of a graph before any message and any evidence."""
         blocks, batched = graph.factor_blocks.values(), batch is not None
         return cls(
@@ -125,6 +129,7 @@ class State:
             {block.name: {} for block in blocks if block.kernel is None},
             backend,
             batch,
+            sharing=sharing,
         )
 
     def put_potentials(self, block: Factors, factor: Factor) -> None:
@@ -217,6 +222,11 @@ class State:
 
         A pool stays so until its messages are forgotten. ``certain``: count with evidence to come.
         """
+        if self.sharing is not None and self.sharing.exchanges:  # what is certain on one rank may be heard on another
+            hard = any(potentials.hard for potentials in self.potentials.values())
+            if certain := self.sharing.any(certain or hard or any(pool.has_certainty or pool.hard for pool in self.pools)):
+                for boundary in self.sharing.boundaries:
+                    self.pools[boundary.pool].harden()
         # Nothing but evidence makes messages infinite.
         seen_only = not (certain or any(potentials.hard for potentials in self.potentials.values())) and all(
             pool.prior_is_finite and not pool.hard for pool in self.pools

@@ -112,6 +112,7 @@ def _shapes(pool: PoolState) -> dict[str, tuple[int, ...]]:
     edges = messages[pool.pool.axis :]
     counts = np.shape(kind.split(pool.backend.zeros((*kind.param_shape, 1)), pool.backend)[1])[:-1]
     shapes = {"_prior": total, "messages": messages, "total": total, "reinforced": total, "centre": total}
+    shapes |= {"remote": total, "remote_infinite": (*counts, *total[pool.pool.axis :])}
     shapes |= {"infinite": (*counts, *total[pool.pool.axis :]), "candidates": messages, "residual": edges, "change": edges}
     if not isinstance(pool, PlateState):
         return shapes
