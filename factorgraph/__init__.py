@@ -57,6 +57,7 @@ from factorgraph.io import (
     write_uai_result,
 )
 from factorgraph.junction import ExactBatch, ExactResult, ExactSize, JunctionTree, TooLargeError, exact, exact_size
+from factorgraph.partition import Part, partition
 from factorgraph.schedules import (
     Flooding,
     NotAForestError,
@@ -113,6 +114,7 @@ __all__ = [
     "Observations",
     "Or",
     "Parity",
+    "Part",
     "Plan",
     "Port",
     "Potts",
@@ -141,6 +143,7 @@ __all__ = [
     "from_networkx",
     "get_backend",
     "get_communicator",
+    "partition",
     "read_alist",
     "read_bif",
     "read_dimacs",

@@ -150,14 +150,15 @@ class Result:
         Most probable states, ``(*variables.shape,)``; their names where the type has names.
 
         In max mode one joint state, decoded so that its variables agree also where several states tie (exact on forests). In
-        sum mode, and where the run stopped at a solution, the most probable state of each variable by itself.
+        sum mode, with several ranks and where the run stopped at a solution, each variable's most probable state by itself.
         """
         pool = self._pool(variables)
+        each = self._inference.mode == "sum" or self._inference.communicator.size > 1
         solved = np.equal(self.status, "satisfied")
         found: Any = None
-        if self._inference.mode == "sum" or solved.any():
+        if each or solved.any():
             found = pool.backend.to_host(pool.pool.type.mode(pool.belief, pool.backend))
-        if self._inference.mode == "max" and not solved.all():
+        if not each and not solved.all():
             decoded = self._decoded[self._state.layout.pool_of[variables.name]]
             found = decoded if found is None else np.where(solved, found, decoded)
         return variables.type.to_labels(self._pick(found, variables))
