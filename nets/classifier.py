@@ -101,6 +101,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         once on average.
     memory_limit : int, default 2 GiB
         Bytes that the messages of ``bp`` (with several iterations) and of exact cavities may take.
+    communicator : {None, "mpi", "auto"}: ranks that train together, each on its share of every batch: see ``docs/machines.md``
     random_state : int, RandomState or None
     verbose : bool, default False
         Show a progress bar.
@@ -170,6 +171,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         coupling: float = 1.0,
         class_weight: Any = None,
         memory_limit: int = MEMORY_LIMIT,
+        communicator: Any = None,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -205,6 +207,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         self.coupling = coupling
         self.class_weight = class_weight
         self.memory_limit = memory_limit
+        self.communicator = communicator
         self.random_state = random_state
         self.verbose = verbose
 
@@ -248,8 +251,8 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         if resume and not np.array_equal(self.classes_, classes):
             raise ValueError(f"the run to resume is of classes {self.classes_.tolist()}, but y has {classes.tolist()}")
         self.classes_ = classes
-        if len(self.classes_) < 2:
-            raise ValueError(f"BPClassifier needs samples of at least 2 classes; y has 1 class: {self.classes_[0]!r}")
+        if len(classes) < 2:
+            raise ValueError(f"BPClassifier needs samples of at least 2 classes; y has 1 class: {classes[0]!r}")
         counts = self._counts(y, sample_weight)
         numbers = np.searchsorted(self.classes_, y)
         validation = None if validation_data is None else self._check_labelled(*validation_data)
@@ -356,9 +359,9 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         Entropy of each row's label, with weights marginalised, and what it is made of.
 
         Given all its weights the network is certain (`activation_noise` is small, and counted with the hidden weights), so all
-        doubt is about weights; but not all of it goes away with more data.
-        Hidden weights keep all evidence. The output's weights forget old evidence, and never settle: they hold what is random
-        in the labels. So what is left where the hidden units are known is the aleatoric part, and the rest the epistemic one.
+        doubt is about weights; but not all of it goes away with more data. Hidden weights keep all evidence. The output's
+        weights forget, and never settle: they hold what is random in the labels. So what is left where the hidden units are
+        known is the aleatoric part, and the rest the epistemic one.
 
         Parameters
         ----------

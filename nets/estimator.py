@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
 
-from factorgraph import VariableType, get_backend
+from factorgraph import VariableType, __version__, get_backend, get_communicator
 from nets.encoding import Code, choose_code, encode
 from nets.fitting import Run, check_same_run
 from nets.layers import Architecture
@@ -25,7 +25,7 @@ from nets.targets import Targets
 from nets.training import Trainer
 from nets.uncertainty import draw
 
-_OF_TRAINER = "reinforcement iterations dtype memory_limit coupling argmax".split()
+_OF_TRAINER = "reinforcement iterations dtype memory_limit coupling argmax communicator".split()
 _UNPICKLED = ("_predictor", "_trainer")  # compiled anew where needed
 
 
@@ -88,7 +88,16 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         return None if (counts == 1).all() else counts
 
     def _new_rng(self) -> np.random.Generator:
-        return np.random.default_rng(check_random_state(self.random_state).randint(2**31))
+        """The run's random numbers, the same on all ranks; which settings must be too."""
+        communicator = get_communicator(self.communicator)
+        if communicator.size > 1:
+            settings = plain_settings(self)
+            if not isinstance(self.random_state, (int, np.integer)):
+                settings["random_state"] = None  # the first rank's is taken
+            apart = ("communicator", "verbose", "backend", "memory_limit")
+            alike = {name: value for name, value in settings.items() if name not in apart}
+            communicator.check_alike({"the version": __version__, **alike})
+        return np.random.default_rng(communicator.broadcast(check_random_state(self.random_state).randint(2**31)))
 
     def _begin_or_go_on(self, X: Any) -> None:
         """Before a part is learnt: begin anew, or stand where the model was loaded."""
@@ -170,7 +179,8 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         for epoch in epochs:
             default = self._default_prior_strength(epoch, epochs.stop, run.batches)
             self._trainer.prior_strength = tuple(self._of_layers("prior_strength", default))
-            row, beliefs = run.epoch(self.n_iter_ + 1, f"epoch {self.n_iter_ + 1}/{total}" if self.verbose else None)
+            shown = self.verbose and self._trainer.communicator.rank == 0
+            row, beliefs = run.epoch(self.n_iter_ + 1, f"epoch {self.n_iter_ + 1}/{total}" if shown else None)
             self.n_iter_, self.weight_beliefs_ = self.n_iter_ + 1, beliefs
             self.history_.append({"epoch": self.n_iter_, **row})
             watched = self.early_stopping and validation is not None
@@ -218,6 +228,8 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         """
         Write the trained model to one ``.npz`` file, whole or not at all; `load` reads it, without pickle.
 
+        Of several ranks, which all have the same model, the first one writes.
+
         Parameters
         ----------
         path : file
@@ -225,7 +237,8 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
             Whether what only going on with training needs is written too, which takes three times the rest.
         """
         check_is_fitted(self, "weight_beliefs_")
-        save_model(self, path, state)
+        if get_communicator(self.communicator).rank == 0:
+            save_model(self, path, state)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

@@ -71,7 +71,8 @@ class Run:
         self._fingerprint = zlib.crc32(labels.tobytes(), checksum(inputs, 0))
         if counts is not None:
             self._fingerprint = zlib.crc32(counts.tobytes(), self._fingerprint)
-        self.batches = len(inputs) // trainer.network.batch_size
+        trainer.communicator.check_alike({"the training data (their checksum)": self._fingerprint})
+        self.batches = len(inputs) // trainer.batch_size
 
     def begin(self, snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None) -> None:
         """Take over what `snapshot` gave; or draw the training rows on which the error is taken, where they are not all."""
@@ -132,14 +133,20 @@ class Run:
 
     def _marginals(self, means: list[Any], which: str, bayesian: bool) -> tuple[np.ndarray, np.ndarray]:
         """Marginals of the outputs of rows of the training set, or of the validation rows, brought to the device once."""
+        communicator = self.trainer.communicator
         if which not in self._evaluated:
             inputs, labels = self._validation or (self._inputs, self._labels)
             if which == "train":
                 rows = slice(None) if self._sample is None else self._sample
                 inputs, labels = self._inputs[rows], self._labels[rows]
-            self._evaluated[which] = self._predictor.rows(inputs), labels
+            # Each rank looks at its share of the rows, where these are enough.
+            own = slice(None) if len(labels) < communicator.size else communicator.share(len(labels))
+            self._evaluated[which] = self._predictor.rows(inputs[own]), labels
         observations, labels = self._evaluated[which]
-        return self._predictor.marginals(means, observations, bayesian), labels
+        found = self._predictor.marginals(means, observations, bayesian)
+        if communicator.size > 1 and len(labels) >= communicator.size:
+            found = np.concatenate(communicator.gather(found))
+        return found, labels
 
     def _check_finite(self, marginals: np.ndarray) -> None:
         if not np.isfinite(marginals).all() or marginals.max() > EXPLODED:
@@ -246,7 +253,16 @@ class Run:
         self.waited = meta["waited"]
 
 
-_MAY_CHANGE = ("epochs", "verbose", "early_stopping", "validation_fraction", "n_epochs_no_change", "backend", "random_state")
+_MAY_CHANGE = (
+    "communicator",
+    "epochs",
+    "verbose",
+    "early_stopping",
+    "validation_fraction",
+    "n_epochs_no_change",
+    "backend",
+    "random_state",
+)
 
 
 def check_same_run(model: Any) -> None:

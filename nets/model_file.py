@@ -28,6 +28,7 @@ def save_model(model: Any, path: str | Path, state: bool = True) -> None:
     params = params_of(model)
     if not isinstance(params["random_state"], (int, np.integer, type(None))):
         params["random_state"] = None  # a generator's state is no setting
+    params["communicator"] = None  # any ranks may go on
     meta = {
         "format": f"nets.{type(model).__name__}",
         "version": _VERSION,
@@ -150,7 +151,8 @@ def check_same_settings(saved: Any, asked: Any, path: str | Path) -> None:
         Names the settings that differ.
     """
 
-    mine, theirs = ({k: v for k, v in plain_settings(m).items() if k != "verbose"} for m in (asked, saved))
+    apart = ("verbose", "communicator")
+    mine, theirs = ({k: v for k, v in plain_settings(m).items() if k not in apart} for m in (asked, saved))
     differ = [f"{name} {theirs[name]!r}, not {mine[name]!r}" for name in mine if mine[name] != theirs[name]]
     if differ:
         raise ValueError(f"{path} holds a run with other settings: {'; '.join(differ)}. Give those, or another file")

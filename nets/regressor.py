@@ -35,7 +35,7 @@ class BPRegressor(RegressorMixin, BPEstimator):  # type: ignore[misc]
         See `nets.BPClassifier`. Default 1, for real weights less, so that they remember the rows of ten epochs.
     hidden_layer_sizes, layers, input_shape, method, batch_size, damping, init_scale, encoding, prediction, averaging, \
 early_stopping, validation_fraction, n_epochs_no_change, backend, dtype, products, density, biases, memory_limit, \
-random_state, verbose :
+communicator, random_state, verbose :
         As in `nets.BPClassifier`; ``method`` is "bpi" by default.
 
     Attributes
@@ -90,6 +90,7 @@ random_state, verbose :
         density: Any = 1.0,
         biases: bool | None = None,
         memory_limit: int = MEMORY_LIMIT,
+        communicator: Any = None,
         random_state: Any = None,
         verbose: bool = False,
     ) -> None:
@@ -116,6 +117,7 @@ random_state, verbose :
         self.density = density
         self.biases = biases
         self.memory_limit = memory_limit
+        self.communicator = communicator
         self.random_state = random_state
         self.verbose = verbose
 

@@ -59,12 +59,14 @@ class Trainer:
     replicas, coupling : int, float
         Weights of hidden layers, where they have finitely many values, are trained as those of one of so many replicas, which
         their centre draws together: `factorgraph.Inference.focus`, anew at each batch.
+    communicator : as in `factorgraph.get_communicator`
+        Ranks that train together: each learns its share of the rows of every batch, and all end with the same beliefs.
     **settings : of `Network`: masks, argmax, and what weights and activations are
 
     Raises
     ------
     ValueError
-        ``bp`` with several iterations would keep more than ``memory_limit``.
+        A batch has fewer rows than there are ranks; or ``bp`` with several iterations would keep more than ``memory_limit``.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class Trainer:
         temperature: float = 0.0,
         replicas: int = 1,
         coupling: float = 1.0,
+        communicator: Any = None,
         **settings: Any,
     ) -> None:
+        self.communicator = fg.get_communicator(communicator)
         architecture = architecture_of(sizes)
         layers = len(architecture.weights)
         methods, cavities = one_for_each(method, layers), one_for_each(cavity, layers)
@@ -115,7 +119,11 @@ class Trainer:
         self._data: dict[str, tuple[np.ndarray, fg.Observations]] = {}
         self._recorded: tuple[tuple[Any, ...], Callable[[Callable[[], Any]], Any]] | None = None
         architecture, methods, cavities, backend, dtype, memory_limit, settings = self._settings
-        kept = memory_of_bp(architecture, batch_size, methods, dtype)
+        self.batch_size, self._own = batch_size, self.communicator.share(batch_size)
+        if batch_size < self.communicator.size:
+            raise ValueError(f"batches of {batch_size} rows leave none for some of {self.communicator.size} ranks")
+        rows = self._own.stop - self._own.start
+        kept = memory_of_bp(architecture, rows, methods, dtype)
         if kept > memory_limit:
             fits = batch_size * memory_limit // kept
             raise ValueError(
@@ -123,7 +131,7 @@ class Trainer:
                 f"{memory_limit / 2**20:,.0f} MiB. Use batch_size={fits} or less, iterations=1, or method='amp', "
                 "which keeps none."
             )
-        self.network = Network(architecture, batch_size, methods, cavities, min(_TILE_BYTES, memory_limit - kept), **settings)
+        self.network = Network(architecture, rows, methods, cavities, min(_TILE_BYTES, memory_limit - kept), **settings)
         self.inference = fg.Inference(
             self.network.graph,
             self.network.training_schedule(),
@@ -131,12 +139,14 @@ class Trainer:
             dtype=dtype,
             damping=self.network.damping(self._damping),
             reinforcement={weights.name: self._reinforcement for weights in self.network.weights},
+            communicator=self.communicator,
+            shared=self.network.weights,
         )
-        self._rows = self.inference.backend.index_array(np.zeros(batch_size))
+        self._rows = self.inference.backend.index_array(np.zeros(rows))
 
     def resize(self, batch_size: int, counted: bool = False) -> None:
         """Go on with batches of another size, or whose rows are counted."""
-        if batch_size != self.network.batch_size or counted != (self.network.counts is not None):
+        if batch_size != self.batch_size or counted != (self.network.counts is not None):
             before = self.inference.state
             self._settings[-1]["counted"] = counted
             self._compile(batch_size)
@@ -156,7 +166,7 @@ class Trainer:
         on_batch : called after each batch
         counts : (n,) how many times each row is there, of a network that takes them
         """
-        order, size = self.rng.permutation(len(X)), self.network.batch_size
+        order, size = self.rng.permutation(len(X)), self.batch_size
         if not isinstance(X, EncodedRows):
             self._epoch_of_part(X, y, on_batch, counts, order)
             return
@@ -175,15 +185,14 @@ class Trainer:
         order: np.ndarray,
     ) -> None:
         """Go through data that the device holds whole, in this order of rows."""
-        network = self.network
-        size = network.batch_size
+        network, size, own = self.network, self.batch_size, self._own
         backend = self.inference.backend
         inputs, labels = self._on_device(network.input, X), self._on_device(network.output, y)
         more = [] if network.counts is None or counts is None else [self._on_device(network.counts, counts)]
         numbers = backend.index_array(order)
         run = self._runner(inputs, labels, *more)
         for start in range(0, len(X) - size + 1, size):
-            self._rows = backend.settle(self._rows, backend.take(numbers, slice(start, start + size), 0))
+            self._rows = backend.settle(self._rows, backend.take(numbers, slice(start + own.start, start + own.stop), 0))
             run(lambda: self._batch(inputs[self._rows], labels[self._rows], *(values[self._rows] for values in more)))
             if on_batch is not None:
                 on_batch()
