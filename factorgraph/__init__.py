@@ -23,6 +23,7 @@ from factorgraph.factors import (
     Parity,
     Port,
     Potts,
+    Quadratic,
     SparseTable,
     Table,
 )
@@ -118,6 +119,7 @@ __all__ = [
     "Plan",
     "Port",
     "Potts",
+    "Quadratic",
     "RandomOrder",
     "Residual",
     "Result",

@@ -124,7 +124,7 @@ def _by_metis(graph: FactorGraph, parts: int) -> dict[str, np.ndarray]:
     counts = [block.count for block in graph.factor_blocks.values()]
     if parts == 1 or not counts:
         return {name: np.zeros(block.count, dtype=np.int64) for name, block in graph.factor_blocks.items()}
-    from pymetis import part_graph
+    from pymetis import CSRAdjacency, part_graph
     from scipy import sparse
 
     variable, factor = graph.edges()
@@ -133,7 +133,7 @@ def _by_metis(graph: FactorGraph, parts: int) -> dict[str, np.ndarray]:
     lists = sparse.csr_array((np.ones(2 * variable.size, dtype=np.int8), ends), shape=(nodes, nodes))
     weights = np.bincount(factor, minlength=nodes)
     weights[: graph.num_variables] = 1
-    _, part = part_graph(parts, xadj=lists.indptr, adjncy=lists.indices, vweights=weights)
+    _, part = part_graph(parts, CSRAdjacency(lists.indptr, lists.indices), vweights=weights)
     rows = np.split(np.asarray(part)[graph.num_variables :], np.cumsum(counts)[:-1])
     return dict(zip(graph.factor_blocks, rows, strict=True))
 

@@ -358,10 +358,9 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         Entropy of each row's label, with weights marginalised, and what it is made of.
 
-        Given all its weights the network is certain (`activation_noise` is small, and counted with the hidden weights), so all
-        doubt is about weights; but not all of it goes away with more data. Hidden weights keep all evidence. The output's
-        weights forget, and never settle: they hold what is random in the labels. So what is left where the hidden units are
-        known is the aleatoric part, and the rest the epistemic one.
+        Given all its weights the network is certain (but for a small `activation_noise`), so all doubt is about weights. Hidden
+        weights keep all evidence. The output's forget, and never settle: they hold what is random in the labels. So what is
+        left where the hidden units are known is the aleatoric part, and the rest the epistemic one.
 
         Parameters
         ----------

@@ -160,7 +160,7 @@ class Moments:
         """
         Sum over patterns of the curvatures that a neuron sends its weights, ``(K, N)``: ``(x^2 + Delta) Gamma - Delta g^2``.
 
-        At least 0: of an input whose sign is in doubt a pattern may say less than nothing, which a normal belief cannot take.
+        Of an input whose sign is in doubt a pattern may say less than nothing.
         """
         spread, square = self.inputs_variance, g * g
         if counts is not None:
@@ -169,7 +169,6 @@ class Moments:
             total = backend.matmul(gamma, self.x_square.T)
         else:
             total = backend.matmul(gamma, (self.x_square + spread).T) - backend.matmul(square, spread.T)
-        total = backend.xp.clip(total, 0.0, None)
         return total if self.mask is None else total * self.mask
 
     def to_inputs(self, g: Array, gamma: Array | None, backend: Backend) -> Sum:
@@ -206,7 +205,7 @@ class Moments:
         return Sum(pairs, add_up)
 
     def inputs_curvature(self, g: Array, gamma: Array, backend: Backend) -> Array:
-        """Sum of neurons' curvatures sent to each input, ``(N, M)``, at least 0: ``(m^2 + sigma) Gamma - sigma g^2``."""
+        """Sum of neurons' curvatures sent to each input, ``(N, M)``: ``(m^2 + sigma) Gamma - sigma g^2``."""
         squares = self._squares()
         if squares is None:
             total = backend.xp.zeros_like(self.x) + backend.xp.sum(gamma, axis=0, keepdims=True)
@@ -214,7 +213,7 @@ class Moments:
             total = backend.matmul(squares.T, gamma)
         if self.weights_variance is not None:
             total = total - backend.matmul(self.weights_variance.T, g * g)
-        return self.without_constants(backend.xp.clip(total, 0.0, None))
+        return self.without_constants(total)
 
     def without_constants(self, total: Array) -> Array:
         """Totals to the inputs of the port alone."""

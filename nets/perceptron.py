@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph import Backend, BlockFactor, Categorical, Data, Port, Spin, VariableType
+from factorgraph import Backend, BlockFactor, Categorical, Data, Port, Quadratic, Spin, VariableType
 from factorgraph.backends import Array
 from nets.channels import ACTIVATIONS, ARGMAX, channel_of
 from nets.methods import CAVITIES, METHODS, Backward
@@ -180,15 +180,20 @@ class Perceptron(BlockFactor):
                 f"weights {shapes[0]}{constants} need input ({size}, M) and output {outputs}, not {shapes[1]} and {shapes[2]}"
             )
 
-    def update(self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend) -> list[Array]:
+    def update(
+        self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
+    ) -> list[Array | Quadratic]:
         moments = self._moments(ports, memory, backend)
-        totals: dict[int, Array] = {}
+        totals: dict[int, Array | Quadratic] = {}
         if 2 in asked:
             totals[2] = self._channel.message(moments.omega, moments.variance, ports[2], memory["kept"], backend)
         if set(asked) - {2}:
             fields, curvatures = self._backward(moments, ports, memory, asked, backend)
             for port, field in fields.items():
-                totals[port] = self._types[port].from_quadratic(field, curvatures.get(port), backend)
+                if port in curvatures:
+                    totals[port] = Quadratic(field, curvatures[port])
+                else:
+                    totals[port] = self._types[port].from_quadratic(field, None, backend)
         return [totals[port] for port in asked]
 
     def carried(self, observed: Sequence[bool]) -> Sequence[str] | None:

@@ -17,7 +17,7 @@ NODE_TYPES = {
     name
     for module in (variables, factors)
     for name in module.__all__
-    if name not in ("VariableType", "Factor", "BlockFactor", "Port")
+    if name not in ("VariableType", "Factor", "BlockFactor", "Port", "Quadratic")
 }
 
 

@@ -1,7 +1,7 @@
 """Factor node types: how a factor turns incoming messages into outgoing ones."""
 
 from factorgraph.factors.base import Factor
-from factorgraph.factors.block import BlockFactor, Port
+from factorgraph.factors.block import BlockFactor, Port, Quadratic
 from factorgraph.factors.counting import And, AtMost, Cardinality, ExactlyOne, Or
 from factorgraph.factors.equality import Equality
 from factorgraph.factors.ising import Ising
@@ -30,6 +30,7 @@ __all__ = [
     "Parity",
     "Port",
     "Potts",
+    "Quadratic",
     "SparseTable",
     "Table",
 ]

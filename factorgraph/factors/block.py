@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from factorgraph.backends import Array, Backend
 from factorgraph.variables import VariableType
@@ -63,6 +63,21 @@ class Port(Protocol):
         """A number that changes whenever the belief does; compare it to reuse what was computed from the belief."""
 
 
+class Quadratic(NamedTuple):
+    """
+    A sum of messages to numbers, each ``exp(field x - curvature x^2 / 2)``, which types make natural parameters of.
+
+    A message may have a negative curvature, which no belief can take; their sum, over all places and ranks, counts as 0 then.
+
+    Attributes
+    ----------
+    field, curvature : as the natural parameters, without the axes of parameters
+    """
+
+    field: Array
+    curvature: Array
+
+
 class BlockFactor(ABC):
     """
     Base class of block factors.
@@ -95,7 +110,9 @@ class BlockFactor(ABC):
         """Refuse plates that the block cannot take, with a ValueError or TypeError that says why."""
 
     @abstractmethod
-    def update(self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend) -> list[Array]:
+    def update(
+        self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
+    ) -> Sequence[Array | Quadratic]:
         """
         Sums of the block's messages into the asked plates.
 
@@ -110,7 +127,7 @@ class BlockFactor(ABC):
         Returns
         -------
         list of natural parameters ``(*param_shape, *plate shape)``, one for each asked port; of a view in its shape, one
-        message for each place: they are added up for each variable
+        message for each place: they are added up for each variable. `Quadratic` in their place for types of numbers.
         """
 
     def carried(self, observed: Sequence[bool]) -> Sequence[str] | None:

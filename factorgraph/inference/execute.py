@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from factorgraph.backends import Array
+from factorgraph.factors import Quadratic
 from factorgraph.inference.fused import FusedProgram, bound_to, can_fuse
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.program import BlockCall, EdgeCall, Read, Stage, take_parameters
@@ -107,9 +108,7 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
             if isinstance(call, BlockCall):
                 for port, total in zip(call.ports, messages, strict=True):
                     plate, key = state.plate(call.pools[port]), (call.factors, port)
-                    sharing = state.sharing
-                    everywhere = None if sharing is None else sharing.total(call.pools[port], total, state.backend)
-                    old = plate.receive(key, total, everywhere)
+                    old = receive(total, call.pools[port], key, state)
                     if check:
                         residuals.append(state.backend.largest_magnitude(plate.totals[key] - old))
                 continue
@@ -176,15 +175,32 @@ def by_port(call: EdgeCall, state: State, of_edges: Callable[[Read], Array]) -> 
     return [found[port] for port in range(len(found))]
 
 
-def block_totals(call: BlockCall, state: State) -> list[Array]:
-    """Sums of a block factor's messages into the asked plates."""
+def block_totals(call: BlockCall, state: State) -> list[Array | Quadratic]:
+    """Sums of a block factor's messages into the asked plates, of this rank."""
     factor, ports = state.block_factors[call.factors], ports_of(call.factors, call.pools, state)
-    totals = factor.update(ports, state.memories[call.factors], call.ports, state.backend)
+    totals = list(factor.update(ports, state.memories[call.factors], call.ports, state.backend))
     for number, port in enumerate(call.ports):
-        view = state.views[call.factors][port]
-        if view is not None:
-            totals[number] = view.add_up(totals[number], state.plate(call.pools[port]).pool.axis, state.backend)
+        view, total, axis = state.views[call.factors][port], totals[number], state.plate(call.pools[port]).pool.axis
+        if view is not None and isinstance(total, Quadratic):
+            totals[number] = Quadratic(*(view.add_up(array, 0, state.backend) for array in total))
+        elif view is not None:
+            totals[number] = view.add_up(total, axis, state.backend)
     return totals
+
+
+def receive(total: Array | Quadratic, pool: int, key: tuple[str, int], state: State) -> Array | float:
+    """Take in a sum of messages, and those of other ranks, into a plate; the sum that it replaces."""
+    plate, sharing = state.plate(pool), state.sharing
+    everywhere = None if sharing is None else sharing.total(pool, total, state.backend)
+    return plate.receive(key, natural(total, plate), None if everywhere is None else natural(everywhere, plate))
+
+
+def natural(total: Array | Quadratic, plate: PlateState) -> Array:
+    """A sum of messages in natural parameters."""
+    if not isinstance(total, Quadratic):
+        return total
+    curvature = plate.backend.xp.clip(total.curvature, 0.0, None)
+    return plate.pool.type.from_quadratic(total.field, curvature, plate.backend)
 
 
 def ports_of(factors: str, pools: Sequence[int], state: State) -> list[PlatePort]:

@@ -16,6 +16,7 @@ import numpy as np
 from factorgraph.backends import Array, Backend
 from factorgraph.blocks import Variables
 from factorgraph.communication import Communicator
+from factorgraph.factors import Quadratic
 from factorgraph.graph import FactorGraph
 from factorgraph.inference.layout import Layout
 from factorgraph.inference.pool_state import PoolState
@@ -95,10 +96,15 @@ class Sharing:
     def __reduce__(self) -> Any:
         return _nothing, ()
 
-    def total(self, pool: int, total: Array, backend: Backend) -> Array | None:
+    def total(self, pool: int, total: Array | Quadratic, backend: Backend) -> Array | Quadratic | None:
         """Sum of all ranks' totals into a plate; None where it is not shared."""
         if pool not in self.plates:
             return None
+        if isinstance(total, Quadratic):
+            return Quadratic(*(self._sum(array, backend) for array in total))
+        return self._sum(total, backend)
+
+    def _sum(self, total: Array, backend: Backend) -> Array:
         host = backend.to_host(total)
         self.bytes_sent += host.nbytes
         return backend.asarray(self.communicator.sum(host))

@@ -1,0 +1,125 @@
+"""Several ranks: the same answers as one, and errors that end all of them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+from factorgraph.communication import Alone, started_by_mpi
+from nets import BPClassifier
+
+from .conftest import PROGRAMS, start, why_not
+
+RANKS = [2, 3]
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_graphs_in_parts_give_what_one_process_gives(mpi: Callable[..., Any], ranks: int) -> None:
+    found = mpi("graphs.py", ranks)
+    assert len(found) == 17
+    for case, distances in found.items():
+        for name, distance in distances.items():
+            assert distance < (1e-3 if case == "ising, single precision" else 1e-10), (case, name)
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_networks_learn_what_one_rank_learns(mpi: Callable[..., Any], ranks: int) -> None:
+    found = mpi("networks.py", ranks)
+    assert len(found) == 17
+    for case, distance in found.items():
+        assert distance < (1e-5 if case.startswith("single precision") else 1e-10), case
+
+
+def test_all_ranks_refuse_what_one_does(mpi: Callable[..., Any]) -> None:
+    found = mpi("refused.py", 2)
+    for case, told in {
+        "settings": "epochs must be the same on all ranks: 1 on 0, 2 on 1",
+        "seeds": "random_state must be the same on all ranks: 0 on 0, 1 on 1",
+        "rows": "the training data (their checksum) must be the same",
+        "few rows": "batches of 1 rows leave none for some of 2 ranks",
+        "regression": "hidden_layer_sizes must be the same on all ranks: [3] on 0, [4] on 1",
+        "priors": "prior or evidence of 'x'",
+        "nothing shared": "give shared=",
+        "exact schedule": "not one that is exact",
+        "by priority": "not one that is exact or goes by priority",
+        "types": "shared: variables 'x' are Categorical",
+        "numbers": "a global number, is given twice",
+        "too few numbers": "needs as many numbers",
+        "negative numbers": "must be whole, and at least 0",
+        "contradiction": "no state is possible for x[",
+        "plates": "variables 'w' are a plate of block factors",
+    }.items():
+        assert all(told in message for message in found.pop(case)), case
+    assert not found
+
+
+def test_a_rank_that_fails_ends_all() -> None:
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    begun = time.monotonic()
+    done = start(2, [str(PROGRAMS / "failing.py")], timeout=60.0)
+    assert done.returncode != 0
+    assert "rank 1 failed" in done.stderr
+    assert "rank one has had enough" in done.stderr
+    assert time.monotonic() - begun < 30.0
+
+
+def test_the_command_line_trains_on_all_ranks_and_goes_on_with_another_number(tmp_path: Path) -> None:
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+
+    def train(ranks: int, epochs: int, name: str, *words: str) -> list[np.ndarray]:
+        options = ["--hidden", "11", "--epochs", str(epochs), "--save", str(tmp_path / f"{name}.npz")]
+        done = start(ranks, ["-m", "nets.cli", "train", *options, "--json", str(tmp_path / f"{name}.json"), *words])
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("test error") == 1
+        told = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+        assert told["config"]["ranks"] == ranks
+        assert len(told["epochs"]) == epochs
+        return BPClassifier.load(tmp_path / f"{name}.npz").weight_beliefs_
+
+    alone = train(1, 3, "alone")
+    train(2, 1, "together")
+    together = train(3, 3, "together", "--resume")
+    for mine, theirs in zip(alone, together, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def test_errors_of_the_command_line_are_told_once() -> None:
+    if (reason := why_not()) is not None:
+        pytest.skip(reason)
+    done = start(2, ["-m", "nets.cli", "train", "digits", "--hidden", "0"])
+    assert done.returncode != 0
+    assert done.stderr.count("hidden_layer_sizes must be") == 1
+
+
+def test_one_rank_needs_no_mpi() -> None:
+    ranks = fg.get_communicator()
+    assert isinstance(ranks, Alone)
+    assert isinstance(fg.get_communicator("auto"), Alone) or started_by_mpi()
+    assert (ranks.rank, ranks.size, ranks.share(7), ranks.gather("a"), ranks.broadcast(3)) == (0, 1, slice(0, 7), ["a"], 3)
+    assert ranks.exchange({}) == {}
+    ranks.check_alike({"a": 1})
+    with pytest.raises(ValueError, match="communicator must be 'mpi'"):
+        fg.get_communicator("nccl")
+    with pytest.raises(SystemExit):
+        ranks.abort()
+
+
+def test_shares_follow_each_other_and_differ_by_one_at_most() -> None:
+    class Some(Alone):
+        size = 3
+
+    shares = []
+    for rank in range(3):
+        ranks = Some()
+        ranks.rank = rank
+        shares.append(ranks.share(8))
+    assert [(share.start, share.stop) for share in shares] == [(0, 2), (2, 5), (5, 8)]
