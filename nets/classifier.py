@@ -17,7 +17,7 @@ from nets.export import export
 from nets.fitting import default_prior_strength
 from nets.layers.base import whole_number
 from nets.metrics import scores
-from nets.settings import check_settings, settings_of
+from nets.settings import check_settings, evidence_of_batch, settings_of
 from nets.targets import Classes, check_labels
 from nets.training import MEMORY_LIMIT
 from nets.uncertainty import entropies
@@ -42,15 +42,14 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         How bpi takes one input out of a sum; exact is slow.
     epochs : int, default 20
     batch_size : int, optional
-        Rows of a mini-batch; 128, or 32 for fewer than 1,000 rows, or all. Rows that do not fill a last batch wait.
+        Rows of a mini-batch; 128, or 32 for convolutions and for fewer than 1,000 rows, or all. Of more than 512 each counts
+        for less, in all as 512. Rows that do not fill a last batch wait.
     prior_strength : float or one for each layer, optional
         Power to which each batch's posterior is raised as the next one's prior: 1 keeps all evidence, less forgets, more
-        polarises. Default 1 for hidden layers, 0.98 for the output layer. With ``prediction="point"`` 0.9
-        for the output layer, and for hidden ones up to 1.001 in the second half of the epochs of `fit`, e^2 in all.
-    damping : float or one for each layer, default 0.8
-        Share of the old weights kept at each update. Without it training collapses.
-    reinforcement : float, default 0
-        Reinforcement within a batch, for ``iterations`` above 1.
+        polarises. Default: see `nets.fitting.default_prior_strength`.
+    damping : float or one for each layer, optional
+        Share of the old weights kept at each update. Default 0.8, or 0.9 for batches of more than 256 rows.
+    reinforcement : float, default 0; within a batch, for ``iterations`` above 1
     iterations : int, default 1
         Forward and backward sweeps for each batch.
     init_scale : float, optional
@@ -147,7 +146,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         epochs: int = 20,
         batch_size: int | None = None,
         prior_strength: Any = None,
-        damping: Any = 0.8,
+        damping: Any = None,
         reinforcement: float = 0.0,
         iterations: int = 1,
         init_scale: float | None = None,
@@ -315,7 +314,8 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         return settings_of(self, self._encoder, self._rows, len(self.classes_))
 
     def _default_prior_strength(self, epoch: int, epochs: int, batches: int) -> list[float]:
-        return default_prior_strength(epoch, epochs, batches, len(self._architecture.weights), self.prediction)
+        evidence = evidence_of_batch(self, self._trainer.batch_size)
+        return default_prior_strength(epoch, epochs, batches, len(self._architecture.weights), self.prediction, evidence)
 
     def target_arrays(self) -> dict[str, np.ndarray]:
         if self.classes_.dtype != object:

@@ -20,7 +20,15 @@ from nets.layers import Architecture
 from nets.layers.base import own_settings
 from nets.model_file import load_model, save_model
 from nets.prediction import Predictor
-from nets.settings import choose_masks, hidden_layers, input_shape_of, one_for_each_layer, plain_settings, weight_type
+from nets.settings import (
+    choose_masks,
+    evidence_of,
+    hidden_layers,
+    input_shape_of,
+    one_for_each_layer,
+    plain_settings,
+    weight_type,
+)
 from nets.targets import Targets
 from nets.training import Trainer
 from nets.uncertainty import draw
@@ -133,7 +141,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
             self.settings_["method"],
             self.cavity,
             self._of_layers("prior_strength", [1.0] * layers),
-            self._of_layers("damping", [0.8] * layers),
+            self._of_layers("damping", [0.8] * layers, self.settings_.get("damping")),
             backend=get_backend(self.backend, self.dtype, self.products),
             rng=rng,
             **{name: self.settings_[name] for name in ("replicas", "temperature", "init_scale")},
@@ -141,10 +149,11 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
             **self._network_settings(),
         )
 
-    def _of_layers(self, name: str, default: list[float]) -> list[float]:
-        """A number of each layer with weights: its own, the estimator's, or the default."""
-        layers = self._architecture.weighted
-        return own_settings(layers, name, one_for_each_layer(getattr(self, name), default, len(layers), name))
+    def _of_layers(self, name: str, default: list[float], chosen: Any = None) -> list[float]:
+        """A number of each layer with weights: its own, the estimator's, the chosen one, or the default."""
+        layers, given = self._architecture.weighted, getattr(self, name)
+        given = chosen if given is None else given
+        return own_settings(layers, name, one_for_each_layer(given, default, len(layers), name))
 
     def _network_settings(self) -> dict[str, Any]:
         shared = {"masks": self.masks_, "weight_type": self._weight_type, "activation": self.activation}
@@ -169,7 +178,8 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         """Train on rows and their class numbers or standardised numbers; ``validation`` has the same of other rows."""
         if counts is not None:
             X, numbers, counts = X[counts > 0], numbers[counts > 0], counts[counts > 0]
-        self._trainer.resize(min(self.settings_["batch_size"], X.shape[0]), counts is not None)
+        rows = min(self.settings_["batch_size"], X.shape[0])
+        self._trainer.resize(rows, counts is not None, evidence_of(self, rows))
         if validation is not None:
             validation = encode(self._encoder, validation[0], self.dtype), validation[1]
         inputs = encode(self._encoder, X, self.dtype)

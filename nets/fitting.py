@@ -12,7 +12,7 @@ import numpy as np
 import factorgraph as fg
 from nets.encoding import EncodedRows, Inputs, checksum
 from nets.prediction import Predictor
-from nets.settings import DEEP, plain_settings
+from nets.settings import DEEP, LEARNT_WITH, plain_settings
 from nets.targets import Classes, Numbers, Targets
 from nets.training import EXPLODED, CollapsedTrainingError, Trainer
 
@@ -282,14 +282,18 @@ def check_same_run(model: Any) -> None:
         raise ValueError(f"the run to resume has {'; '.join(differ)}: set that, or fit anew")
 
 
-def default_prior_strength(epoch: int, epochs: int, batches: int, layers: int, prediction: str) -> list[float]:
+def default_prior_strength(
+    epoch: int, epochs: int, batches: int, layers: int, prediction: str, evidence: float = LEARNT_WITH
+) -> list[float]:
     """
     Default power of the posterior as the next prior, layer by layer, in one epoch of a run, the first being 0.
 
     Hidden layers keep all evidence. For point-wise predictions they polarise in the second half of the run, by a factor of at
     most e^2 in all and 1.001 a batch, and the output layer, whose weights stay open, forgets faster. Chosen on a validation
-    part of MNIST's and Fashion-MNIST's training sets.
+    part of MNIST's and Fashion-MNIST's training sets, with batches of 128; where the ``evidence`` of a batch is that of another
+    number of rows, the output remembers as many of them.
     """
     late = prediction == "point" and 2 * epoch >= epochs > 1
     hidden = 1.0 + min(1e-3, 2.0 / (batches * (epochs - epochs // 2))) if late else 1.0
-    return [hidden] * (layers - 1) + [0.9 if prediction == "point" else 0.98]
+    output = (0.9 if prediction == "point" else 0.98) ** (evidence / LEARNT_WITH)
+    return [hidden] * (layers - 1) + [output]

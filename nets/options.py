@@ -37,7 +37,7 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     train.add_argument("--cavity", choices=CAVITIES, default="first-order", help="how bpi takes an input out of a sum")
     train.add_argument("--memory-limit", type=int, default=2048, metavar="MIB", help="for messages of bp and exact cavities")
     train.add_argument("--epochs", type=int, default=20, help="passes through the training data")
-    train.add_argument("--batch-size", type=int, help="rows of a mini-batch; default: 128, and 32 for fewer than 1,000 rows")
+    train.add_argument("--batch-size", type=int, help="rows of a mini-batch; default: by rows and layers")
     train.add_argument(
         "--prior-strength",
         type=float,
@@ -45,7 +45,7 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
         metavar="RHO",
         help="power of the posterior as next prior, one or one a layer",
     )
-    train.add_argument("--damping", type=float, nargs="+", default=[0.8], metavar="PSI", help="one or one a layer")
+    train.add_argument("--damping", type=float, nargs="+", metavar="PSI", help="one or one a layer; default: by the batch")
     train.add_argument("--reinforcement", type=float, default=0.0, help="within a batch")
     train.add_argument("--iterations", type=int, default=1, help="sweeps for each batch")
     train.add_argument("--argmax", choices=ARGMAX, default="pairwise", help="probability of a label among many")

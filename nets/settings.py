@@ -24,6 +24,9 @@ TABLE_WEIGHTS = (-3, -2, -1, 1, 2, 3)  # where each feature has its own scale
 TABLE_NOISE = 0.1
 DEEP = 4  # hidden layers through which weights of mean square 0.4 hand nothing on
 _NARROW = 10
+LEARNT_WITH = 128  # rows of a batch with which settings were chosen
+MOST_EVIDENCE = 512  # rows whose messages fields can take at once
+LARGE_BATCH = 256  # rows from which on old weights count more
 _LEFT_OPEN = ("method", "replicas", "batch_size", "temperature", "init_scale", "activation_noise")  # may be None
 
 
@@ -109,11 +112,13 @@ def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, An
     Signals fade from layer to layer: of inputs of mean square p, signs of weights of mean square q have ``2 / pi arcsin(q p)``
     (the law of the sum is normal). Initial fields of deviation 1 have q = 0.4, those of 3 have 0.8. Narrow networks cannot
     satisfy all labels, so that their weights would never settle; and where certain labels push numbers without bounds, ReLUs
-    may all end below 0. Chosen on held-out rows: see ``docs/experiments.md``.
+    may all end below 0. All rows of a batch answer to the same beliefs, and together may push weights further than these hold:
+    see `evidence_of`. Chosen on held-out rows: see ``docs/experiments.md``.
     """
     method, replicas = choose_learning(model, rows, code)
-    # So that a small set has more than a few batches, and rare classes are heard.
-    size = (32 if rows < FEW_ROWS else 128) if model.batch_size is None else int(model.batch_size)
+    # So that a small set has more than a few batches, and rare classes are heard. A filter hears of many places in each row.
+    small = rows < FEW_ROWS or is_convolutional(model)
+    size = (32 if small else 128) if model.batch_size is None else int(model.batch_size)
     hidden = [layer.neurons for layer in weighted_layers(model)]
     certain = only_signs(model) and min(hidden, default=0) >= max(_NARROW, classes)
     weights, noise = weights_of(model, code)
@@ -124,6 +129,7 @@ def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, An
         "method": method,
         "replicas": replicas,
         "batch_size": size,
+        "damping": (0.8 if size <= LARGE_BATCH else 0.9) if model.damping is None else model.damping,
         "temperature": (0.0 if certain else 0.5) if model.temperature is None else float(model.temperature),
         "init_scale": init_scale_of(model),
     }
@@ -132,7 +138,7 @@ def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, An
 def encoding_of(model: Any, code: Code) -> dict[str, Any]:
     """The name of an encoding, and whether there are biases: filters of one-bit weights need thresholds too."""
     encoding = next(name for name, kind in CODES.items() if isinstance(code, kind))
-    needed = code.biases or any(isinstance(layer, Convolution) for layer in hidden_layers(model))
+    needed = code.biases or is_convolutional(model)
     return {"encoding": encoding, "biases": needed if model.biases is None else bool(model.biases)}
 
 
@@ -149,6 +155,23 @@ def weights_of(model: Any, code: Code) -> tuple[Any, float]:
     table = code.biases and dense and only_signs(model) and "bp" not in np.ravel(model.method or "bpi")
     noise = (TABLE_NOISE if table else 0.0) if model.activation_noise is None else float(model.activation_noise)
     return (TABLE_WEIGHTS if table else "binary") if model.weights is None else model.weights, noise
+
+
+def evidence_of(model: Any, rows: int) -> float:
+    """How much of each message to weights is taken where batches have so many rows: all of 512 rows, or as much of more."""
+    counted = "exact" not in np.ravel(model.cavity) and "bp" not in np.ravel(model.method or "mf")
+    return min(1.0, MOST_EVIDENCE / rows) if counted and only_signs(model) else 1.0
+
+
+def evidence_of_batch(model: Any, rows: int) -> float:
+    """Rows that a batch counts for where the output forgets: the tables of few rows were learnt with a step of 128."""
+    size = rows * evidence_of(model, rows)
+    return size if is_convolutional(model) else max(LEARNT_WITH, size)
+
+
+def is_convolutional(model: Any) -> bool:
+    """Whether some layer has filters."""
+    return any(isinstance(layer, Convolution) for layer in hidden_layers(model))
 
 
 def init_scale_of(model: Any) -> float:

@@ -99,6 +99,7 @@ class Trainer:
             methods = ["bpi" if m == "bp" else m for m in methods]
         self.masks = settings["masks"] = settings.get("masks") or [None] * layers
         self._temperature = temperature
+        self.evidence = 1.0
         self._focus = (replicas, coupling) if replicas > 1 and coupling > 0 else None
         self._settings = (architecture, methods, cavities, backend, dtype, memory_limit, settings)
         # Variance of each real output about the network's; may be set anew between epochs.
@@ -144,8 +145,9 @@ class Trainer:
         )
         self._rows = self.inference.backend.index_array(np.zeros(rows))
 
-    def resize(self, batch_size: int, counted: bool = False) -> None:
-        """Go on with batches of another size, or whose rows are counted."""
+    def resize(self, batch_size: int, counted: bool = False, evidence: float = 1.0) -> None:
+        """Go on with batches of another size, or whose rows are counted; or of whose messages to weights a share is taken."""
+        self.evidence, counted = evidence, counted or evidence < 1.0
         if batch_size != self.batch_size or counted != (self.network.counts is not None):
             before = self.inference.state
             self._settings[-1]["counted"] = counted
@@ -167,6 +169,8 @@ class Trainer:
         counts : (n,) how many times each row is there, of a network that takes them
         """
         order, size = self.rng.permutation(len(X)), self.batch_size
+        if self.evidence < 1.0:
+            counts = np.full(len(X), self.evidence, X.dtype) if counts is None else (self.evidence * counts).astype(X.dtype)
         if not isinstance(X, EncodedRows):
             self._epoch_of_part(X, y, on_batch, counts, order)
             return

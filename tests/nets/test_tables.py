@@ -65,7 +65,7 @@ def test_images_are_encoded_as_one_and_tables_each_feature_by_itself(digits: Dat
         assert isinstance(choose_code("auto", X), EachFeature)
     model = BPClassifier((15,), epochs=1).fit(load_wine().data, load_wine().target)
     chosen = {"encoding": "each-feature", "biases": True, "method": "bpi", "replicas": 1, "batch_size": 32}
-    chosen |= {"temperature": 0.0, "init_scale": 1.0, "weights": (-3, -2, -1, 1, 2, 3), "activation_noise": 0.1}
+    chosen |= {"temperature": 0.0, "init_scale": 1.0, "weights": (-3, -2, -1, 1, 2, 3), "activation_noise": 0.1, "damping": 0.8}
     assert model.settings_ == chosen
 
 

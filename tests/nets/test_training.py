@@ -15,7 +15,7 @@ from nets import BPClassifier, CollapsedTrainingError, load_dataset
 from nets.datasets import Dataset
 from nets.encoding import EachFeature, Standardization
 from nets.fitting import default_prior_strength
-from nets.settings import choose_learning, weight_type
+from nets.settings import choose_learning, evidence_of, evidence_of_batch, weight_type
 from nets.training import Trainer
 
 
@@ -133,7 +133,35 @@ def test_neither_validation_data_nor_the_end_change_what_is_trained(digits: Data
         np.testing.assert_array_equal(mine, theirs)
 
 
+def test_of_large_batches_each_row_counts_for_less(digits: Dataset) -> None:
+    X, y = np.tile(digits.X_train, (2, 1))[:2048], np.tile(digits.y_train, 2)[:2048]
+    model = BPClassifier((11,), epochs=1, batch_size=1024, random_state=0).fit(X, y)
+    assert model.settings_["damping"] == 0.9
+    assert model._trainer.evidence == 0.5
+    asked = BPClassifier((11,), epochs=1, batch_size=1024, random_state=0, damping=0.7).fit(X, y)
+    assert asked.settings_["damping"] == 0.7
+    inputs, beliefs = model._encoder(X).astype(np.float32), []
+    for evidence, counts in ((0.5, None), (0.5, np.full(2048, 2.0)), (1.0, np.full(2048, 0.5)), (1.0, None)):
+        rng = np.random.default_rng(0)
+        settings = [1.0, 0.98], [0.9, 0.9], 0.0, 1, 1.0, "numpy", "float32", rng
+        trainer = Trainer((64, 11, 10), 1024, "bpi", "first-order", *settings)
+        trainer.resize(1024, counts is not None, evidence)
+        trainer.epoch(inputs, y, counts=None if counts is None else counts.astype(np.float32))
+        beliefs.append(trainer.beliefs())
+    for half, twice, counted, once in zip(*beliefs, strict=True):
+        np.testing.assert_array_equal(half, counted)
+        np.testing.assert_array_equal(twice, once)
+        assert np.abs(half - once).max() > 0.1
+    assert evidence_of(asked, 1024) == 0.5
+    assert evidence_of(BPClassifier(cavity="exact"), 1024) == evidence_of(BPClassifier(weights="real"), 1024) == 1.0
+    assert evidence_of(asked, 300) == 1.0
+    assert evidence_of_batch(asked, 32) == 128
+    assert evidence_of_batch(asked, 4096) == 512
+    assert evidence_of_batch(BPClassifier(layers=["4c3"]), 32) == 32
+
+
 def test_default_prior_strengths() -> None:
+    assert default_prior_strength(0, 4, 100, 2, "bayesian", 512) == pytest.approx([1.0, 0.98**4])
     assert [default_prior_strength(epoch, 4, 100, 3, "bayesian") for epoch in (0, 3)] == [[1.0, 1.0, 0.98]] * 2
     assert default_prior_strength(1, 4, 4000, 3, "point") == [1.0, 1.0, 0.9]
     assert default_prior_strength(2, 4, 4000, 3, "point") == pytest.approx([1 + 2 / 8000, 1 + 2 / 8000, 0.9])
