@@ -38,7 +38,8 @@ class MPICommunicator(Communicator):
 
     def largest(self, array: np.ndarray) -> np.ndarray:
         found = np.array(array, order="C")
-        self._comm.Allreduce(MPI.IN_PLACE, found, op=MPI.MAX)
+        numbers = found.view(np.uint8) if found.dtype == np.bool_ else found  # MPI has no largest of truths
+        self._comm.Allreduce(MPI.IN_PLACE, numbers, op=MPI.MAX)
         return found
 
     def exchange(self, parts: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 
 import numpy as np
 
@@ -81,6 +82,61 @@ def uneven(graph: fg.FactorGraph) -> dict[str, np.ndarray]:
     return owners
 
 
+def solved() -> dict[str, float]:
+    """Decoding stops on all ranks at once, at a word that fulfils all checks."""
+    rng, graph = np.random.default_rng(3), fg.FactorGraph()
+    bits = graph.add_variables("bits", fg.Spin(), 60)
+    graph.set_prior(bits, 1.0 + 0.7 * rng.normal(size=60))
+    rows = np.concatenate([rng.permutation(60).reshape(-1, 6) for _ in range(3)])
+    graph.add_factors("checks", fg.Parity(), bits[rows])
+    part = fg.partition(graph, ranks.size)[ranks.rank]
+    inference = fg.Inference(part.graph, fg.Flooding(), communicator=ranks, shared=part.shared)
+    result = inference.run(200, stop="satisfied", check_every=1)
+    whole = fg.Inference(graph, fg.Flooding()).run(200, stop="satisfied", check_every=1)
+    word = part.gather(ranks, "bits", result.mode(part.graph.variables("bits")))
+    assert result.status == whole.status == "satisfied"
+    assert (word[rows].prod(axis=1) == 1).all()
+    return {"iterations": abs(result.iterations - whole.iterations), "bits": float(np.abs(word - whole.mode(bits)).max())}
+
+
+def sets_of_evidence() -> dict[str, float]:
+    graph = grid()
+    part = fg.partition(graph, ranks.size)[ranks.rank]
+    whole = fg.Inference(graph, fg.Flooding(), batch=3)
+    mine = fg.Inference(part.graph, fg.Flooding(), batch=3, communicator=ranks, shared=part.shared)
+    place = np.flatnonzero(part.numbers["x"] == 31)
+    whole.observe(graph.variables("x")[3, 4], np.arange(3))
+    if place.size:
+        mine.observe(part.graph.variables("x")[place[0]], np.arange(3))
+    results = [inference.run(tolerance=1e-12) for inference in (mine, whole)]
+    rows = np.moveaxis(results[0].marginals(part.graph.variables("x")), 0, 1)
+    found = part.gather(ranks, "x", rows)
+    expected = np.moveaxis(results[1].marginals(graph.variables("x")), 0, 2)
+    return {
+        "x": float(np.abs(found - expected).max()),
+        "log_partition": float(np.abs(results[0].log_partition - results[1].log_partition).max()),
+    }
+
+
+def copied() -> dict[str, float]:
+    """States go through copies and files, and go on from there."""
+    graph = ising()
+    part = fg.partition(graph, ranks.size)[ranks.rank]
+    x = part.graph.variables("x")
+    inference = fg.Inference(part.graph, fg.Flooding(), communicator=ranks, shared=part.shared)
+    inference.run(5, tolerance=0)
+    with tempfile.TemporaryDirectory() as folder:
+        inference.state.save(f"{folder}/{ranks.rank}.npz")
+        kept = inference.state.copy()
+        expected = inference.run(5, tolerance=0, keep_messages=True).mean(x)
+        inference.state = kept
+        again = inference.run(5, tolerance=0, keep_messages=True).mean(x)
+        other = fg.Inference(part.graph, fg.Flooding(), communicator=ranks, shared=part.shared)
+        other.state.load(f"{folder}/{ranks.rank}.npz")
+        loaded = other.run(5, tolerance=0, keep_messages=True).mean(x)
+    return {"copy": float(np.abs(again - expected).max()), "file": float(np.abs(loaded - expected).max())}
+
+
 found = {}
 for build in (grid, ising, counting, normal):
     found[f"{build.__name__}, flooding"] = compare(build(), fg.Flooding())
@@ -90,7 +146,11 @@ found["grid, damped"] = compare(grid(), fg.Flooding(), damping=0.5)
 found["grid, max"] = compare(grid(), fg.Flooding(), mode="max")
 found["ising, single precision"] = compare(ising(), fg.Flooding(), dtype="float32")
 found["ising, reinforced"] = compare(ising(), fg.Flooding(), reinforcement=0.1)
-found["counting, compiled"] = compare(counting(), fg.Flooding(), backend="array-api-strict")
+found["counting, other arrays"] = compare(counting(), fg.Flooding(), backend="array-api-strict")
+found["ising, damped as needed"] = compare(ising(), fg.Flooding(), damping="auto")
+found["counting, solved"] = solved()
+found["grid, sets of evidence"] = sets_of_evidence()
+found["ising, copied and saved"] = copied()
 if ranks.rank == 0:
     print(json.dumps(found))
 sys.stdout.flush()
