@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from nets.datasets import stratified_rows
 from nets.encoding import encode
@@ -16,6 +16,7 @@ from nets.estimator import BPEstimator
 from nets.export import export
 from nets.fitting import default_prior_strength
 from nets.layers.base import whole_number
+from nets.mapped import checked_rows
 from nets.metrics import scores
 from nets.settings import check_settings, evidence_of_batch, settings_of
 from nets.targets import Classes, check_labels
@@ -224,7 +225,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : (n, features) array, or a sparse one, whose rows are made dense a part at a time
+        X : (n, features) array, or a sparse one or a `numpy.memmap`, whose rows are made dense, or read, a part at a time
         y : (n,) labels of at least two classes
         validation_data : (X, y), optional
             Evaluated after each epoch, for `history_` and early stopping; never trained on.
@@ -244,7 +245,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         check_settings(self)
         snapshot = self._to_resume(validation_data) if resume else None
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=not resume)
+        X, y = checked_rows(self, X, y, reset=not resume)
         check_labels(y)
         classes = np.unique(y)
         if resume and not np.array_equal(self.classes_, classes):
@@ -280,7 +281,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         first = not hasattr(self, "weight_beliefs_")
         check_settings(self, by_parts=True)
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=first)
+        X, y = checked_rows(self, X, y, reset=first)
         check_labels(y)
         if first:
             self.classes_ = np.unique(y if classes is None else classes)
@@ -297,8 +298,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         return self
 
     def _check_labelled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
-        """Rows and their class numbers."""
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=False)
+        X, y = checked_rows(self, X, y)
         unknown = np.setdiff1d(y, self.classes_)
         if unknown.size:
             raise ValueError(f"validation data have labels that the training data lack: {unknown[:5].tolist()}")
@@ -347,7 +347,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         weights) are random.
         """
         check_is_fitted(self, "weight_beliefs_")
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        X = checked_rows(self, X)
         return self._probabilities(X, self.prediction == "bayesian")
 
     def _probabilities(self, X: Any, bayesian: bool) -> np.ndarray:
@@ -376,7 +376,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self, "weight_beliefs_")
         whole_number("draws", draws)
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        X = checked_rows(self, X)
         total, given = entropies(self, encode(self._encoder, X, self.dtype), draws)
         aleatoric = np.minimum(given, total)
         return {"total": total, "aleatoric": aleatoric, "epistemic": total - aleatoric}

@@ -137,6 +137,7 @@ def load_dataset(name: str, folder: str | Path | None = None, target: str | None
         ``"digits"``: 1797 hand-written digits of 8 x 8 pixels that come with scikit-learn, a third held out for the
         test. ``"mnist"``, ``"fashion-mnist"``: from idx or idx.gz files. A path ending in ``.npz``: arrays ``X_train``,
         ``y_train``, ``X_test``, ``y_test`` (or with a small x), or ``X`` and ``y``, a third of which is held out.
+        A folder of the same arrays in files ``X_train.npy``, ...: these are mapped into memory, not read.
         A path ending in ``.csv`` or ``.tsv``: a table with a header (needs pandas), a third held out.
     folder : path, optional
         Where the idx files lie. Else each folder of the path list ``NETS_DATA``, the user's cache, the system's
@@ -160,13 +161,15 @@ def load_dataset(name: str, folder: str | Path | None = None, target: str | None
         return hold_out_third(name, X, y)
     if name in MD5:
         return _load_idx_set(name, folder)
-    if str(name).endswith(".npz"):
-        return _load_npz(Path(name))
+    if str(name).endswith(".npz") or Path(name).is_dir():
+        return _load_arrays(Path(name))
     if Path(name).suffix in (".csv", ".tsv"):
         from nets.table_files import load_table
 
         return load_table(Path(name), target)
-    raise DatasetError(f"unknown data set {name!r}; choose one of {NAMES} or a path ending in .npz, .csv or .tsv")
+    raise DatasetError(
+        f"unknown data set {name!r}; choose one of {NAMES} or a path ending in .npz, .csv or .tsv, or a folder of .npy"
+    )
 
 
 def hold_out_third(name: str, X: np.ndarray, y: np.ndarray) -> Dataset:
@@ -194,7 +197,7 @@ def load_rows(name: str | Path, folder: str | Path | None = None, features: Sequ
     return load_dataset(str(name), folder).X_test
 
 
-def _load_npz(path: Path) -> Dataset:
+def _load_arrays(path: Path) -> Dataset:
     arrays = _read_arrays(path)
     for X, y in (("X_train", "y_train"), ("X_test", "y_test"), ("X", "y")):
         if X in arrays and (y not in arrays or len(arrays[X]) != len(arrays[y])):
@@ -207,13 +210,8 @@ def _load_npz(path: Path) -> Dataset:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of a user's own file, rows of numbers flattened."""
-    try:
-        arrays = read_npz(path)
-    except FileNotFoundError:
-        raise DatasetError(f"{path}: no such file") from None
-    except (DamagedFileError, OSError) as error:
-        raise DatasetError(str(error)) from error
+    """Arrays of a user's own file or folder, rows of numbers flattened."""
+    arrays = _mapped_arrays(path) if path.is_dir() else _arrays_of_file(path)
     arrays = {key.replace("x", "X") if key.startswith("x") else key: array for key, array in arrays.items()}
     for name in ("X", "X_train", "X_test"):
         if name in arrays and (arrays[name].ndim < 1 or arrays[name].dtype.kind not in "biuf"):
@@ -225,6 +223,23 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             raise DatasetError(f"{path}: {name} should be one label a row, not of shape {arrays[name].shape}")
     flat = {key: array.reshape(len(array), math.prod(array.shape[1:])) for key, array in arrays.items() if key.startswith("X")}
     return arrays | flat
+
+
+def _arrays_of_file(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return read_npz(path)
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file") from None
+    except (DamagedFileError, OSError) as error:
+        raise DatasetError(str(error)) from error
+
+
+def _mapped_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Arrays that stay in their files."""
+    try:
+        return {file.stem: np.load(file, mmap_mode="r") for file in sorted(path.glob("*.npy"))}
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path}: {error}") from error
 
 
 # idx files.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+
+from nets.mapped import MappedRows
 
 _LEVELS = 9
 _FAR = 20.0  # median deviations beyond which a value says nothing of a feature's scale
@@ -29,6 +31,9 @@ class Standardization:
     @classmethod
     def of(cls, X: Any) -> Standardization:
         """Mean and deviation of training data ``(n, features)``."""
+        if isinstance(X, MappedRows):
+            mean, deviation = X.moments()
+            return cls(np.asarray(mean), np.asarray(deviation + 1e-5))
         if not is_sparse(X):
             return cls(np.asarray(X.mean()), np.asarray(X.std() + 1e-5))
         size, mean = X.shape[0] * X.shape[1], X.mean()
@@ -157,6 +162,7 @@ def choose_code(encoding: str, X: Any) -> Code:
 
     ``"auto"`` is ``"standardize"`` where all features share one scale, as the pixels of images do, else ``"each-feature"``.
     """
+    X = MappedRows(X) if isinstance(X, np.memmap) else X
     if encoding == "auto":
         encoding = "standardize" if share_one_scale(X) else "each-feature"
     code: Code = CODES[encoding].of(X)
@@ -185,14 +191,14 @@ def is_sparse(X: Any) -> bool:
 
 class EncodedRows:
     """
-    Rows of a sparse table, which become inputs when these are asked for: a part of them at a time is dense.
+    Rows of a sparse table, or of one in a file, which become inputs when these are asked for, a part of them at a time.
 
     ``rows[selection]`` are some of them, named as NumPy does.
 
     Parameters
     ----------
     code : Code
-    X : (n, features) CSR array
+    X : (n, features) CSR array, or MappedRows
     dtype : of the inputs
     """
 
@@ -211,9 +217,9 @@ class EncodedRows:
         """The inputs of all rows, ``(n, size)``."""
         return np.ascontiguousarray(self._code(self._X.toarray()), dtype=self.dtype)
 
-    def stored(self) -> tuple[np.ndarray, ...]:
+    def stored(self) -> Iterable[np.ndarray]:
         """The arrays that say what the table has."""
-        return self._X.data, self._X.indices, self._X.indptr
+        return self._X.parts() if isinstance(self._X, MappedRows) else (self._X.data, self._X.indices, self._X.indptr)
 
 
 Inputs = np.ndarray | EncodedRows
@@ -221,7 +227,9 @@ Inputs = np.ndarray | EncodedRows
 
 def encode(code: Code, X: Any, dtype: str) -> Inputs:
     """Inputs ``(n, size)`` of a data type from features ``(n, features)``."""
-    return EncodedRows(code, X, dtype) if is_sparse(X) else np.ascontiguousarray(code(X), dtype=dtype)
+    return (
+        EncodedRows(code, X, dtype) if is_sparse(X) or isinstance(X, MappedRows) else np.ascontiguousarray(code(X), dtype=dtype)
+    )
 
 
 def dense_parts(inputs: Inputs, rows: int) -> Iterator[np.ndarray]:
@@ -240,7 +248,10 @@ def checksum(inputs: Inputs, start: int) -> int:
 
 
 def _dense_columns(X: Any) -> Iterator[np.ndarray]:
-    """All of a dense table, or some columns of a sparse one after the other."""
+    """All of a dense table, or some columns of another one after the other."""
+    if isinstance(X, MappedRows):
+        yield from X.columns()
+        return
     if not is_sparse(X):
         yield X
         return

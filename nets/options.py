@@ -19,7 +19,8 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nets", description="Deep binary networks trained by belief propagation.")
     parser.add_argument("--version", action="version", version=f"nets {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    data_help = f"one of {', '.join(NAMES)}, a path.npz with X_train, y_train, X_test, y_test (or X and y), or a table.csv"
+    arrays_help = "a path.npz with X_train, y_train, X_test, y_test (or X and y), a folder of such .npy files"
+    data_help = f"one of {', '.join(NAMES)}, {arrays_help}, or a table.csv"
     target_help = "column of a table that holds the labels"
     validate_help = "hold out so many training rows, and test on them: for choosing settings"
     folder_help = "folder of the idx or idx.gz files (default: NETS_DATA, a path list, then the usual places)"

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from factorgraph import DiscreteType
 from nets.datasets import split
 from nets.estimator import BPEstimator
+from nets.mapped import checked_rows
 from nets.settings import FEW_ROWS, check_settings, encoding_of, init_scale_of, weight_type
 from nets.targets import Numbers, judge_numbers
 from nets.training import MEMORY_LIMIT
@@ -135,7 +136,7 @@ communicator, random_state, verbose :
 
         Parameters
         ----------
-        X : (n, features) array, or a sparse one, whose rows are made dense a part at a time
+        X : (n, features) array, or a sparse one or a `numpy.memmap`, whose rows are made dense, or read, a part at a time
         y : (n,) or (n, n_outputs) array of numbers
         sample_weight, validation_data, on_epoch, resume : as in `nets.BPClassifier.fit`
 
@@ -192,7 +193,7 @@ communicator, random_state, verbose :
 
     def _check_rows(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
         """Rows ``(n, features)`` and their numbers ``(n, n_outputs)``."""
-        X, y = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=reset, multi_output=True, y_numeric=True)
+        X, y = checked_rows(self, X, y, reset=reset, multi_output=True, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
         flat, y = y.ndim == 1, y.reshape(len(y), -1)
         if reset:
@@ -212,7 +213,7 @@ communicator, random_state, verbose :
             Give the standard deviations too, of the noise and of what is not known of the weights.
         """
         check_is_fitted(self, "weight_beliefs_")
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        X = checked_rows(self, X)
         mean, deviation = self._numbers.predicted(self._marginals(X, self.prediction == "bayesian"))
         if self._flat:
             mean, deviation = mean[:, 0], deviation[:, 0]
@@ -228,7 +229,7 @@ communicator, random_state, verbose :
         which add up to it: arrays as those of `predict`, in the square of its units
         """
         check_is_fitted(self, "weight_beliefs_")
-        X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
+        X = checked_rows(self, X)
         _, deviation = self._numbers.predicted(self._marginals(X, bayesian=True))
         total = deviation[:, 0] ** 2 if self._flat else deviation**2
         noise = np.minimum(total, self.noise_[0] if self._flat else self.noise_)

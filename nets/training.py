@@ -100,6 +100,7 @@ class Trainer:
         self.masks = settings["masks"] = settings.get("masks") or [None] * layers
         self._temperature = temperature
         self.evidence = 1.0
+        self._counted: tuple[np.ndarray | None, float, np.ndarray] | None = None
         self._focus = (replicas, coupling) if replicas > 1 and coupling > 0 else None
         self._settings = (architecture, methods, cavities, backend, dtype, memory_limit, settings)
         # Variance of each real output about the network's; may be set anew between epochs.
@@ -163,22 +164,35 @@ class Trainer:
 
         Parameters
         ----------
-        X : (n, N) inputs, n at least the batch size; of a sparse table a part is made dense at a time
+        X : (n, N) inputs, n at least the batch size; of a sparse table or one in a file a part is made dense at a time
         y : (n,) labels: -1 or +1 for a single output, else 0 to K - 1
         on_batch : called after each batch
         counts : (n,) how many times each row is there, of a network that takes them
         """
         order, size = self.rng.permutation(len(X)), self.batch_size
-        if self.evidence < 1.0:
-            counts = np.full(len(X), self.evidence, X.dtype) if counts is None else (self.evidence * counts).astype(X.dtype)
+        counts = self._counts(X, counts)
+        # Of each whole batch this rank's share: it reads no other rows.
+        whole = len(X) // size
+        order = order[: whole * size].reshape(whole, size)[:, self._own].reshape(-1)
         if not isinstance(X, EncodedRows):
             self._epoch_of_part(X, y, on_batch, counts, order)
             return
-        part = max(1, X.part // size) * size
-        for start in range(0, len(X) - size + 1, part):
+        own = self.network.batch_size
+        part = max(1, X.part // own) * own
+        for start in range(0, len(order), part):
             rows = order[start : start + part]
             some = None if counts is None else counts[rows]
             self._epoch_of_part(X[rows].dense(), y[rows], on_batch, some, np.arange(len(rows)))
+
+    def _counts(self, X: Inputs, counts: np.ndarray | None) -> np.ndarray | None:
+        """How many times each row counts, less where batches are large; the same array for the same rows."""
+        if self.evidence == 1.0:
+            return counts
+        known = self._counted
+        if known is None or known[0] is not counts or known[1] != self.evidence or len(known[2]) != len(X):
+            found = np.full(len(X), self.evidence) if counts is None else self.evidence * counts
+            self._counted = known = counts, self.evidence, found.astype(X.dtype)
+        return known[2]
 
     def _epoch_of_part(
         self,
@@ -189,14 +203,14 @@ class Trainer:
         order: np.ndarray,
     ) -> None:
         """Go through data that the device holds whole, in this order of rows."""
-        network, size, own = self.network, self.batch_size, self._own
+        network, size = self.network, self.network.batch_size
         backend = self.inference.backend
         inputs, labels = self._on_device(network.input, X), self._on_device(network.output, y)
         more = [] if network.counts is None or counts is None else [self._on_device(network.counts, counts)]
         numbers = backend.index_array(order)
         run = self._runner(inputs, labels, *more)
-        for start in range(0, len(X) - size + 1, size):
-            self._rows = backend.settle(self._rows, backend.take(numbers, slice(start + own.start, start + own.stop), 0))
+        for start in range(0, len(order), size):
+            self._rows = backend.settle(self._rows, backend.take(numbers, slice(start, start + size), 0))
             run(lambda: self._batch(inputs[self._rows], labels[self._rows], *(values[self._rows] for values in more)))
             if on_batch is not None:
                 on_batch()
