@@ -57,7 +57,17 @@ from factorgraph.io import (
     write_uai_evidence,
     write_uai_result,
 )
-from factorgraph.junction import ExactBatch, ExactResult, ExactSize, JunctionTree, TooLargeError, exact, exact_size
+from factorgraph.junction import (
+    ExactBatch,
+    ExactResult,
+    ExactSize,
+    JunctionTree,
+    SeparateResult,
+    TooLargeError,
+    exact,
+    exact_size,
+)
+from factorgraph.linear import ImproperModelError, LinearResult
 from factorgraph.partition import Part, partition
 from factorgraph.schedules import (
     Flooding,
@@ -102,11 +112,13 @@ __all__ = [
     "FileFormatError",
     "Flooding",
     "Gaussian",
+    "ImproperModelError",
     "Inference",
     "Ising",
     "JunctionTree",
     "Levels",
     "LinearGaussian",
+    "LinearResult",
     "Max",
     "Model",
     "NoisyMax",
@@ -126,6 +138,7 @@ __all__ = [
     "Rows",
     "Schedule",
     "Semiring",
+    "SeparateResult",
     "SparseTable",
     "Spin",
     "State",

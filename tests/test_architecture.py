@@ -111,7 +111,8 @@ def test_nets_has_no_message_passing_loop_of_its_own() -> None:
         ("variables", {"variables", "backends", "semiring"}),
         ("factors", {"factors", "variables", "backends", "semiring"}),
         ("schedules", {"schedules", "graph", "blocks"}),
-        ("junction", {"junction", "inference", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
+        ("linear", {"linear", "inference", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
+        ("junction", {"junction", "linear", "inference", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
         ("io", {"io", "files", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
         (
             "inference",

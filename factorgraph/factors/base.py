@@ -192,6 +192,16 @@ class Factor:
         """
         raise NotImplementedError(f"{type(self).__name__} is no relation of two variables")
 
+    def linear(self, parameters: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """
+        A factor of normal variables as ``a_0 x_0 + ... = b + noise``, for exact answers by linear algebra; optional.
+
+        Returns
+        -------
+        coefficients (ports, F or 1), offsets b and variances of the noise (F or 1,): the density has its normalisation
+        """
+        raise NotImplementedError(f"{type(self).__name__} is no linear relation")
+
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """
         Joint belief of each factor's variables, for types whose variables cannot be enumerated.

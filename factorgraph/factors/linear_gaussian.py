@@ -113,6 +113,9 @@ class LinearGaussian(Factor):
         parts = [-second / first, residual / first, variance / (first * first), zero, zero]
         return xp.stack(list(xp.broadcast_arrays(*parts)))
 
+    def linear(self, parameters: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return parameters["coefficients"], parameters["offset"], parameters["variance"]
+
     @staticmethod
     def _message(coefficient: Array, residual: Array, variance: Array, xp: Any) -> Array:
         """What the other variables say: the value of a x, with a mean and a variance."""

@@ -108,7 +108,7 @@ class Outcome:
             return (
                 f"belief propagation diverged{which}: messages grow without end (the largest change is {residual:.2g} after "
                 f"{iterations} iterations), and the beliefs mean nothing. The model may be improper, or not walk-summable; try "
-                "damping, or exact answers by linear algebra."
+                "damping, or fg.exact, which solves linear relations by sparse algebra."
             )
         if not self.ran_out or tolerance <= 0:
             return None

@@ -1,8 +1,9 @@
-"""Exact answers for discrete graphs of small treewidth, by a junction tree."""
+"""Exact answers: for discrete graphs of small treewidth by a junction tree, for normal ones by `factorgraph.linear`."""
 
 from factorgraph.junction.answers import ExactResult
 from factorgraph.junction.batch import ExactBatch
-from factorgraph.junction.junction_tree import ExactSize, JunctionTree, exact, exact_size
+from factorgraph.junction.exact import SeparateResult, exact
+from factorgraph.junction.junction_tree import ExactSize, JunctionTree, exact_size
 from factorgraph.junction.tables import TooLargeError
 
-__all__ = ["ExactBatch", "ExactResult", "ExactSize", "JunctionTree", "TooLargeError", "exact", "exact_size"]
+__all__ = ["ExactBatch", "ExactResult", "ExactSize", "JunctionTree", "SeparateResult", "TooLargeError", "exact", "exact_size"]

@@ -1,4 +1,4 @@
-"""The public face: `JunctionTree`, the one-call form `exact`, and how large it would be."""
+"""The public face: `JunctionTree`, and how large it would be."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError
 from factorgraph.inference.evidence import by_set, chosen_sets
 from factorgraph.inference.memory import memory_needed
-from factorgraph.junction.answers import ExactResult, ForestResult
+from factorgraph.junction.answers import ExactResult
 from factorgraph.junction.batch import ExactBatch
 from factorgraph.junction.clique_tree import CliqueTree
 from factorgraph.junction.elimination import Elimination, find_elimination
@@ -57,9 +57,9 @@ class ExactSize:
 
 def exact_size(graph: FactorGraph) -> ExactSize:
     """How large the tables for exact answers would be; nothing of that size is made."""
-    _check_discrete(graph)
-    if _is_wide_forest(graph):
-        return _forest_size(graph)
+    check_discrete(graph)
+    if is_wide_forest(graph):
+        return forest_size(graph)
     model = TableModel(graph)
     allowed = model.allowed(_evidence_of(graph))
     if allowed is None:
@@ -67,56 +67,6 @@ def exact_size(graph: FactorGraph) -> ExactSize:
     given = model.given(allowed)
     elimination, free = _eliminate(given)
     return _size(CliqueTree(given, elimination, free, "sum"), elimination)
-
-
-def exact(graph: FactorGraph, *, mode: str = "sum", max_clique: int = MAX_CLIQUE) -> ExactResult:
-    """
-    Exact answers for a graph of discrete variables, by a junction tree.
-
-    Evidence and the states that zeros rule out are taken out first; then variables are eliminated in the best order found.
-    Works where the graph, without them, has a small treewidth; and on every forest, however many variables its factors have, as
-    belief propagation is exact there. To ask again with other evidence, make a `JunctionTree`.
-
-    Parameters
-    ----------
-    graph : FactorGraph
-        Its prior and evidence count.
-    mode : {"sum", "max"}, default "sum"
-        Marginals, or the most probable joint state.
-    max_clique : int, default 2^27
-        Largest number of joint states of a clique, and an eighth of the entries of all messages together (8 GiB).
-
-    Returns
-    -------
-    ExactResult
-
-    Raises
-    ------
-    TooLargeError
-        It would take more; the message says how much. No memory was taken.
-    ContradictionError
-        The evidence contradicts the model.
-    TypeError
-        A variable or factor cannot be enumerated.
-
-    Examples
-    --------
-    >>> import factorgraph as fg
-    >>> graph = fg.FactorGraph()
-    >>> x = graph.add_variables("x", fg.Spin(), shape=(3,))
-    >>> _ = graph.add_factors("loop", fg.Ising(0.5), x, x[[1, 2, 0]])
-    >>> graph.observe(x[0], 1)
-    >>> fg.exact(graph).marginals(x[1]).round(4).tolist()
-    [0.1925, 0.8075]
-    """
-    _check(graph, mode)
-    if _is_wide_forest(graph):
-        size = _forest_size(graph)
-        _refuse_too_large(size, size.memory, max_clique)
-        return ForestResult(graph, mode)
-    result = JunctionTree(graph, mode=mode, max_clique=max_clique).run()
-    assert isinstance(result, ExactResult)
-    return result
 
 
 class JunctionTree:
@@ -287,7 +237,7 @@ class JunctionTree:
         given = self._models[0].given(allowed)
         elimination, free = _eliminate(given)
         tree = CliqueTree(given, elimination, free, self.mode)
-        _refuse_too_large(_size(tree, elimination), 16.0 * tree.message_entries, self._max_clique)
+        refuse_too_large(_size(tree, elimination), 16.0 * tree.message_entries, self._max_clique)
         self._tree, self._free = tree, frozenset(free)
 
 
@@ -315,10 +265,10 @@ def _union(states: Sequence[np.ndarray]) -> np.ndarray:
 def _check(graph: FactorGraph, mode: str) -> None:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
-    _check_discrete(graph)
+    check_discrete(graph)
 
 
-def _check_discrete(graph: FactorGraph) -> None:
+def check_discrete(graph: FactorGraph) -> None:
     for block in graph.variable_blocks.values():
         if not isinstance(block.type, DiscreteType):
             raise TypeError(
@@ -339,7 +289,7 @@ def _evidence_of(graph: FactorGraph) -> dict[int, int]:
     return found
 
 
-def _is_wide_forest(graph: FactorGraph) -> bool:
+def is_wide_forest(graph: FactorGraph) -> bool:
     """Whether belief propagation is exact, and tables of the factors would be large."""
     return graph.is_forest and any(
         np.prod([float(len(kind.states)) for kind in block.kernel.spread_types()]) > _WIDE
@@ -348,7 +298,7 @@ def _is_wide_forest(graph: FactorGraph) -> bool:
     )
 
 
-def _forest_size(graph: FactorGraph) -> ExactSize:
+def forest_size(graph: FactorGraph) -> ExactSize:
     states = {
         block.name: len(block.type.states) for block in graph.variable_blocks.values() if isinstance(block.type, DiscreteType)
     }
@@ -356,7 +306,7 @@ def _forest_size(graph: FactorGraph) -> ExactSize:
     return ExactSize(1, float(max(states.values())), float(entries), float(memory_needed(graph, _HOST, None)))
 
 
-def _refuse_too_large(size: ExactSize, messages: float, max_clique: int) -> None:
+def refuse_too_large(size: ExactSize, messages: float, max_clique: int) -> None:
     if size.largest_clique > max_clique or messages > 64.0 * max_clique:
         raise TooLargeError(
             f"exact answers would need a clique of {size.largest_clique:.3g} joint states ({size.width + 1} variables; at most "

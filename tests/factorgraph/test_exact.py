@@ -176,7 +176,9 @@ def test_what_has_no_states_is_refused() -> None:
     x = graph.add_variables("x", fg.Gaussian(), 2)
     graph.add_factors("f", fg.LinearGaussian([1, 1], 1.0), *x)
     with pytest.raises(TypeError, match="need variables with states"):
-        fg.exact(graph)
+        fg.exact_size(graph)
+    with pytest.raises(TypeError, match="need variables with states"):
+        fg.JunctionTree(graph)
     with pytest.raises(ValueError, match="mode must be"):
         fg.exact(graph, mode="mean")
 

@@ -1,0 +1,174 @@
+"""Exact answers in one call, whatever the variables are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from factorgraph.blocks import Factors, Variables
+from factorgraph.graph import FactorGraph
+from factorgraph.inference import ContradictionError
+from factorgraph.junction.answers import ExactResult, ForestResult
+from factorgraph.junction.junction_tree import (
+    MAX_CLIQUE,
+    JunctionTree,
+    check_discrete,
+    forest_size,
+    is_wide_forest,
+    refuse_too_large,
+)
+from factorgraph.linear import LinearResult
+from factorgraph.semiring import MODES
+from factorgraph.variables import Gaussian
+
+
+class SeparateResult:
+    """
+    Exact answers of a graph whose parts do not hear of each other, discrete and normal. Made by `exact`.
+
+    Attributes
+    ----------
+    status : str
+        ``"exact"``.
+    log_partition : float
+        The sum of the parts'.
+    contradictions : list
+        Empty: a contradiction is raised.
+    """
+
+    status = "exact"
+    converged = True
+
+    def __init__(self, graph: FactorGraph, results: list[Any]) -> None:
+        self._graph, self._results = graph, results
+        self.log_partition = float(sum(result.log_partition for result in results))
+        self.contradictions: list[Any] = []
+
+    def __repr__(self) -> str:
+        return f"<SeparateResult: log-partition {self.log_partition:.6g}>"
+
+    def _of(self, variables: Variables) -> Any:
+        return self._results[isinstance(self._graph.block_of(variables).type, Gaussian)]
+
+    def marginals(self, variables: Variables) -> np.ndarray:
+        """As `ExactResult.marginals` and `LinearResult.marginals`."""
+        return self._of(variables).marginals(variables)
+
+    def mean(self, variables: Variables) -> np.ndarray:
+        """Expected values."""
+        return self._of(variables).mean(variables)
+
+    def mode(self, variables: Variables) -> np.ndarray:
+        """Most probable values."""
+        return self._of(variables).mode(variables)
+
+    def table(self, variables: Variables) -> Any:
+        """Marginals with names: see `Result.table`."""
+        return self._of(variables).table(variables)
+
+    def factor_marginals(self, factors: str | Factors) -> np.ndarray:
+        """As `ExactResult.factor_marginals` and `LinearResult.factor_marginals`."""
+        block = self._graph.factors(factors)
+        return self._of(block.ports[0]).factor_marginals(block)
+
+    def sample(self, n: int = 1, seed: Any = None) -> dict[str, np.ndarray]:
+        """Draw joint values of all variables: see `Result.sample`."""
+        rng = np.random.default_rng(seed)
+        return {name: rows for result in self._results for name, rows in result.sample(n, rng).items()}
+
+
+def exact(
+    graph: FactorGraph, *, mode: str = "sum", max_clique: int = MAX_CLIQUE
+) -> ExactResult | LinearResult | SeparateResult:
+    """
+    Exact answers: by a junction tree for discrete variables, by sparse linear algebra for normal ones.
+
+    Of discrete variables evidence and the states that zeros rule out are taken out first; then they are eliminated in the best
+    order found. That works where the graph, without them, has a small treewidth; and on every forest, however many variables
+    its factors have, as belief propagation is exact there. To ask again with other evidence, make a `JunctionTree`.
+
+    Normal variables and linear relations of any graph are one linear system: see `factorgraph.linear`. Discrete and normal
+    variables of one graph are answered each by themselves, where no factor has both.
+
+    Parameters
+    ----------
+    graph : FactorGraph
+        Its prior and evidence count.
+    mode : {"sum", "max"}, default "sum"
+        Marginals, or the most probable joint state.
+    max_clique : int, default 2^27
+        Largest number of joint states of a clique, and an eighth of the entries of all messages together (8 GiB).
+
+    Returns
+    -------
+    ExactResult, LinearResult, or of a graph with discrete and normal variables SeparateResult, which are read alike
+
+    Raises
+    ------
+    TooLargeError
+        It would take more; the message says how much. No memory was taken.
+    ContradictionError
+        The evidence contradicts the model.
+    ImproperModelError
+        Nothing fixes some normal variables.
+    TypeError
+        A variable or factor can neither be enumerated nor is it normal and linear; or a factor has variables of both kinds.
+
+    Examples
+    --------
+    >>> import factorgraph as fg
+    >>> graph = fg.FactorGraph()
+    >>> x = graph.add_variables("x", fg.Spin(), shape=(3,))
+    >>> _ = graph.add_factors("loop", fg.Ising(0.5), x, x[[1, 2, 0]])
+    >>> graph.observe(x[0], 1)
+    >>> fg.exact(graph).marginals(x[1]).round(4).tolist()
+    [0.1925, 0.8075]
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
+    normal = {name for name, block in graph.variable_blocks.items() if isinstance(block.type, Gaussian)}
+    if not normal:
+        return _exact_discrete(graph, mode, max_clique)
+    if len(normal) == len(graph.variable_blocks):
+        return checked(LinearResult(graph, mode))
+    parts = [_part(graph, set(graph.variable_blocks) - normal), _part(graph, normal)]
+    _refuse_mixed(graph, normal)
+    return SeparateResult(graph, [_exact_discrete(parts[0], mode, max_clique), checked(LinearResult(parts[1], mode))])
+
+
+def _exact_discrete(graph: FactorGraph, mode: str, max_clique: int) -> ExactResult:
+    check_discrete(graph)
+    if is_wide_forest(graph):
+        size = forest_size(graph)
+        refuse_too_large(size, size.memory, max_clique)
+        return ForestResult(graph, mode)
+    result = JunctionTree(graph, mode=mode, max_clique=max_clique).run()
+    assert isinstance(result, ExactResult)
+    return result
+
+
+def checked(result: LinearResult) -> LinearResult:
+    """The result, or a ContradictionError."""
+    if result.contradictions:
+        raise ContradictionError(result)
+    return result
+
+
+def _refuse_mixed(graph: FactorGraph, normal: set[str]) -> None:
+    for block in graph.factor_blocks.values():
+        kinds = {port.name in normal for port in block.ports}
+        if len(kinds) > 1:
+            raise TypeError(
+                f"exact answers: factors {block.name!r} have discrete and normal variables; run the graph by belief propagation"
+            )
+
+
+def _part(graph: FactorGraph, names: set[str]) -> FactorGraph:
+    """The blocks of some variables, and of the factors that have no others, as a graph."""
+    part = FactorGraph()
+    part.variable_blocks = {name: block for name, block in graph.variable_blocks.items() if name in names}
+    part.factor_blocks = {
+        name: block for name, block in graph.factor_blocks.items() if all(port.name in names for port in block.ports)
+    }
+    return part

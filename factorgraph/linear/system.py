@@ -1,0 +1,247 @@
+"""
+A graph of normal variables and linear relations as one sparse linear system.
+
+With J and h the priors' natural parameters, and the relations ``A x = b + noise`` of variances V, the most probable x and one
+multiplier for each relation solve
+
+    | J   A^T |  | x |   | h |
+    | A   -V  |  | l | = | b |
+
+whatever V is, 0 included. The upper left block of the inverse is the covariance of x, and the determinant is that of V times
+that of the joint precision. Relations with noise are summed out beforehand: they add ``A^T V^-1 A`` to J. What is left is the
+system of the variables and of the relations that have none, or next to none.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator, onenormest, splu
+
+from factorgraph.graph import FactorGraph
+from factorgraph.variables import Gaussian
+
+_COLUMNS = 256  # of the inverse that are worked out at once
+_CONDITION = 1e14  # beyond which nothing fixes some variable
+_ALMOST_EXACT = 1e-9  # noise that stands for none where signs alone matter
+_SHARP = 1e-8  # noise that small beside the usual counts with the relations that have none
+_MET = 1e-6  # how far an exact relation may be from what is observed
+
+
+class ImproperModelError(ValueError):
+    """Nothing fixes some variables, or relations without noise repeat or exclude each other."""
+
+
+class LinearSystem:
+    """
+    The system of a graph, factorised.
+
+    Parameters
+    ----------
+    graph : FactorGraph
+        Of normal variables, and factors that are linear relations of them: see `Factor.linear`. Its prior and evidence count.
+
+    Attributes
+    ----------
+    free : (V,) place among the unknowns of each variable in the order of the graph's blocks, -1 where it is observed
+    values : (V,) observed values
+    number, relations : of the unknown variables, and of the relations without noise that touch some
+    density : log-densities of what is observed alone
+    noisy : log-normalisation of the noise of all relations that have some
+    scale : of those among them that were summed out
+
+    Raises
+    ------
+    TypeError
+        A variable is not normal, or a factor is no linear relation.
+    ImproperModelError
+        The system has no one solution; the message names a variable.
+    """
+
+    def __init__(self, graph: FactorGraph) -> None:
+        self._graph, self._first = graph, graph.first_nodes()
+        h, precision, observed, self.values = self._priors()
+        self.free = np.where(observed, -1, np.cumsum(~observed) - 1)
+        self.number = int((~observed).sum())
+        rows, columns, coefficients, offset, variance = self._relations()
+        fixed = observed[columns]
+        offset = offset - np.bincount(rows[fixed], (coefficients * self.values[columns])[fixed], minlength=offset.size)
+        touched = np.bincount(rows[~fixed], minlength=offset.size) > 0
+        seen = self.values[observed]
+        self.density = float(np.sum((h[observed] - 0.5 * precision[observed] * seen) * seen))
+        self.density += _of_known(offset[~touched], variance[~touched])
+        self.noisy = -0.5 * float(np.sum(np.log(2.0 * math.pi * variance[touched & (variance > 0)])))
+        self.relations = int(touched.sum())
+        place = np.cumsum(touched) - 1
+        a = sparse.csr_array(
+            (coefficients[~fixed], (place[rows[~fixed]], self.free[columns[~fixed]])), shape=(int(touched.sum()), self.number)
+        )
+        self._prior, self._h, self._a = precision[~observed], h[~observed], a
+        self._offset, self._variance = offset[touched], variance[touched]
+        noise = self._variance[self._variance > 0]
+        self._sharp = self._variance <= _SHARP * (np.median(noise) if noise.size else 0.0)
+        self.relations = int(self._sharp.sum())
+        self._assemble()
+        self._factorise()
+
+    def _assemble(self) -> None:
+        """The matrix and the right-hand side, relations with noise summed out."""
+        soft, sharp = self._a[~self._sharp], self._a[self._sharp]
+        weights = 1.0 / self._variance[~self._sharp]
+        joint = sparse.diags_array(self._prior) + soft.T @ (sparse.diags_array(weights) @ soft)
+        blocks = [[joint, sharp.T], [sharp, sparse.diags_array(-self._variance[self._sharp])]]
+        self._matrix = sparse.csc_array(sparse.block_array(blocks)) if self.number else sparse.csc_array((0, 0))
+        offset = self._offset[~self._sharp]
+        self._right = np.concatenate([self._h + soft.T @ (weights * offset), self._offset[self._sharp]])
+        self.constant = -0.5 * float(np.sum(weights * offset * offset))  # of the exponent
+        # What of the normalisation of noise is no part of the determinant.
+        self.scale = -0.5 * float(np.sum(np.log(2.0 * math.pi / weights)))
+
+    def _priors(self) -> tuple[np.ndarray, ...]:
+        """Of all variables h, J, whether they are observed, and at which values."""
+        blocks = self._graph.variable_blocks.values()
+        for block in blocks:
+            if not isinstance(block.type, Gaussian):
+                raise TypeError(f"exact answers by linear algebra need normal variables, but {block.name!r} are {block.type!r}")
+        priors = [np.zeros((block.size, 2)) if block.prior is None else block.prior for block in blocks]
+        prior = np.concatenate([*priors, np.zeros((0, 2))])
+        none = [np.zeros(block.size, dtype=np.bool_) for block in blocks]
+        observed = [n if block.observed is None else block.observed for n, block in zip(none, blocks, strict=True)]
+        values = [np.zeros(block.size) if block.values is None else block.values for block in blocks]
+        return (
+            prior[:, 0],
+            prior[:, 1],
+            np.concatenate([*observed, np.zeros(0, dtype=np.bool_)]),
+            np.concatenate([*values, np.zeros(0)]).astype(np.float64),
+        )
+
+    def _relations(self) -> tuple[np.ndarray, ...]:
+        """Number of the relation and variable of each coefficient, the coefficients; of each relation offset and variance."""
+        rows, columns, entries = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+        offsets, variances, start = [np.zeros(0)], [np.zeros(0)], 0
+        for block in self._graph.factor_blocks.values():
+            if block.kernel is None or not block.kernel.factor.gives("linear"):
+                raise TypeError(
+                    f"exact answers by linear algebra need linear relations; factors {block.name!r} are {block.factor!r}"
+                )
+            coefficients, offset, variance = block.kernel.factor.linear(block.kernel.own_parameters())
+            for port, row in zip(block.ports, coefficients, strict=True):
+                there = np.broadcast_to(row, (block.count,)) != 0
+                rows.append(start + np.flatnonzero(there))
+                columns.append(self._first[port.name] + port.index[there])
+                entries.append(np.broadcast_to(row, (block.count,))[there])
+            offsets.append(np.broadcast_to(offset, (block.count,)))
+            variances.append(np.broadcast_to(variance, (block.count,)))
+            start += block.count
+        return tuple(np.concatenate(parts) for parts in (rows, columns, entries, offsets, variances))
+
+    def _factorise(self) -> None:
+        if not self.number:
+            self._lu: Any = None
+            return
+        # Rows and columns of like size, so that the condition is that of the model and not of its units.
+        size = np.sqrt(np.maximum(abs(self._matrix).max(axis=1).toarray().ravel(), np.finfo(float).tiny))
+        self._scale = 1.0 / size
+        scaled = sparse.csc_array(sparse.diags_array(self._scale) @ self._matrix @ sparse.diags_array(self._scale))
+        try:
+            self._lu = splu(scaled)
+        except RuntimeError as error:
+            raise ImproperModelError(self._why(None)) from error
+        inverse: Any = LinearOperator(scaled.shape, matvec=self._lu.solve, rmatvec=lambda x: self._lu.solve(x, "T"))
+        if not np.isfinite(found := onenormest(inverse)) or found * float(abs(scaled).sum(axis=0).max()) > _CONDITION:
+            raise ImproperModelError(self._why(self._lu))
+        if self._prior.size and self._prior.min() < 0:
+            self._check_positive()
+
+    def _why(self, lu: Any) -> str:
+        """Which variable is not fixed, as far as that can be seen."""
+        named = ""
+        if lu is not None:
+            loose = (
+                np.abs(lu.solve(np.random.default_rng(0).normal(size=lu.shape[0])))[: self.number] * self._scale[: self.number]
+            )
+            if np.isfinite(loose).all():
+                named = f"; look at {self._name(int(np.argmax(loose)))}"
+        return (
+            "the model is improper: nothing fixes some variables (give them a prior, or observe some), or exact relations "
+            f"repeat or exclude each other{named}"
+        )
+
+    def _name(self, unknown: int) -> str:
+        node = int(np.flatnonzero(self.free == unknown)[0])
+        name = max((name for name, first in self._first.items() if first <= node), key=self._first.__getitem__)
+        index = np.unravel_index(node - self._first[name], self._graph.variable_blocks[name].shape)
+        return f"{name!r}{[int(i) for i in index]}"
+
+    def _check_positive(self) -> None:
+        """Refuse a joint precision with negative directions, which priors of negative precision may leave."""
+        weights = sparse.diags_array(1.0 / np.maximum(self._variance, _ALMOST_EXACT))
+        joint = sparse.csc_array(sparse.diags_array(self._prior) + self._a.T @ (weights @ self._a))
+        # Eliminated in an order that is the same for rows and columns, the pivots of a positive matrix are positive.
+        options = {"SymmetricMode": True}
+        pivots = splu(joint, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options).U.diagonal()
+        if pivots.min() <= 0:
+            raise ImproperModelError(self._why(None))
+
+    def solve(self, right: np.ndarray) -> np.ndarray:
+        """Solutions for right-hand sides ``(unknowns + relations, k)``, refined once."""
+        if self._lu is None:
+            return right
+        scale = self._scale.reshape(-1, *(1,) * (right.ndim - 1))
+        found = scale * self._lu.solve(scale * right)
+        return found + scale * self._lu.solve(scale * (right - self._matrix @ found))
+
+    def most_probable(self) -> tuple[np.ndarray, float]:
+        """Values of the unknown variables, and the exponent there."""
+        found = self.solve(self._right)
+        return found[: self.number], self.constant + 0.5 * float(self._right @ found)
+
+    def log_determinant(self) -> float:
+        """Of the absolute value."""
+        if self._lu is None:
+            return 0.0
+        return float(np.sum(np.log(np.abs(self._lu.U.diagonal()))) - 2.0 * np.sum(np.log(self._scale)))
+
+    def columns(self, unknowns: np.ndarray) -> np.ndarray:
+        """Columns of the covariance, ``(number, k)``."""
+        right = np.zeros((self.number + self.relations, unknowns.size))
+        right[unknowns, np.arange(unknowns.size)] = 1.0
+        return self.solve(right)[: self.number]
+
+    def variances(self, unknowns: np.ndarray) -> np.ndarray:
+        """Of some unknown variables, some columns at a time."""
+        found = np.empty(unknowns.size)
+        for start in range(0, unknowns.size, _COLUMNS):
+            part = unknowns[start : start + _COLUMNS]
+            found[start : start + _COLUMNS] = self.columns(part)[part, np.arange(part.size)]
+        return found
+
+    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """
+        Draws from the joint density, ``(number, n)``: solutions for priors and offsets that are moved by noise of their own.
+
+        Raises
+        ------
+        ValueError
+            A prior has a negative precision.
+        """
+        if self._prior.size and self._prior.min() < 0:
+            raise ValueError("joint states are drawn where no prior has a negative precision")
+        soft, weights = self._a[~self._sharp], 1.0 / self._variance[~self._sharp]
+        moved = np.repeat(self._right[:, None], n, axis=1)
+        moved[: self.number] += np.sqrt(self._prior)[:, None] * rng.normal(size=(self.number, n))
+        moved[: self.number] += soft.T @ (np.sqrt(weights)[:, None] * rng.normal(size=(weights.size, n)))
+        moved[self.number :] += np.sqrt(self._variance[self._sharp])[:, None] * rng.normal(size=(self.relations, n))
+        return self.solve(moved)[: self.number]
+
+
+def _of_known(offset: np.ndarray, variance: np.ndarray) -> float:
+    """Log-densities of relations whose variables are all observed."""
+    exact = variance == 0
+    safe = np.where(exact, 1.0, variance)
+    met = np.abs(offset) <= _MET
+    terms = np.where(exact, np.where(met, 0.0, -np.inf), -0.5 * (offset * offset / safe + np.log(2.0 * math.pi * safe)))
+    return float(terms.sum())
