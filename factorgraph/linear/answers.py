@@ -94,7 +94,7 @@ class LinearResult:
         if free.size:
             block = self.system.columns(columns[free])
             found[:, free] = np.where(rows[:, None] >= 0, block[rows], 0.0)
-        return found.reshape(*variables.shape, *others.shape)
+        return found.reshape((*variables.shape, *others.shape))
 
     def table(self, variables: Variables) -> Any:
         """Means and variances with the names of the variables, for people to read: see `Result.table`."""
