@@ -5,6 +5,7 @@ from factorgraph.factors.block import BlockFactor, Port, Quadratic
 from factorgraph.factors.counting import And, AtMost, Cardinality, ExactlyOne, Or
 from factorgraph.factors.equality import Equality
 from factorgraph.factors.ising import Ising
+from factorgraph.factors.likelihood import Likelihood
 from factorgraph.factors.linear_gaussian import LinearGaussian
 from factorgraph.factors.maximum import Max
 from factorgraph.factors.noisy import NoisyMax, NoisyOr
@@ -22,6 +23,7 @@ __all__ = [
     "ExactlyOne",
     "Factor",
     "Ising",
+    "Likelihood",
     "LinearGaussian",
     "Max",
     "NoisyMax",

@@ -34,11 +34,15 @@ class Factor:
     pointwise : bool
         Whether `log_potential` follows the states that it is given, so that it can be asked of one configuration of each factor
         too, ``(F,)`` states at each port; not so where it returns a table whatever it is given. False is always safe.
+    approximates : bool
+        Whether messages are approximations that depend on what comes in at their own port: then no single pass is exact, and a
+        forest is passed through again and again.
     """
 
     arity: ClassVar[int | None] = None
     plural: ClassVar[tuple[int, ...]] = ()
     pointwise: ClassVar[bool] = False
+    approximates: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

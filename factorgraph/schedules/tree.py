@@ -21,6 +21,8 @@ class Tree(Schedule):
     """
     Exact on forests: one pass from the leaves to the roots, one back; a stage for each depth.
 
+    With factors whose messages are approximations it goes on until these are a fixed point, and is not exact.
+
     Each component is rooted in its middle, so that there are as few depths as can be.
 
     Raises
@@ -46,7 +48,9 @@ class _TreePlan(Plan):
     _forest: SpanningForest
 
     def __init__(self, graph: FactorGraph, forest: SpanningForest) -> None:
-        vars(self).update(exact=True, share=None, _graph=graph, _forest=forest)
+        kernels = [block.kernel for block in graph.factor_blocks.values()]
+        exact = not any(kernel is not None and kernel.factor.approximates for kernel in kernels)
+        vars(self).update(exact=exact, share=None, _graph=graph, _forest=forest)
 
     @property
     def num_stages(self) -> int:
