@@ -9,6 +9,7 @@ from factorgraph.factors.likelihood import Likelihood
 from factorgraph.factors.linear_gaussian import LinearGaussian
 from factorgraph.factors.maximum import Max
 from factorgraph.factors.noisy import NoisyMax, NoisyOr
+from factorgraph.factors.nonlinear import Nonlinear
 from factorgraph.factors.parity import Parity
 from factorgraph.factors.potts import Potts
 from factorgraph.factors.sparse_table import SparseTable
@@ -28,6 +29,7 @@ __all__ = [
     "Max",
     "NoisyMax",
     "NoisyOr",
+    "Nonlinear",
     "Or",
     "Parity",
     "Port",
