@@ -27,6 +27,7 @@ from factorgraph.factors import (
     Potts,
     Quadratic,
     SparseTable,
+    Switch,
     Table,
 )
 from factorgraph.graph import FactorGraph
@@ -148,6 +149,7 @@ __all__ = [
     "State",
     "Step",
     "Sweep",
+    "Switch",
     "Table",
     "TooLargeError",
     "Tree",

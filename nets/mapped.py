@@ -70,7 +70,7 @@ class MappedRows:
         return mean, (sum(float(np.square(part - mean).sum()) for part in self.parts()) / entries) ** 0.5
 
 
-def checked_rows(model: Any, X: Any, y: Any = None, *, reset: bool = False, **of_numbers: Any) -> Any:
+def checked_rows(model: Any, X: Any, *y: Any, reset: bool = False, **of_numbers: Any) -> Any:
     """
     Rows, and targets where there are some, as scikit-learn checks them; those of a mapped file some at a time.
 
@@ -78,7 +78,7 @@ def checked_rows(model: Any, X: Any, y: Any = None, *, reset: bool = False, **of
     ----------
     model : estimator, which learns or knows the number of features
     X : (n, features) array, a sparse one, or a `numpy.memmap`
-    y : (n,) or (n, outputs) array, optional
+    *y : (n,) or (n, outputs) array, or nothing
     reset : whether the number of features is learnt
     **of_numbers : of `sklearn.utils.check_X_y`
 
@@ -88,8 +88,7 @@ def checked_rows(model: Any, X: Any, y: Any = None, *, reset: bool = False, **of
         The rows cannot be used.
     """
     if not isinstance(X, np.memmap):
-        given = (X,) if y is None else (X, y)
-        return validate_data(model, *given, accept_sparse="csr", dtype=np.float64, reset=reset, **of_numbers)
+        return validate_data(model, X, *y, accept_sparse="csr", dtype=np.float64, reset=reset, **of_numbers)
     if X.ndim != 2 or X.dtype.kind not in "buif" or not X.size:
         raise ValueError(f"a mapped table must be (n, features) numbers, not {X.dtype} of shape {X.shape}")
     rows = MappedRows(X)
@@ -97,6 +96,4 @@ def checked_rows(model: Any, X: Any, y: Any = None, *, reset: bool = False, **of
         raise ValueError("Input X contains NaN or infinity.")
     # What is learnt and compared is the number of features: one row says it.
     validate_data(model, np.zeros((1, X.shape[1])), reset=reset)
-    if y is None:
-        return rows
-    return rows, check_X_y(np.zeros((len(X), 1)), y, **of_numbers)[1]
+    return (rows, check_X_y(np.zeros((len(X), 1)), *y, **of_numbers)[1]) if y else rows

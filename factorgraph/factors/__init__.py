@@ -13,6 +13,7 @@ from factorgraph.factors.nonlinear import Nonlinear
 from factorgraph.factors.parity import Parity
 from factorgraph.factors.potts import Potts
 from factorgraph.factors.sparse_table import SparseTable
+from factorgraph.factors.switch import Switch
 from factorgraph.factors.table import Table
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "Potts",
     "Quadratic",
     "SparseTable",
+    "Switch",
     "Table",
 ]

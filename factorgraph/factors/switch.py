@@ -1,0 +1,148 @@
+"""Relations of real variables of which a discrete variable says which one holds."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import Array
+from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.linear_gaussian import LinearGaussian
+from factorgraph.semiring import Semiring
+from factorgraph.variables import DiscreteType, Gaussian, VariableType
+
+
+class Switch(Factor):
+    """
+    One of several linear relations of normal variables, by the state of a discrete variable.
+
+    The first port takes the discrete variable, the others the normal ones. The message to the discrete variable is exact: how
+    likely each relation makes what comes in. A belief about a normal variable is a mixture, one part for each relation; the
+    message to it is the normal density that gives this mixture's mean and variance (expectation propagation), which may have a
+    negative precision where the relations disagree. So a graph with such factors is iterated, also where it is a forest.
+
+    Parameters
+    ----------
+    relations : sequence of LinearGaussian, one for each state, each with as many coefficients as there are normal variables
+
+    Examples
+    --------
+    A sensor that fails now and then, and then shows anything:
+
+    >>> import factorgraph as fg
+    >>> graph = fg.FactorGraph()
+    >>> level = graph.add_variables("level", fg.Gaussian(), 1)
+    >>> works = graph.add_variables("works", fg.Categorical(["no", "yes"]), 3)
+    >>> graph.set_prior(level, fg.Gaussian.from_moments(0.0, 4.0))
+    >>> graph.set_prior(works, [-3.0, 0.0])
+    >>> shown = [1.0, 1.2, 9.0]
+    >>> sensor = fg.Switch([fg.LinearGaussian([1.0], 100.0, shown), fg.LinearGaussian([1.0], 0.1, shown)])
+    >>> _ = graph.add_factors("sensor", sensor, works, level[[0, 0, 0]])
+    >>> result = fg.run(graph)
+    >>> result.mode(works).tolist()
+    ['yes', 'yes', 'no']
+    >>> result.mean(level).round(2).tolist()
+    [1.09]
+    """
+
+    approximates = True
+
+    def __init__(self, relations: Sequence[LinearGaussian]) -> None:
+        self.relations = list(relations)
+        if not self.relations or not all(isinstance(relation, LinearGaussian) for relation in self.relations):
+            raise TypeError(f"relations must be LinearGaussian, one for each state, not {relations!r}")
+
+    def __repr__(self) -> str:
+        return f"Switch({len(self.relations)} relations)"
+
+    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+        if len(types) < 2 or not isinstance(types[0], DiscreteType):
+            raise TypeError(f"Switch takes a discrete variable and then normal ones, not {list(types)}")
+        self._kind = types[0]
+        if len(self._kind.states) != len(self.relations):
+            raise ValueError(f"{len(self.relations)} relations for {len(self._kind.states)} states; give one for each")
+        for state, relation in enumerate(self.relations):
+            try:
+                relation.check(types[1:], widths[1:], count)
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"relation {state}: {error}") from error
+
+    def merge_key(self) -> Hashable:
+        return len(self.relations)
+
+    def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
+        return {
+            f"{name}{state}": array
+            for state, relation in enumerate(self.relations)
+            for name, array in relation.parameters(types[1:], count).items()
+        }
+
+    def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
+        return any(
+            relation.can_be_hard(_of_state(parameters, state)) or relation.passes_certainty(_of_state(parameters, state))
+            for state, relation in enumerate(self.relations)
+        )
+
+    def messages(
+        self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
+    ) -> list[Array]:
+        if semiring.mode == "max":
+            raise ValueError("Switch has messages in sum mode alone")
+        xp, backend = semiring.xp, semiring.backend
+        numbers = incoming[1:]
+        masses = self._masses(numbers, parameters, semiring)
+        given = xp.stack(masses) + self._kind.log_weights(incoming[0], backend)
+        shares = xp.exp(given - backend.log_sum_exp(given, axis=0))
+        asked = [port - 1 for port in ports if port]
+        each = [
+            relation.messages(numbers, _of_state(parameters, state), asked, semiring)
+            for state, relation in enumerate(self.relations)
+        ]
+        outgoing: list[Array] = []
+        for port in ports:
+            if not port:
+                outgoing.append(self._kind.from_log_weights(xp.stack(masses), backend))
+                continue
+            of_port = [found[asked.index(port - 1)] for found in each]
+            outgoing.append(_collapsed(numbers[port - 1], of_port, shares, semiring))
+        return outgoing
+
+    def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
+        masses = semiring.xp.stack(self._masses(incoming[1:], parameters, semiring))
+        return semiring.sum(masses + self._kind.log_weights(incoming[0], semiring.backend), axis=0)
+
+    def _masses(self, numbers: Sequence[Array], parameters: Parameters, semiring: Semiring) -> list[Array]:
+        """Log-partition with each relation."""
+        return [
+            relation.log_partition(numbers, _of_state(parameters, state), semiring)
+            for state, relation in enumerate(self.relations)
+        ]
+
+
+def _of_state(parameters: Mapping[str, Any], state: int) -> dict[str, Any]:
+    """Parameters of one relation."""
+    return {name: parameters[f"{name}{state}"] for name in ("coefficients", "variance", "offset")}
+
+
+def _collapsed(cavity: Array, messages: Sequence[Array], shares: Array, semiring: Semiring) -> Array:
+    """What is to be sent, so that the belief has the mean and the variance of the mixture."""
+    kind, xp, backend = Gaussian(), semiring.xp, semiring.backend
+    moments = []
+    for message in messages:
+        (finite, infinite), (more, also) = kind.split(cavity, backend), kind.split(message, backend)
+        moments.append(kind.mean(kind.join(finite + more, infinite + also, backend), backend))
+    means, variances = (xp.stack([moment[part, ...] for moment in moments]) for part in (0, 1))
+    none = xp.zeros_like(means)
+    means, variances = (xp.where(shares > 0, array, none) for array in (means, variances))  # of what is ruled out
+    mean = xp.sum(shares * means, axis=0)
+    variance = xp.sum(shares * (variances + (means - mean) ** 2), axis=0)
+    flat, certain = ~(variance < xp.inf) | (mean != mean), variance == 0
+    safe = xp.where(flat | certain, xp.ones_like(variance), variance)
+    known = cavity[1, ...] == xp.inf
+    field = xp.where(certain, mean, mean / safe - cavity[0, ...])
+    precision = xp.where(certain, xp.full_like(safe, xp.inf), 1.0 / safe - cavity[1, ...])
+    silent = flat | known
+    zero = xp.zeros_like(field)
+    return xp.stack([xp.where(silent, zero, field), xp.where(silent, zero, precision)])

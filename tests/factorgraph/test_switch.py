@@ -1,0 +1,122 @@
+"""Relations by a discrete state: against sums over all states, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+
+
+def test_one_switch_is_exact() -> None:
+    """Means, variances and probabilities of the mixture of two relations."""
+    graph = fg.FactorGraph()
+    s, x, y = (
+        graph.add_variables("s", fg.Spin()),
+        graph.add_variables("x", fg.Gaussian()),
+        graph.add_variables("y", fg.Gaussian()),
+    )
+    graph.set_prior(s, 0.4)
+    graph.set_prior(x, fg.Gaussian.from_moments(0.5, 1.0))
+    graph.set_prior(y, fg.Gaussian.from_moments(-1.0, 3.0))
+    lines = [fg.LinearGaussian([1.0, -2.0], 0.3, 0.2), fg.LinearGaussian([1.0, 1.0], 0.5, 3.0)]
+    graph.add_factors("either", fg.Switch(lines), s, x, y)
+    result = fg.run(graph)
+    assert result.status == "converged"
+    weights, moments = [], []
+    for line, field in zip(lines, (-0.4, 0.4), strict=True):
+        alone = fg.FactorGraph()
+        p, q = alone.add_variables("x", fg.Gaussian()), alone.add_variables("y", fg.Gaussian())
+        alone.set_prior(p, fg.Gaussian.from_moments(0.5, 1.0))
+        alone.set_prior(q, fg.Gaussian.from_moments(-1.0, 3.0))
+        alone.add_factors("line", line, p, q)
+        exact = fg.exact(alone)
+        weights.append(exact.log_partition + field)
+        moments.append([exact.marginals(p), exact.marginals(q)])
+    shares = np.exp(weights - np.logaddexp(*weights))
+    for number, variables in enumerate((x, y)):
+        means, variances = np.array([moment[number] for moment in moments]).T
+        mean = shares @ means
+        assert result.marginals(variables) == pytest.approx([mean, shares @ (variances + (means - mean) ** 2)])
+    assert result.marginals(s) == pytest.approx(shares)
+    assert result.log_partition == pytest.approx(np.logaddexp(*weights))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "array-api-strict"])
+def test_a_walk_that_switches_is_close_to_sums_over_all_modes(backend: str) -> None:
+    """Eight steps, two modes: calm and jumping; the gap is that of the collapse of each mixture."""
+    steps, seen = 8, np.array([0.1, 0.0, 0.2, 2.1, 2.0, 2.2, 1.9, 2.0])
+    calm, jump, noise = 0.02, 4.0, 0.05
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), steps)
+    mode = graph.add_variables("mode", fg.Categorical(["calm", "jump"]), steps - 1)
+    graph.set_prior(mode, np.log([0.9, 0.1]))
+    graph.set_prior(x[0], fg.Gaussian.from_moments(0.0, 1.0))
+    graph.add_factors("walk", fg.Switch([fg.LinearGaussian([1.0, -1.0], v) for v in (calm, jump)]), mode, x[1:], x[:-1])
+    graph.add_factors("seen", fg.LinearGaussian([1.0], noise, seen), x)
+    result = fg.run(graph, backend=backend, damping=0.2)
+    assert result.status == "converged"
+    weights, means, variances, modes = [], [], [], list(itertools.product((0, 1), repeat=steps - 1))
+    walk, difference = np.eye(steps), np.eye(steps) - np.eye(steps, k=-1)
+    for chosen in modes:
+        spread = np.array([1.0, *np.where(chosen, jump, calm)])
+        precision = difference.T @ np.diag(1.0 / spread) @ difference
+        covariance = np.linalg.inv(precision + walk / noise)
+        mean = covariance @ (seen / noise)
+        prior = np.linalg.inv(precision) + noise * walk
+        log_likelihood = -0.5 * seen @ np.linalg.solve(prior, seen) - 0.5 * np.linalg.slogdet(2 * np.pi * prior)[1]
+        weights.append(log_likelihood + np.log(np.where(chosen, 0.1, 0.9)).sum())
+        means.append(mean)
+        variances.append(np.diag(covariance))
+    top = max(weights)
+    shares = np.exp(np.array(weights) - top)
+    log_partition = top + np.log(shares.sum())
+    shares /= shares.sum()
+    expected = shares @ np.array(means)
+    np.testing.assert_allclose(result.mean(x), expected, atol=1e-3)
+    variance = shares @ (np.array(variances) + (np.array(means) - expected) ** 2)
+    np.testing.assert_allclose(result.marginals(x)[:, 1], variance, rtol=0.01)
+    jumped = shares @ np.array(modes)
+    np.testing.assert_allclose(result.marginals(mode)[:, 1], jumped, atol=1e-3)
+    assert result.mode(mode).tolist() == ["calm", "calm", "jump", "calm", "calm", "calm", "calm"]
+    # The prior of the first value is a density without its normalisation.
+    assert result.log_partition == pytest.approx(log_partition + 0.5 * np.log(2.0 * np.pi), abs=1e-2)
+
+
+def test_evidence_exact_relations_and_batches() -> None:
+    graph = fg.FactorGraph()
+    s, x, y = (
+        graph.add_variables("s", fg.Spin()),
+        graph.add_variables("x", fg.Gaussian()),
+        graph.add_variables("y", fg.Gaussian()),
+    )
+    graph.set_prior(x, fg.Gaussian.from_moments(0.5, 1.0))
+    graph.add_factors(
+        "either", fg.Switch([fg.LinearGaussian([1.0, -1.0], 0.0), fg.LinearGaussian([1.0, -1.0], 1.0, 1.0)]), s, x, y
+    )
+    inference = fg.Inference(graph, batch=3)
+    inference.observe(s, [-1, 1, 1])
+    inference.observe(y, [2.0, 2.0, -1.0])
+    result = inference.run()
+    np.testing.assert_allclose(result.marginals(x), [[2.0, 0.0], [1.75, 0.5], [0.25, 0.5]], atol=1e-9)
+
+
+def test_what_cannot_be_used_is_refused() -> None:
+    graph = fg.FactorGraph()
+    s, x = graph.add_variables("s", fg.Spin(), 3), graph.add_variables("x", fg.Gaussian(), 3)
+    one = fg.LinearGaussian([1.0], 1.0)
+    with pytest.raises(TypeError, match="relations must be LinearGaussian"):
+        fg.Switch([])
+    with pytest.raises(TypeError, match="factors 'f': Switch takes a discrete variable and then normal ones"):
+        graph.add_factors("f", fg.Switch([one, one]), x, s)
+    with pytest.raises(ValueError, match="3 relations for 2 states"):
+        graph.add_factors("f", fg.Switch([one] * 3), s, x)
+    with pytest.raises(ValueError, match="relation 1: 2 coefficients for 1 ports"):
+        graph.add_factors("f", fg.Switch([one, fg.LinearGaussian([1.0, 1.0], 1.0)]), s, x)
+    graph.add_factors("f", fg.Switch([one, one]), s, x)
+    with pytest.raises(ValueError, match="sum mode alone"):
+        fg.run(graph, mode="max")
+    with pytest.raises(TypeError, match="discrete and normal variables"):
+        fg.exact(graph)
