@@ -64,7 +64,7 @@ def test_blocks_of_one_factor_run_as_one(backend: str, schedule: str, mode: str)
         graph = mixed(np.random.default_rng(3), one_by_one)
         inference = fg.Inference(graph, SCHEDULES[schedule], backend=backend, mode=mode, damping=0.2)
         inference.observe(graph.variables("s")[3], 1)
-        result = inference.run(400, tolerance=1e-11)
+        result = inference.run(100, tolerance=1e-11)
         found.append(result)
         if schedule == "flooding":
             assert len(calls(inference)) == 4

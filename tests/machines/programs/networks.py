@@ -40,7 +40,10 @@ def distance(one: list[np.ndarray], other: list[np.ndarray]) -> float:
 
 
 found = {}
+few = {"mf, replicas", "real weights", "convolution", "validation"}  # where the other number of ranks has seen all
 for name, settings in CASES.items():
+    if ranks.size == 2 and name not in few:
+        continue
     given = {"hidden_layer_sizes": (13, 11), "batch_size": 50, "epochs": 1, "random_state": 0, "dtype": "float64", **settings}
     held = {"validation_data": (data.X_test[:101], data.y_test[:101])} if name == "validation" else {}
     together = BPClassifier(**given, communicator=ranks).fit(X, y, **held)
