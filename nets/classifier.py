@@ -47,7 +47,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         for less, in all as 512. Rows that do not fill a last batch wait.
     prior_strength : float or one for each layer, optional
         Power to which each batch's posterior is raised as the next one's prior: 1 keeps all evidence, less forgets, more
-        polarises. Default: see `nets.fitting.default_prior_strength`.
+        polarises. Default 1, for the output layer 0.98, or as `nets.fitting.default_prior_strength` has it.
     damping : float or one for each layer, optional
         Share of the old weights kept at each update. Default 0.8, or 0.9 for batches of more than 256 rows.
     reinforcement : float, default 0; within a batch, for ``iterations`` above 1

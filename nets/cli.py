@@ -18,7 +18,6 @@ from factorgraph import (
     CommunicatorUnavailableError,
     get_communicator,
 )
-from factorgraph.communication import started_by_mpi
 from factorgraph.files import write_text
 from nets.classifier import BPClassifier
 from nets.datasets import DatasetError, hold_out, load_dataset, load_rows
@@ -65,8 +64,11 @@ def _run(
 
 def _failed(message: str, code: int) -> int:
     """Tell of an error; of several ranks that fail alike the first one tells, and all are ended."""
-    ranks = get_communicator("auto") if started_by_mpi() else None
-    if ranks is None or ranks.size == 1:
+    try:
+        ranks = get_communicator("auto")
+    except CommunicatorUnavailableError:  # which may be what is told
+        ranks = get_communicator()
+    if ranks.size == 1:
         print(f"nets: {message}", file=sys.stderr)
         return code
     time.sleep(0.5 * (ranks.rank > 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.communication import Alone, started_by_mpi
+from factorgraph.communication import Alone, choose, started_by_mpi
 from nets import BPClassifier, load_dataset
+from nets.cli import main
 
 from .conftest import PROGRAMS, start, why_not
 
@@ -105,6 +107,16 @@ def test_errors_of_the_command_line_are_told_once() -> None:
     done = start(2, ["-m", "nets.cli", "train", "digits", "--hidden", "0"])
     assert done.returncode != 0
     assert done.stderr.count("hidden_layer_sizes must be") == 1
+
+
+def test_without_mpi4py_a_launched_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choose._world.cache_clear()
+    monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    assert main(["train", "digits", "--epochs", "1"]) == 1
+    assert "pip install 'factorgraph-nets[mpi]'" in capsys.readouterr().err
 
 
 def test_one_rank_needs_no_mpi() -> None:
