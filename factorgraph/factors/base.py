@@ -230,3 +230,8 @@ class Factor:
     def gives(cls, form: str) -> bool:
         """Whether the type has its own method of that name."""
         return getattr(cls, form) is not getattr(Factor, form)
+
+
+def for_each_factor(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A parameter ``(F or 1,)`` as one entry for each factor, and each set of a batch: ``(F,)`` or ``(F, B)``."""
+    return np.broadcast_to(values.reshape(-1, *(1,) * (len(shape) - 1)), shape)

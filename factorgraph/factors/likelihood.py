@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Array
-from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.base import Factor, Parameters, for_each_factor
 from factorgraph.factors.quadrature import moments_of
 from factorgraph.semiring import Semiring
 from factorgraph.variables import DiscreteType, Gaussian, VariableType
@@ -132,7 +132,7 @@ class Likelihood(Factor):
         shape = host[0].shape[1:]  # factors, and sets of a batch
         cavity = host[0].reshape(2, -1).copy()
         cavity[1] = np.maximum(cavity[1], self.widest**-2)
-        data = [self._spread(backend.to_host(parameters[f"data{i}"]), shape) for i in range(len(self.data))]
+        data = [for_each_factor(backend.to_host(parameters[f"data{i}"]), shape).reshape(-1) for i in range(len(self.data))]
         weights = [
             _finite(backend.to_host(kind.log_weights(params, backend)).astype(np.float64).reshape(len(kind.states), -1))
             for kind, params in zip(self._kinds, incoming[1:], strict=True)
@@ -157,11 +157,6 @@ class Likelihood(Factor):
             variance.reshape(shape),
             cavity.reshape(2, *shape),
         )
-
-    @staticmethod
-    def _spread(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """One entry for each factor and set, in a row."""
-        return np.broadcast_to(values.reshape(-1, *(1,) * (len(shape) - 1)), shape).reshape(-1)
 
 
 def _finite(weights: np.ndarray) -> np.ndarray:

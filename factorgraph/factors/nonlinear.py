@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Array
-from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.base import Factor, Parameters, for_each_factor
 from factorgraph.factors.linear_gaussian import LinearGaussian
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Gaussian, VariableType
@@ -142,8 +142,8 @@ class Nonlinear(Factor):
         backend = semiring.backend
         host = [backend.to_host(array).astype(np.float64) for array in incoming]
         shape = host[0].shape[1:]
-        data = [_spread(backend.to_host(parameters[f"data{i}"]), shape) for i in range(len(self.data))]
-        noise = _spread(backend.to_host(parameters["variance"]), shape).astype(np.float64)
+        data = [for_each_factor(backend.to_host(parameters[f"data{i}"]), shape) for i in range(len(self.data))]
+        noise = for_each_factor(backend.to_host(parameters["variance"]), shape).astype(np.float64)
         mean, variance = self._moments(host)
         before = mean
         for number in range(self.iterations):
@@ -218,11 +218,6 @@ class Nonlinear(Factor):
     def _value(self, x: np.ndarray, data: list[np.ndarray]) -> np.ndarray:
         with np.errstate(all="ignore"):
             return _finite(np.broadcast_to(np.asarray(self.function(*x, *data), dtype=np.float64), x.shape[1:]), x, "function")
-
-
-def _spread(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """One entry for each factor, and each set of a batch."""
-    return np.broadcast_to(values.reshape(-1, *(1,) * (len(shape) - 1)), shape)
 
 
 def _finite(values: np.ndarray, x: np.ndarray, what: str) -> np.ndarray:
