@@ -235,7 +235,7 @@ class VariableBlock:
     whole: np.ndarray
     prior: np.ndarray | None = None  # (n, *param_shape); None: no prior
     observed: np.ndarray | None = None  # (n,) bool; None: nothing observed
-    values: np.ndarray | None = None  # (n,) observed values
+    values: np.ndarray | None = None  # (n, *value_shape) observed values
 
     @property
     def size(self) -> int:
@@ -304,17 +304,17 @@ def numbers_of(variables: Variables, values: Any) -> np.ndarray:
 
 
 def check_values(variables: Variables, values: Any) -> np.ndarray:
-    """Observed values as an array of ``variables.shape``, or an error that names the block."""
+    """Observed values as an array ``(*variables.shape, *value_shape)``, or an error that names the block."""
+    shape = (*variables.shape, *variables.type.value_shape)
     try:
-        checked = np.broadcast_to(np.asarray(values), variables.shape)
+        checked = np.broadcast_to(np.asarray(values), shape)
     except ValueError:
-        raise ValueError(
-            f"observed values of {variables.name!r} have shape {np.shape(values)}; expected {variables.shape}"
-        ) from None
+        raise ValueError(f"observed values of {variables.name!r} have shape {np.shape(values)}; expected {shape}") from None
     if checked.dtype.kind not in "biuf":
         raise TypeError(f"observed values of {variables.name!r} must be numbers, not {checked.dtype}")
     try:
-        variables.type.observe(checked.ravel(order="K"))
+        flat = checked.reshape(-1, *variables.type.value_shape).T if variables.type.value_shape else checked.ravel(order="K")
+        variables.type.observe(flat)
     except ValueError as error:
         raise ValueError(f"observed values of {variables.name!r}: {error}") from None
     return checked

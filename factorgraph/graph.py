@@ -196,13 +196,13 @@ class FactorGraph:
         ----------
         variables : Variables
         values : array that broadcasts to ``variables.shape``; -1 or +1 for spins, 0 to q - 1 for categorical variables, or the
-            names of their states
+            names of their states; of vectors ``(*variables.shape, d)``, NaN for components that are not observed
         """
         block = self.block_of(variables)
         checked = check_values(variables, numbers_of(variables, values))
         if block.observed is None or block.values is None:
             block.observed = np.zeros(block.size, dtype=np.bool_)
-            block.values = np.zeros(block.size, dtype=checked.dtype)
+            block.values = np.zeros((block.size, *block.type.value_shape), dtype=checked.dtype)
         block.values = block.values.astype(np.result_type(block.values, checked), copy=False)
         block.values[variables.index] = checked
         block.observed[variables.index] = True

@@ -8,7 +8,7 @@ three forms one for the engine.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,23 @@ from factorgraph.semiring import Semiring
 from factorgraph.variables import VariableType
 
 Parameters = Mapping[str, Array]
+
+
+class Rows(NamedTuple):
+    """
+    Linear relations ``a x = b + noise`` of all numbers at a factor's ports, the noise of the rows independent.
+
+    Attributes
+    ----------
+    coefficients : (rows, numbers, F or 1), port by port
+    offsets, variances : (rows, F or 1)
+    log_scale : (F or 1,) the log-density of a factor is the sum of those of its rows, and this
+    """
+
+    coefficients: np.ndarray
+    offsets: np.ndarray
+    variances: np.ndarray
+    log_scale: np.ndarray
 
 
 class Factor:
@@ -196,14 +213,8 @@ class Factor:
         """
         raise NotImplementedError(f"{type(self).__name__} is no relation of two variables")
 
-    def linear(self, parameters: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """
-        A factor of normal variables as ``a_0 x_0 + ... = b + noise``, for exact answers by linear algebra; optional.
-
-        Returns
-        -------
-        coefficients (ports, F or 1), offsets b and variances of the noise (F or 1,): the density has its normalisation
-        """
+    def linear(self) -> Rows:
+        """A factor of normal variables as rows ``a x = b + noise``, for exact answers by linear algebra; optional."""
         raise NotImplementedError(f"{type(self).__name__} is no linear relation")
 
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:

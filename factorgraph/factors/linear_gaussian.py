@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from factorgraph.backends import Array
-from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.base import Factor, Parameters, Rows
+from factorgraph.factors.linear_numbers import NumberForm
+from factorgraph.factors.linear_vectors import VectorForm
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Gaussian, VariableType
+from factorgraph.variables.gaussian_vector import GaussianVector
 
 
 class LinearGaussian(Factor):
     """
     ``a_0 x_0 + ... + a_k x_k = b + noise``, the noise normal with mean 0: a normal density, with its normalisation.
 
-    A transition ``y = a x + noise`` has the coefficients ``[1, -a]`` on the ports ``y, x``; a measurement has one port.
+    A transition ``y = a x + noise`` has the coefficients ``[1, -a]`` on the ports ``y, x``; a measurement has one port. The
+    variables are numbers, ``Gaussian()``, or vectors, ``Gaussian(d)``, which are related by matrices of m rows.
 
     Parameters
     ----------
-    coefficients : sequence with one float or (F,) array for each port
-    noise_variance : float or (F,) array
-        0 makes the relation exact.
-    offset : float or (F,) array, default 0
+    coefficients : sequence with one entry for each port
+        Of numbers a float or (F,) array. Of vectors a matrix (m, d), or (F, m, d), one for each factor; a float a stands for
+        a times the unit matrix, and where there is one row, (d,) for that row.
+    noise_variance : float or (F,) array; of vectors a float, a covariance (m, m), or (F, m, m)
+        0 makes the relation exact; a singular covariance, in some directions.
+    offset : float or (F,) array; of vectors also (m,) or (F, m); default 0
         b.
 
     Examples
@@ -38,233 +43,73 @@ class LinearGaussian(Factor):
     >>> _ = graph.add_factors("sum", fg.LinearGaussian([1, 1, -1], 0.0), x[0], x[1], total)
     >>> fg.run(graph).marginals(total).tolist()
     [3.0, 1.0]
+
+    Vectors of two numbers, of which the first is measured, and the second is the first's change in a step:
+
+    >>> graph = fg.FactorGraph()
+    >>> x = graph.add_variables("x", fg.Gaussian(2), shape=3)
+    >>> _ = graph.add_factors("step", fg.LinearGaussian([1, [[-1, -1], [0, -1]]], 0.01), x[1:], x[:-1])
+    >>> _ = graph.add_factors("measured", fg.LinearGaussian([[1, 0]], 0.1, offset=[0.0, 1.0, 2.0]), x)
+    >>> fg.run(graph).mean(x[2]).round(6).tolist()
+    [2.0, 1.0]
     """
 
     def __init__(self, coefficients: Sequence[Any], noise_variance: Any, offset: Any = 0.0) -> None:
         self.coefficients = [np.array(a, dtype=np.float64) for a in coefficients]
         self.noise_variance = np.array(noise_variance, dtype=np.float64)
         self.offset = np.array(offset, dtype=np.float64)
+        self.form: NumberForm | VectorForm = NumberForm(self.coefficients, self.noise_variance, self.offset)
 
     def __repr__(self) -> str:
         return f"LinearGaussian({len(self.coefficients)} coefficients)"
 
     def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):
-            if not isinstance(kind, Gaussian):
+            if not isinstance(kind, (Gaussian, GaussianVector)):
                 raise TypeError(f"LinearGaussian takes real variables, but port {port} has {kind!r}")
         if len(self.coefficients) != len(types):
             raise ValueError(f"{len(self.coefficients)} coefficients for {len(types)} ports; give one for each")
-        named = [(f"coefficient {port}", a) for port, a in enumerate(self.coefficients)]
-        for name, array in [*named, ("noise_variance", self.noise_variance), ("offset", self.offset)]:
-            if array.shape not in ((), (count,)):
-                raise ValueError(f"{name} has shape {array.shape}; expected a number or ({count},), one for each factor")
-            if not np.isfinite(array).all():
-                raise ValueError(f"{name} must be finite")
-        if (self.noise_variance < 0).any():
-            raise ValueError("noise_variance must be at least 0")
-        if all((a == 0).any() for a in self.coefficients):
-            raise ValueError("some factor has only coefficients of 0")
+        if any(isinstance(kind, GaussianVector) for kind in types) or any(a.ndim > 1 for a in self.coefficients):
+            self.form = VectorForm(self.coefficients, self.noise_variance, self.offset, types, count)
+        else:
+            self.form = NumberForm(self.coefficients, self.noise_variance, self.offset)
+            self.form.check(count)
 
     def merge_key(self) -> Hashable:
-        return ()
+        return type(self.form), self.form.key()
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
-        return {
-            "coefficients": np.stack(np.broadcast_arrays(*(np.atleast_1d(a) for a in self.coefficients))),
-            "variance": np.atleast_1d(self.noise_variance),
-            "offset": np.atleast_1d(self.offset),
-        }
+        return self.form.parameters()
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
-        alone = (parameters["coefficients"] != 0).sum(axis=0) == 1
-        return bool((alone & (parameters["variance"] == 0)).any())
+        return self.form.can_be_hard(parameters)
 
     def passes_certainty(self, parameters: Mapping[str, np.ndarray]) -> bool:
-        return bool((parameters["variance"] == 0).any())
+        return self.form.passes_certainty(parameters)
 
     def log_potential(self, *values: np.ndarray) -> np.ndarray:
         """Log-density of the noise that the values imply."""
-        residual = self.offset - sum(a * x for a, x in zip(self.coefficients, values, strict=True))
-        exact = self.noise_variance == 0
-        variance = np.where(exact, 1.0, self.noise_variance)
-        density = -0.5 * (residual * residual / variance + np.log(2.0 * math.pi * variance))
-        return np.where(exact, np.where(residual == 0, 0.0, -np.inf), density)
+        return self.form.log_potential(*values)
 
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:
-        xp = semiring.xp
-        means, variances = self._terms(incoming, parameters, semiring)
-        return [
-            self._message(parameters["coefficients"][port, ...], *self._others(port, means, variances, parameters), xp)
-            for port in ports
-        ]
+        return self.form.messages(incoming, parameters, ports, semiring)
 
     def relation(self, incoming: Sequence[Array], parameters: Parameters, ports: tuple[int, int], semiring: Semiring) -> Array:
-        """``a_0 x_0 + a_1 x_1 + ... = b + noise`` solved for one x; a coefficient of 0 relates nothing."""
-        xp, (first, second) = semiring.xp, (parameters["coefficients"][port, ...] for port in ports)
-        residual, variance = parameters["offset"], parameters["variance"]
-        if len(incoming) > 2:
-            means, variances = self._terms(incoming, parameters, semiring)
-            for port in set(range(len(incoming))) - set(ports):
-                residual, variance = residual - means[port], variance + variances[port]
-        first = xp.where((first != 0) & (second != 0), first, xp.full_like(first, xp.nan))
-        zero = xp.zeros_like(first)
-        parts = [-second / first, residual / first, variance / (first * first), zero, zero]
-        return xp.stack(list(xp.broadcast_arrays(*parts)))
+        return self.form.relation(incoming, parameters, ports, semiring)
 
-    def linear(self, parameters: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return parameters["coefficients"], parameters["offset"], parameters["variance"]
-
-    @staticmethod
-    def _message(coefficient: Array, residual: Array, variance: Array, xp: Any) -> Array:
-        """What the other variables say: the value of a x, with a mean and a variance."""
-        exact, zero = variance == 0, xp.zeros_like(residual)
-        safe = xp.where(exact, xp.ones_like(variance), variance)
-        divisor = xp.where(coefficient == 0, xp.ones_like(coefficient), coefficient)
-        h = xp.where(exact, residual / divisor, coefficient * residual / safe)
-        precision = xp.where(exact, zero + xp.inf, coefficient * coefficient / safe)
-        silent = (coefficient == 0) | (variance == xp.inf)
-        return xp.stack([xp.where(silent, zero, h), xp.where(silent, zero, precision)])
-
-    def _terms(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> tuple[list[Array], list[Array]]:
-        """Mean and variance of each term a x; where nothing is known of x, 0 and infinity."""
-        xp = semiring.xp
-        means, variances = [], []
-        for port, params in enumerate(incoming):
-            coefficient, h, precision = parameters["coefficients"][port, ...], params[0, ...], params[1, ...]
-            flat, certain = precision == 0, precision == xp.inf
-            safe = xp.where(flat, xp.ones_like(precision), precision)
-            mean = xp.where(certain, h, xp.where(flat, xp.zeros_like(h), h / safe))
-            variance = xp.where(flat, xp.full_like(h, xp.inf), 1.0 / safe)
-            means.append(coefficient * mean)
-            variances.append(xp.where(coefficient == 0, xp.zeros_like(h), coefficient * coefficient * variance))
-        return means, variances
-
-    @staticmethod
-    def _others(port: int, means: list[Array], variances: list[Array], parameters: Parameters) -> tuple[Array, Array]:
-        """Offset less all other terms, and its variance. Sums, not differences: nothing cancels."""
-        residual = parameters["offset"] + 0.0 * means[0]
-        variance = parameters["variance"] + 0.0 * means[0]
-        for other, (mean, spread) in enumerate(zip(means, variances, strict=True)):
-            if other != port:
-                residual, variance = residual - mean, variance + spread
-        return residual, variance
+    def linear(self) -> Rows:
+        return self.form.linear()
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
-        """
-        Log of the integral (or maximum) over all variables.
-
-        With one flat variable it is that of the others, whatever they are; with two it is infinite. Negative
-        precisions are taken at their formal value, which is right wherever the joint belief is proper.
-        """
-        xp = semiring.xp
-        is_sum = semiring.mode == "sum"
-        means, variances = self._terms(incoming, parameters, semiring)
-        flats = 0.0 * means[0]
-        total, slope, divisor = flats, flats, flats + 1.0
-        finite = []
-        for port, params in enumerate(incoming):
-            h, precision = params[0, ...], params[1, ...]
-            flat, certain = precision == 0, precision == xp.inf
-            safe = xp.where(flat | certain, xp.ones_like(precision), precision)
-            alone = h * h / (2.0 * safe)
-            if is_sum:
-                alone = alone + 0.5 * (math.log(2.0 * math.pi) - xp.log(xp.abs(safe)))
-            total = total + xp.where(flat | certain, xp.zeros_like(alone), alone)
-            coefficient = parameters["coefficients"][port, ...] + xp.zeros_like(h)
-            flats = flats + xp.where(flat, xp.where(coefficient == 0, xp.full_like(h, 2.0), xp.ones_like(h)), xp.zeros_like(h))
-            usable = flat & (coefficient != 0)
-            slope = xp.where(usable, h / xp.where(usable, coefficient, xp.ones_like(h)), slope)
-            divisor = xp.where(usable, xp.abs(coefficient), divisor)
-            finite.append(xp.where(variances[port] == xp.inf, xp.zeros_like(h), variances[port]))
-        residual, variance = self._others(-1, means, finite, parameters)
-        exact = variance == 0
-        safe = xp.where(exact, xp.ones_like(variance), variance)
-        noise = parameters["variance"] + xp.zeros_like(variance)
-        scale = xp.abs(safe) if is_sum else xp.where(noise == 0, xp.full_like(noise, 1.0 / (2.0 * math.pi)), noise)
-        constant = -0.5 * xp.log(2.0 * math.pi * scale)
-        met = xp.abs(residual) <= 1e-6 * (1.0 + xp.abs(parameters["offset"]))
-        certain_value = xp.where(met, xp.zeros_like(total), xp.full_like(total, -xp.inf))
-        bound = total + xp.where(exact, certain_value, constant - 0.5 * residual * residual / safe)
-        free = total + slope * residual + 0.5 * slope * slope * variance
-        free = free - xp.log(divisor) if is_sum else free + constant
-        return xp.where(flats == 0, bound, xp.where(flats == 1, free, xp.full_like(total, xp.inf)))
+        return self.form.log_partition(incoming, parameters, semiring)
 
     def centred_log_partition(
         self, incoming: Sequence[Array], values: Sequence[Array], parameters: Parameters, semiring: Semiring
     ) -> Array:
-        """
-        As `Factor.centred_log_partition`.
-
-        With the determinant multiplied out, ``v J_1 ... J_k + sum_i a_i^2 prod_(j != i) J_j``, a cavity that has lost its
-        digits beside a sharp message, or is flat, does no harm: others outweigh it.
-        """
-        xp, coefficients, noise = semiring.xp, parameters["coefficients"], parameters["variance"]
-        residual = parameters["offset"] + xp.zeros_like(values[0])
-        size = xp.abs(residual)
-        for port, value in enumerate(values):
-            term = coefficients[port, ...] * value
-            residual, size = residual - term, size + xp.abs(term)
-        exact = noise + xp.zeros_like(residual) == 0
-        # What is left within rounding is none.
-        rounding = 8.0 * float(xp.finfo(residual.dtype).eps) * size
-        residual = xp.where(xp.abs(residual) <= rounding, xp.zeros_like(residual), residual)
-        safe = xp.where(exact, xp.ones_like(residual), noise + xp.zeros_like(residual))
-        density = xp.where(exact, xp.zeros_like(residual), -0.5 * residual * (residual / safe))
-        if semiring.mode == "max":
-            return density - xp.where(exact, xp.zeros_like(safe), 0.5 * xp.log(2.0 * math.pi * safe))
-        determinant, others = noise + xp.zeros_like(residual), xp.ones_like(residual)
-        scale, free = xp.zeros_like(residual), xp.zeros_like(residual)
-        for port, params in enumerate(incoming):
-            precision, weight = params[1, ...], coefficients[port, ...] ** 2
-            certain = precision == xp.inf
-            largest = xp.where(certain, xp.ones_like(precision), xp.clip(xp.abs(precision), 1.0, None))
-            share = precision / largest
-            determinant = xp.where(certain, determinant, determinant * share + weight * others / largest)
-            others = xp.where(certain, others, others * share)
-            scale = scale + xp.log(largest)
-            free = free + xp.astype(~certain, residual.dtype)
-        known = (free == 0) & exact  # nothing to integrate: the relation holds or not
-        determinant = xp.where(known, xp.ones_like(determinant), xp.abs(determinant))
-        free = xp.where(known, xp.ones_like(free), free)
-        met = xp.where(
-            known & (xp.abs(residual) > 1e-6 * (1.0 + xp.abs(parameters["offset"]))),
-            xp.full_like(residual, -xp.inf),
-            xp.zeros_like(residual),
-        )
-        return met + density + 0.5 * ((free - 1.0) * math.log(2.0 * math.pi) - xp.log(determinant) - scale)
+        return self.form.centred_log_partition(incoming, values, parameters, semiring)
 
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
-        """Joint mean (first row) and covariance of the variables, ``(1 + d, d, F)``."""
-        xp = semiring.xp
-        _, variances = self._terms(incoming, parameters, semiring)
-        outgoing = self.messages(incoming, parameters, range(len(incoming)), semiring)
-        kind = Gaussian()
-        beliefs = []
-        for params, message in zip(incoming, outgoing, strict=True):
-            left, right = kind.split(params, semiring.backend), kind.split(message, semiring.backend)
-            beliefs.append(kind.join(left[0] + right[0], left[1] + right[1], semiring.backend))
-        moments = [kind.marginals(belief, semiring.backend) for belief in beliefs]
-        rows = [xp.stack([moment[0, ...] for moment in moments])]
-        for i in range(len(incoming)):
-            row = []
-            for j in range(len(incoming)):
-                row.append(moments[i][1, ...] if i == j else self._covariance(i, j, incoming, variances, parameters, xp))
-            rows.append(xp.stack(row))
-        return xp.stack(rows)
-
-    def _covariance(
-        self, i: int, j: int, incoming: Sequence[Array], variances: list[Array], parameters: Parameters, xp: Any
-    ) -> Array:
-        """-cov(a_i x_i, a_j x_j) is the product of both cavity variances over the variance of the whole sum."""
-        rest = parameters["variance"] + 0.0 * incoming[0][0, ...]
-        for other, variance in enumerate(variances):
-            if other not in (i, j):
-                rest = rest + variance
-        a, b = (parameters["coefficients"][k, ...] for k in (i, j))
-        left, right = (1.0 / xp.where(v == 0, xp.ones_like(v), v) for v in (variances[i], variances[j]))
-        known = (variances[i] == 0) | (variances[j] == 0) | (rest == xp.inf)
-        denominator = left + right + xp.where(known, xp.zeros_like(rest), rest) * left * right
-        denominator = xp.where(denominator == 0, xp.full_like(rest, xp.nan), denominator) * a * b
-        return xp.where(known, xp.zeros_like(rest), -1.0 / xp.where(known, xp.ones_like(rest), denominator))
+        """Joint mean (first row) and covariance of all numbers, ``(1 + D, D, F)``."""
+        return self.form.marginals(incoming, parameters, semiring)

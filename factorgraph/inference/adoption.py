@@ -64,7 +64,8 @@ def _take_evidence(own: Variables, theirs: Variables, state: State, other: State
         put_prior(pool, own, prior.reshape((*source.batch, *own.shape, *own.type.param_shape)), None)
     here, there = pool.pool.positions(own), source.pool.positions(theirs)
     pool.values = pool.values.astype(np.result_type(pool.values, source.values), copy=True)
-    pool.values[here] = source.values[there]
+    whole: tuple[Any, ...] = tuple(slice(None) for _ in source.batch)
+    pool.values[(..., here, *whole)] = source.values[(..., there, *whole)]
     pool.mark_observed(here, source.observed[there])
     pool.upload_evidence()
     pool.stale = True

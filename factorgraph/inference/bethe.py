@@ -56,7 +56,7 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
             host = backend.to_host(free)
             if pool.any_observed:
                 given = pool.pool.type.log_density(pool.prior, pool.possible_values, backend)
-                host = np.where(pool.observed, backend.to_host(given), host)
+                host = np.where(pool.fixed, backend.to_host(given), host)
             total = total + (host if sharing is None else sharing.counted(number, host)).sum(axis=0)
         for call in calls:
             potentials = state.potentials[call.factors]
@@ -74,7 +74,7 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
                     apart = backend.to_host(kind.log_partition(finite, semiring, infinite))
                     term = term + np.where(apart == handed, 0.0, apart - handed)  # both are infinite where a cavity is flat
                 if pool.any_observed:
-                    observed = backend.to_host(backend.take(backend.mask_array(pool.observed), read.places, 0))
+                    observed = backend.to_host(backend.take(backend.mask_array(pool.fixed), read.places, 0))
                     term = np.where(observed, -handed, term)
                 total = total + term.sum(axis=0)
         for name, pools in blocks.items():
@@ -103,7 +103,7 @@ def _centred_log_partition(
             mean, centred = kind.centre(belief, backend)
             free = kind.log_partition(centred, semiring)
             if pool.any_observed:
-                observed = backend.mask_array(pool.observed)
+                observed = backend.mask_array(pool.fixed)
                 mean = xp.where(observed, backend.asarray(pool.possible_values), mean)
                 free = xp.where(observed, xp.zeros_like(free), free)
             host = backend.to_host(free)
@@ -116,9 +116,10 @@ def _centred_log_partition(
         for call in calls:
             values: dict[int, Array] = {}
             for read in call.reads:
-                places = backend.take(means[read.pool], read.places, 0)
+                axis = means[read.pool].ndim - 1 - len(state.pools[read.pool].batch)
+                places = backend.take(means[read.pool], read.places, axis)
                 for port, part, _ in read.parts:
-                    values[port] = places if len(read.parts) == 1 else backend.take(places, part, 0)
+                    values[port] = places if len(read.parts) == 1 else backend.take(places, part, axis)
                 total = total - backend.to_host(backend.take(alone[read.pool], read.places, 0)).sum(axis=0)
             potentials = state.potentials[call.factors]
             given = incoming(call, state), [values[port] for port in range(len(values))], potentials.parameters, semiring
@@ -163,5 +164,5 @@ def _impossible(pool: PoolState, semiring: Semiring) -> np.ndarray | None:
     impossible = backend.to_host(kind.log_partition(belief, semiring)) == -np.inf
     if any_observed:
         density = backend.to_host(kind.log_density(belief, pool.possible_values, backend))
-        impossible = np.where(pool.observed, density == -np.inf, impossible)
+        impossible = np.where(pool.fixed, density == -np.inf, impossible)
     return impossible

@@ -67,9 +67,11 @@ class Contracting(ABC):
         heard: dict[Segment, list[Array]] = {}
         for number, (segment, edges) in enumerate(self._slots(name)):
             known = (
-                self._cavities(core.index(number), places) if number in core else self._weights(self._places_of(segment, edges))
+                self._params(self._cavities(core.index(number), places), segment)
+                if number in core
+                else self._heard(segment, edges)
             )
-            heard.setdefault(segment, []).append(self._params(known, segment))
+            heard.setdefault(segment, []).append(known)
         incoming = [
             self.xp.stack(parts, axis=len(kernel.types[port].param_shape)) if port in kernel.plural else parts[0]
             for port, parts in enumerate(heard.values())
@@ -86,6 +88,10 @@ class Contracting(ABC):
 
     def _any_nan(self, messages: list[tuple[Segment, Array]]) -> bool:
         return any(bool(self.backend.to_host(self.xp.any(self.xp.isnan(message)))) for _, message in messages)
+
+    def _heard(self, segment: Segment, edges: slice) -> Array:
+        """What is known of variables that are in no round, at some edges of a port, as natural parameters."""
+        return self._params(self._weights(self._places_of(segment, edges)), segment)
 
     @abstractmethod
     def _params(self, weights: Array, segment: Segment) -> Array:
@@ -112,6 +118,10 @@ class Contracting(ABC):
         shape = [-1 if axis == self.table_axis else 1 for axis in range(tables.ndim)]
         mask = self.xp.reshape(self.backend.mask_array(np.repeat(turned, self.sets)), tuple(shape))
         return other if turned.all() else self.xp.where(mask, other, tables)
+
+    def _said(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
+        """Messages to the first variables of some tables, or to the second where turned, from what is known of the others."""
+        return self._through(self._oriented(places, turned), weights)
 
     def _put_tables(self, places: slice, tables: Array) -> None:
         self.backend.put(self.tables, places, tables, self.table_axis)
@@ -154,7 +164,7 @@ class Contracting(ABC):
         """Sum variables out, round by round."""
         for step in self.contraction.rounds:
             if isinstance(step, Rake):
-                message = self._through(self._oriented(step.table, step.turned), self._weights(self._device(step.leaf)))
+                message = self._said(step.table, step.turned, self._weights(self._device(step.leaf)))
                 self.ups.append(message)
                 self._add(self._device(step.target), message)
                 continue
@@ -176,13 +186,13 @@ class Contracting(ABC):
                 cavity, own = self._weights(target, self.ups.pop()), self._weights(leaf)
                 self._keep(step.table, step.turned, cavity, own)
                 # Tables were taken with the leaf second.
-                self._add(leaf, self._through(self._oriented(step.table, ~step.turned), cavity))
+                self._add(leaf, self._said(step.table, ~step.turned, cavity))
                 continue
             outer = [self._cavities(end, self._new(step)) for end in range(2)]
             middle = self._device(step.middle)
             own = self._weights(middle)
-            from_left = self._through(self._oriented(step.left, ~step.left_turned), outer[0])
-            from_right = self._through(self._oriented(step.right, step.right_turned), outer[1])
+            from_left = self._said(step.left, ~step.left_turned, outer[0])
+            from_right = self._said(step.right, step.right_turned, outer[1])
             self._keep(step.left, step.left_turned, outer[0], self._plus(own, from_right))
             self._keep(step.right, step.right_turned, self._plus(own, from_left), outer[1])
             self._add(middle, from_left)

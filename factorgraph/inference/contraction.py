@@ -61,6 +61,8 @@ class Contraction:
     wide : of groups of factors of more than two variables, which two are in the rounds, the slots of plural ports counted
         each; the others have no other such factor, so that they are heard before all rounds and told after them
     starts : the number of each pool's first variable
+    inside : of each pool, whether its variables may be in the rounds: relations are between variables of one type
+    hung : of groups of factors of one such variable and others, which are in no round, the slot of the one
     places : index arrays of the rounds as they are on the device, once they were needed
     """
 
@@ -73,7 +75,9 @@ class Contraction:
     singles: list[str]
     wide: dict[str, tuple[int, int]]
     starts: np.ndarray
-    relations: bool = False
+    relations: bool
+    inside: np.ndarray
+    hung: dict[str, int]
     places: dict[tuple[int, int], tuple[np.ndarray, Any]] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,12 +87,13 @@ class Contraction:
     def of(cls, layout: Layout) -> Contraction | None:
         """The rounds of a forest of relations or tables; None where a factor has three variables that others have too."""
         discrete = all(hasattr(pool.type, "log_weights") for pool in layout.pools)
-        relations = len({pool.type for pool in layout.pools}) == 1 and layout.pools[0].type.relations(_HOST) is not None
+        if not discrete and any(pool.type.relations(_HOST) is None for pool in layout.pools):
+            return None
         starts = np.cumsum([0, *(pool.size for pool in layout.pools)])
         singles: list[str] = []
         places: dict[str, np.ndarray] = {}
         for name, group in layout.groups.items():
-            if group.kernel is None or not (discrete or relations):
+            if group.kernel is None:
                 return None
             variables = group.kernel.table_axes() if discrete else group.kernel.related()
             if variables == 0:
@@ -100,24 +105,48 @@ class Contraction:
         if not places:
             return None
         degree = np.bincount(np.concatenate([each.reshape(-1) for each in places.values()]), minlength=int(starts[-1]))
-        cores = {name: _core(degree[each] > 1) for name, each in places.items()}
-        if any(len(core) > 2 for core in cores.values()):
+        inside = np.ones(len(layout.pools), dtype=np.bool_) if discrete else _of_one_type(layout, degree, starts)
+        if inside is None:
+            return None
+        ends = {name: _slots_inside(layout, name, inside) for name in places}
+        hung = {name: slots[0] for name, slots in ends.items() if len(slots) == 1}
+        cores = {name: _core(degree[places[name]] > 1, slots) for name, slots in ends.items() if len(slots) > 1}
+        if len(hung) + len(cores) < len(places) or not cores or any(len(core) > 2 for core in cores.values()):
             return None
         states = max(len(pool.type.states) for pool in layout.pools) if discrete else _AS_RELATIONS  # type: ignore[attr-defined]
-        entries = {name: states ** len(each) if discrete else 1 for name, each in places.items() if len(each) > 2}
+        entries = {name: states ** len(places[name]) if discrete else 1 for name in cores if len(places[name]) > 2}
         if states > _MOST_STATES or max(entries.values(), default=0) > _MOST_ENTRIES:
             return None
-        left, right = (np.concatenate([each[cores[name][side]] for name, each in places.items()]) for side in range(2))
+        left, right = (np.concatenate([places[name][core[side]] for name, core in cores.items()]) for side in range(2))
         rounds, tables = _rounds(left, right, int(starts[-1]))
-        wide = {name: (cores[name][0], cores[name][1]) for name, each in places.items() if len(each) > 2}
+        wide = {name: (core[0], core[1]) for name, core in cores.items() if len(places[name]) > 2}
         more = sum(size * layout.groups[name].count for name, size in entries.items())
-        return cls(rounds, int(starts[-1]), tables, states, more, list(places), singles, wide, starts[:-1], not discrete)
+        return cls(
+            rounds, int(starts[-1]), tables, states, more, list(cores), singles, wide, starts[:-1], not discrete, inside, hung
+        )
 
 
-def _core(shared: np.ndarray) -> tuple[int, ...]:
-    """Ports or slots ``(ports, F)`` at which some factor's variable has other factors of several variables; at least two."""
+def _of_one_type(layout: Layout, degree: np.ndarray, starts: np.ndarray) -> np.ndarray | None:
+    """Which pools are of the one type whose variables are in the rounds; those of others have no more than one such factor."""
+    once = [bool((degree[start : start + pool.size] <= 1).all()) for start, pool in zip(starts, layout.pools, strict=False)]
+    kinds = {pool.type for pool, leaves in zip(layout.pools, once, strict=True) if not leaves} or {layout.pools[0].type}
+    if len(kinds) > 1:
+        return None
+    (kind,) = kinds
+    return np.array([pool.type == kind for pool in layout.pools])
+
+
+def _slots_inside(layout: Layout, name: str, inside: np.ndarray) -> list[int]:
+    """Slots of a group's factors, counted over all its ports, at which variables may be in the rounds."""
+    segments = layout.groups[name].segments
+    pools = [segment.pool for segment in segments for _ in range(segment.width)]
+    return [slot for slot, pool in enumerate(pools) if inside[pool]]
+
+
+def _core(shared: np.ndarray, slots: list[int]) -> tuple[int, ...]:
+    """Those of some slots ``(slots, F)`` at which some variable has other factors of several variables; at least two."""
     core = np.flatnonzero(shared.any(axis=1)).tolist()
-    others = [port for port in range(len(shared)) if port not in core]
+    others = [slot for slot in slots if slot not in core]
     return tuple(sorted(core + others[: max(0, 2 - len(core))]))
 
 
@@ -153,7 +182,7 @@ def _rounds(left: np.ndarray, right: np.ndarray, variables: int) -> tuple[list[R
         side = np.repeat([False, True], table.size)  # whether the variable is at the right end
         chosen = np.flatnonzero(found[ends])
         chosen = chosen[np.argsort(ends[chosen], kind="stable")]
-        one, two = chosen[::2], chosen[1::2]
+        two, one = chosen[::2], chosen[1::2]  # along a chain in order no table is turned
         # Tables are wanted from the left neighbour to the middle, and from the middle to the right one.
         ways = table[edges[one]], ~side[one], table[edges[two]], side[two]
         rounds.append(Compress(ends[one], others[one], others[two], *ways, tables))

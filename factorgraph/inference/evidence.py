@@ -50,7 +50,7 @@ def put_prior(pool: PoolState, variables: Variables, params: Any, sets: Any) -> 
 
 
 def put_evidence(pool: PoolState, variables: Variables, values: Any, sets: Any) -> None:
-    """Fix variables: ``(*shape,)``, or with an axis of the sets of the batch before."""
+    """Fix variables: ``(*shape, *value_shape)``, or with an axis of the sets of the batch before."""
     if isinstance(values, Rows):
         if not (isinstance(pool, PlateState) and variables.is_whole and values.observations.name == variables.name):
             raise ValueError(f"rows of {values.observations.name!r} can be observed by all of that block, not {variables!r}")
@@ -58,14 +58,16 @@ def put_evidence(pool: PoolState, variables: Variables, values: Any, sets: Any) 
         pool.stale = True
         return
     chosen = chosen_sets(pool.batch[0] if pool.batch else None, sets)
-    each = by_set(values, variables.shape, chosen, variables, check_values, "observed values")
+    of_value = pool.pool.type.value_shape
+    each = by_set(values, (*variables.shape, *of_value), chosen, variables, check_values, "observed values")
     if chosen is None and variables.is_whole and pool.pool.is_plate:
         pool.values, pool.observed = each.reshape(-1), np.ones(pool.pool.size, dtype=np.bool_)
     else:
         positions = pool.pool.positions(variables)
         pool.values = pool.values.astype(np.result_type(pool.values, each), copy=False)
-        place = positions if chosen is None else np.ix_(positions, chosen)
-        pool.values[place] = each.reshape(-1) if chosen is None else each.reshape(len(each), -1).T
+        place: tuple[Any, ...] = (positions,) if chosen is None else np.ix_(positions, chosen)
+        columns = np.moveaxis(each.reshape(len(each), positions.size, *of_value), (0, 1), (-1, -2))
+        pool.values[(slice(None),) * len(of_value) + place] = columns[..., 0] if chosen is None else columns
         pool.mark_observed(place, True)
     pool.upload_evidence()
     pool.stale = True

@@ -147,7 +147,10 @@ def edge_messages(call: EdgeCall, state: State, semiring: Semiring) -> list[Arra
     """Outgoing messages of an edgewise call, each in one row of edges."""
     potentials = state.potentials[call.factors]
     parameters = take_parameters(potentials.parameters, call.index, state.backend, state.batch is not None)
-    outgoing = potentials.kernel.messages(incoming(call, state), parameters, call.ports, semiring)
+    try:
+        outgoing = potentials.kernel.messages(incoming(call, state), parameters, call.ports, semiring)
+    except ValueError as error:
+        raise ValueError(f"factors {call.factors!r}: {error}") from error
     rows = []
     for (number, _), count, message in zip(call.writes, call.counts, outgoing, strict=True):
         shape = state.pools[number].pool.type.param_shape

@@ -19,9 +19,9 @@ def marginal_table(variables: Variables, marginals: np.ndarray) -> Any:
     ValueError
         The marginals are of several sets of evidence.
     """
-    if marginals.ndim > len(variables.shape) + 1:
-        raise ValueError("a table shows one set of evidence: use marginals for a batch")
     columns = variables.type.marginal_names()
+    if marginals.size != variables.size * len(columns):
+        raise ValueError("a table shows one set of evidence: use marginals for a batch")
     places = [np.unravel_index(int(place), variables.block.shape) for place in variables.index.reshape(-1)]
     rows = [variables.name + (f"[{', '.join(str(int(i)) for i in place)}]" if place else "") for place in places]
     return named_table(rows, columns, marginals.reshape(len(rows), len(columns)))

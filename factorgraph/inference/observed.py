@@ -6,19 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from factorgraph.inference.layout import Pool
 from factorgraph.inference.observations import OnDevice
 
 
 class Observed:
     """Which variables are observed, and at which values; these may be on the device."""
 
+    pool: Pool
     _observed: np.ndarray
     _values: np.ndarray | OnDevice
     _any_and_all: tuple[bool, bool] | None
 
     @property
     def values(self) -> np.ndarray:
-        """Observed values, on the host, ``(V,)``; of no meaning where nothing is observed."""
+        """Observed values, on the host, ``(*value_shape, V)``; of no meaning where nothing is observed."""
         return self._values.values if isinstance(self._values, OnDevice) else self._values
 
     @values.setter
@@ -28,7 +30,15 @@ class Observed:
     @property
     def possible_values(self) -> np.ndarray:
         """Observed values, and some possible value where nothing is observed."""
-        return np.where(self.observed, self.values, self.values.reshape(-1)[np.argmax(self.observed)])
+        possible = np.nan if self.pool.type.value_shape else self.values.reshape(-1)[np.argmax(self.observed)]
+        return np.where(self.observed, self.values, possible)
+
+    @property
+    def fixed(self) -> np.ndarray:
+        """Which variables are evidence as a whole, and not in some components alone, on the host, ``(V,)``."""
+        if not self.pool.type.value_shape:
+            return self.observed
+        return np.asarray(self.observed & np.isfinite(self.values).all(axis=0))
 
     @property
     def observed(self) -> np.ndarray:

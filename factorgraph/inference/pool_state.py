@@ -67,7 +67,9 @@ class PoolState(Observed):
         self.candidates: Array | None = None
         self.residual: Array | None = None
         self.observed = np.zeros((pool.size, *self.batch), dtype=np.bool_)
-        self.values = np.zeros((pool.size, *self.batch), dtype=np.int64)
+        # Of vectors, a component of which nothing is known is NaN.
+        unknown: Any = np.nan if pool.type.value_shape else 0
+        self.values = np.full((*pool.type.value_shape, pool.size, *self.batch), unknown)
         self.mask: Array | None = None  # on the device; None where nothing is observed
         self.certain: Array | None = None  # natural parameters of the observed values
         self.stale = True
@@ -103,7 +105,7 @@ class PoolState(Observed):
             array = getattr(self, name)
             if array is not None:
                 setattr(twin, name, self.backend.take(array, index, array.ndim - 1))
-        twin.observed, twin.values = self.observed[:, sets], self.values[:, sets]
+        twin.observed, twin.values = self.observed[:, sets], self.values[..., sets]
         if self.mask is not None:
             twin.mask = self.backend.take(self.mask, index, 1)
         return twin
@@ -150,7 +152,7 @@ class PoolState(Observed):
             self.mask = self.certain = None
             return
         values = self.possible_values
-        self.mask = self.backend.settle(self.mask, self.backend.mask_array(self.observed))
+        self.mask = self.backend.settle(self.mask, self.backend.mask_array(self.fixed))
         self.certain = self.backend.settle(self.certain, self.backend.asarray(self.pool.type.observe(values)))
 
     def fix(self, positions: np.ndarray) -> None:
@@ -164,10 +166,11 @@ class PoolState(Observed):
         device = backend.index_array(positions)
         values = backend.to_host(kind.mode(backend.take(self.belief, device, axis), backend))
         self.values = self.values.astype(np.result_type(self.values, values), copy=False)
-        self.values[positions] = values
+        place: tuple[Any, ...] = (..., positions, *(slice(None) for _ in self.batch))
+        self.values[place] = values
         self.mark_observed(positions, True)
         backend.put(self.certain, device, backend.asarray(kind.observe(values)), axis)
-        backend.put(self.mask, device, backend.mask_array(np.ones(values.shape, dtype=np.bool_)), 0)
+        backend.put(self.mask, device, backend.mask_array(np.ones((positions.size, *self.batch), dtype=np.bool_)), 0)
         self.refresh(Refresh(-1, groups))
 
     # Priors.
@@ -348,12 +351,7 @@ class PoolState(Observed):
         return total, infinite
 
     def _clamped(self, total: Array, infinite: Array | None, mask: Array, certain: Array) -> tuple[Array, Array | None]:
-        xp = self.backend.xp
-        if infinite is None:
-            return xp.where(mask, certain, total), None
-        finite, counts = self.pool.type.split(certain, self.backend)
-        # Evidence outweighs whatever a factor's own message takes out of the count.
-        return xp.where(mask, finite, total), xp.where(mask, 1e6 * counts, infinite)
+        return self.pool.type.clamped(total, infinite, mask, certain, self.backend)
 
     # Messages.
 
@@ -392,9 +390,10 @@ class PoolState(Observed):
         return relax(self.messages, edges, outgoing, step, axis)
 
     def prepared(self, outgoing: Array) -> Array:
-        """New messages normalised, and held where they may grow without end."""
+        """New messages normalised, and held where they may grow without end, unless the run notices that by itself."""
         outgoing = self.pool.type.normalize(outgoing, self.backend)
-        return self.backend.hold(outgoing) if self.may_grow or self.hard else outgoing
+        grows = (self.may_grow or self.hard) and not self.pool.type.can_diverge
+        return self.backend.hold(outgoing) if grows else outgoing
 
     def unless_observed(self, change: Array, places: Array) -> Array:
         """Changes of beliefs, none where the variable is observed."""

@@ -207,8 +207,8 @@ def _told(pool: PoolState, positions: np.ndarray) -> np.ndarray:
     axis = pool.pool.axis
     prior = np.moveaxis(pool.backend.to_host(pool.prior), axis, 0)[positions].reshape(positions.size, -1)
     seen = pool.observed[positions].reshape(positions.size, -1)
-    values = np.where(seen, pool.values[positions].reshape(seen.shape), 0)
-    rows = np.concatenate([prior, seen, values], axis=1).astype(np.float64)
+    values = np.moveaxis(np.where(pool.observed, pool.values, 0), len(pool.pool.type.value_shape), 0)[positions]
+    rows = np.concatenate([prior, seen, values.reshape(positions.size, -1)], axis=1).astype(np.float64)
     return np.nan_to_num(rows, posinf=1e300, neginf=-1e300)
 
 

@@ -85,9 +85,9 @@ def _checked(state: State, number: int, arrays: dict[str, np.ndarray], flags: di
             raise ValueError(f"{key} is of no block factor of this graph")
         totals[block, int(port)] = _of_shape(arrays[key], pool.total.shape, key, "f")
     observed = _of_shape(arrays[f"observed/{number}"], pool.observed.shape, f"observed/{number}", "b")
-    values = _of_shape(arrays[f"values/{number}"], pool.observed.shape, f"values/{number}", "iuf")
+    values = _of_shape(arrays[f"values/{number}"], pool.values.shape, f"values/{number}", "iuf")
     if observed.any():
-        pool.pool.type.observe(values[observed])
+        pool.pool.type.observe(values[..., observed])
     power = flags["_power"]
     if not all(isinstance(flags[name], bool) for name in (*FLAGS, "mean_is_current") if name != "_power"):
         raise ValueError("its flags are not true or false")

@@ -18,9 +18,8 @@ from factorgraph.junction.junction_tree import (
     is_wide_forest,
     refuse_too_large,
 )
-from factorgraph.linear import LinearResult
+from factorgraph.linear import LinearResult, is_normal
 from factorgraph.semiring import MODES
-from factorgraph.variables import Gaussian
 
 
 class SeparateResult:
@@ -49,7 +48,7 @@ class SeparateResult:
         return f"<SeparateResult: log-partition {self.log_partition:.6g}>"
 
     def _of(self, variables: Variables) -> Any:
-        return self._results[isinstance(self._graph.block_of(variables).type, Gaussian)]
+        return self._results[is_normal(self._graph.block_of(variables).type)]
 
     def marginals(self, variables: Variables) -> np.ndarray:
         """As `ExactResult.marginals` and `LinearResult.marginals`."""
@@ -127,7 +126,7 @@ def exact(
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
-    normal = {name for name, block in graph.variable_blocks.items() if isinstance(block.type, Gaussian)}
+    normal = {name for name, block in graph.variable_blocks.items() if is_normal(block.type)}
     if not normal:
         return _exact_discrete(graph, mode, max_clique)
     if len(normal) == len(graph.variable_blocks):

@@ -38,7 +38,6 @@ class LinearResult:
 
     def __init__(self, graph: FactorGraph, mode: str) -> None:
         self._graph, self.run_mode = graph, mode
-        self._first = graph.first_nodes()
         self.system = LinearSystem(graph)
         system = self.system
         found, exponent = system.most_probable()
@@ -55,25 +54,39 @@ class LinearResult:
         return f"<LinearResult: log-partition {self.log_partition:.6g}, mode {self.run_mode!r}>"
 
     @cached_property
+    def _passed(self) -> Any:
+        """Belief propagation's result on forests, where it has all variances at once; None elsewhere."""
+        if not self._graph.is_forest:
+            return None
+        try:
+            return Inference(self._graph, dtype="float64", backend="numpy").run()
+        except ValueError:  # no message can say what is certain
+            return None
+
+    @cached_property
     def _variances(self) -> np.ndarray:
-        """Of all variables, NaN where nobody has asked yet: on forests belief propagation has them all at once."""
-        if self._graph.is_forest:
-            result = Inference(self._graph, dtype="float64", backend="numpy").run()
-            names = self._graph.variable_blocks
-            found = np.concatenate([result.marginals(self._graph.variables(name))[..., 1].reshape(-1) for name in names])
-            return np.where(self.system.free >= 0, found, 0.0)
+        """Of all numbers, NaN where nobody has asked yet."""
         return np.where(self.system.free >= 0, np.nan, 0.0)
 
     def marginals(self, variables: Variables) -> np.ndarray:
-        """Mean and variance, ``(*variables.shape, 2)``."""
-        nodes = self._nodes(variables)
-        asked = np.unique(nodes[np.isnan(self._variances[nodes])])
-        self._variances[asked] = self.system.variances(self.system.free[asked])
-        return np.stack([self._means[nodes], self._variances[nodes]], axis=-1).reshape(*variables.shape, 2)
+        """Mean and variance, ``(*variables.shape, 2)``; of vectors mean and covariance, ``(*variables.shape, 1 + d, d)``."""
+        numbers, width = self._numbers(variables), len(variables.type.value_shape)
+        means = self._means[numbers]
+        if self._passed is not None:
+            found = np.array(self._passed.marginals(variables))
+            first: tuple[Any, ...] = (..., 0, *(slice(None),) * width)
+            found[first] = means.reshape((*variables.shape, *variables.type.value_shape))
+            return found
+        if not width:
+            asked = np.unique(numbers[np.isnan(self._variances[numbers])])
+            self._variances[asked] = self.system.variances(self.system.free[asked])
+            return np.stack([means[:, 0], self._variances[numbers[:, 0]]], axis=-1).reshape(*variables.shape, 2)
+        moments = np.concatenate([means[:, None], self._covariances(numbers)], axis=1)
+        return moments.reshape(*variables.shape, *moments.shape[1:])
 
     def mean(self, variables: Variables) -> np.ndarray:
-        """Means, ``(*variables.shape,)``."""
-        return self._means[self._nodes(variables)].reshape(variables.shape)
+        """Means, ``(*variables.shape,)``; of vectors ``(*variables.shape, d)``."""
+        return self._means[self._numbers(variables)].reshape((*variables.shape, *variables.type.value_shape))
 
     def mode(self, variables: Variables) -> np.ndarray:
         """Most probable values, which are the means."""
@@ -85,33 +98,34 @@ class LinearResult:
 
         Returns
         -------
-        (*variables.shape, *others.shape) array; 0 with what is observed
+        (*variables.shape, *others.shape) array, with an axis of d behind each shape for vectors; 0 with what is observed
         """
         others = variables if others is None else others
-        rows, columns = (self.system.free[self._nodes(block)] for block in (variables, others))
+        rows, columns = (self.system.free[self._numbers(block).reshape(-1)] for block in (variables, others))
         found = np.zeros((rows.size, columns.size))
         free = np.flatnonzero(columns >= 0)
         if free.size:
             block = self.system.columns(columns[free])
             found[:, free] = np.where(rows[:, None] >= 0, block[rows], 0.0)
-        return found.reshape((*variables.shape, *others.shape))
+        return found.reshape((*variables.shape, *variables.type.value_shape, *others.shape, *others.type.value_shape))
 
     def table(self, variables: Variables) -> Any:
         """Means and variances with the names of the variables, for people to read: see `Result.table`."""
         return marginal_table(variables, self.marginals(variables))
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
-        """Of each factor's d variables the joint mean in the first row, the covariance below it: ``(F, 1 + d, d)``."""
+        """Of all d numbers of each factor the joint mean in the first row, the covariance below it: ``(F, 1 + d, d)``."""
         self._check()
-        block = self._graph.factors(factors)
-        nodes = np.stack([self._first[port.name] + port.index.reshape(-1) for port in block.ports], axis=1)
-        free = self.system.free[nodes]
-        found = np.zeros((block.count, 1 + nodes.shape[1], nodes.shape[1]))
-        found[:, 0] = self._means[nodes]
-        for number, row in enumerate(free):
+        numbers = self.system.numbers_at(self._graph.factors(factors))
+        return np.concatenate([self._means[numbers][:, None], self._covariances(numbers)], axis=1)
+
+    def _covariances(self, numbers: np.ndarray) -> np.ndarray:
+        """Joint covariances of some numbers each, ``(n, d)``, as ``(n, d, d)``."""
+        found = np.zeros((*numbers.shape, numbers.shape[1]))
+        for number, row in enumerate(self.system.free[numbers]):
             inside = np.flatnonzero(row >= 0)
             if inside.size:
-                found[number, 1 + inside[:, None], inside] = self.system.columns(row[inside])[row[inside]]
+                found[number, inside[:, None], inside] = self.system.columns(row[inside])[row[inside]]
         return found
 
     def sample(self, n: int = 1, seed: Any = None) -> dict[str, np.ndarray]:
@@ -121,13 +135,16 @@ class LinearResult:
         drawn = np.repeat(self.system.values[None], n, axis=0)
         drawn[:, self.system.free >= 0] = self.system.draw(n, np.random.default_rng(seed)).T
         blocks = self._graph.variable_blocks.values()
-        rows = np.split(drawn, np.cumsum([block.size for block in blocks])[:-1], axis=1)
-        return {block.name: values.reshape(n, *block.shape) for block, values in zip(blocks, rows, strict=True)}
+        rows = np.split(drawn, list(self.system.first.values())[1:], axis=1)
+        return {
+            block.name: values.reshape((n, *block.shape, *block.type.value_shape))
+            for block, values in zip(blocks, rows, strict=True)
+        }
 
-    def _nodes(self, variables: Variables) -> np.ndarray:
+    def _numbers(self, variables: Variables) -> np.ndarray:
         self._check()
         self._graph.block_of(variables)
-        return self._first[variables.name] + variables.index.reshape(-1)
+        return self.system.numbers_of(variables)
 
     def _check(self) -> None:
         if self.contradictions:

@@ -15,20 +15,28 @@ system of the variables and of the relations that have none, or next to none.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, onenormest, splu
 
+from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
-from factorgraph.variables import Gaussian
+from factorgraph.variables import Gaussian, VariableType
+from factorgraph.variables.gaussian_vector import GaussianVector
 
 _COLUMNS = 256  # of the inverse that are worked out at once
 _CONDITION = 1e14  # beyond which nothing fixes some variable
 _ALMOST_EXACT = 1e-9  # noise that stands for none where signs alone matter
 _SHARP = 1e-8  # noise that small beside the usual counts with the relations that have none
 _MET = 1e-6  # how far an exact relation may be from what is observed
+
+
+def is_normal(kind: VariableType) -> bool:
+    """Whether variables are numbers or vectors with normal beliefs."""
+    return isinstance(kind, (Gaussian, GaussianVector))
 
 
 class ImproperModelError(ValueError):
@@ -46,9 +54,10 @@ class LinearSystem:
 
     Attributes
     ----------
-    free : (V,) place among the unknowns of each variable in the order of the graph's blocks, -1 where it is observed
-    values : (V,) observed values
-    number, relations : of the unknown variables, and of the relations without noise that touch some
+    first, widths : of each block of variables its first number, and how many numbers a variable has
+    free : (N,) place among the unknowns of each number in the order of the graph's blocks, -1 where it is observed
+    values : (N,) observed values
+    number, relations : of the unknown numbers, and of the relations without noise that touch some
     density : log-densities of what is observed alone
     noisy : log-normalisation of the noise of all relations that have some
     scale : of those among them that were summed out
@@ -62,24 +71,30 @@ class LinearSystem:
     """
 
     def __init__(self, graph: FactorGraph) -> None:
-        self._graph, self._first = graph, graph.first_nodes()
+        self._graph = graph
+        self.widths = {name: math.prod(block.type.value_shape) for name, block in graph.variable_blocks.items()}
+        sizes = [block.size * self.widths[name] for name, block in graph.variable_blocks.items()]
+        self.first = dict(zip(graph.variable_blocks, np.cumsum([0, *sizes]).tolist(), strict=False))
         h, precision, observed, self.values = self._priors()
         self.free = np.where(observed, -1, np.cumsum(~observed) - 1)
         self.number = int((~observed).sum())
-        rows, columns, coefficients, offset, variance = self._relations()
+        rows, columns, coefficients, offset, variance, scale = self._relations()
         fixed = observed[columns]
         offset = offset - np.bincount(rows[fixed], (coefficients * self.values[columns])[fixed], minlength=offset.size)
         touched = np.bincount(rows[~fixed], minlength=offset.size) > 0
         seen = self.values[observed]
-        self.density = float(np.sum((h[observed] - 0.5 * precision[observed] * seen) * seen))
-        self.density += _of_known(offset[~touched], variance[~touched])
+        said = precision[observed] @ self.values
+        self.density = (
+            scale + float(np.sum((h[observed] - 0.5 * said) * seen)) + _of_known(offset[~touched], variance[~touched])
+        )
         self.noisy = -0.5 * float(np.sum(np.log(2.0 * math.pi * variance[touched & (variance > 0)])))
         self.relations = int(touched.sum())
         place = np.cumsum(touched) - 1
         a = sparse.csr_array(
             (coefficients[~fixed], (place[rows[~fixed]], self.free[columns[~fixed]])), shape=(int(touched.sum()), self.number)
         )
-        self._prior, self._h, self._a = precision[~observed], h[~observed], a
+        self._prior, self._a = precision[~observed][:, ~observed], a
+        self._h = h[~observed] - precision[~observed] @ self.values
         self._offset, self._variance = offset[touched], variance[touched]
         noise = self._variance[self._variance > 0]
         self._sharp = self._variance <= _SHARP * (np.median(noise) if noise.size else 0.0)
@@ -91,7 +106,7 @@ class LinearSystem:
         """The matrix and the right-hand side, relations with noise summed out."""
         soft, sharp = self._a[~self._sharp], self._a[self._sharp]
         weights = 1.0 / self._variance[~self._sharp]
-        joint = sparse.diags_array(self._prior) + soft.T @ (sparse.diags_array(weights) @ soft)
+        joint = self._prior + soft.T @ (sparse.diags_array(weights) @ soft)
         blocks = [[joint, sharp.T], [sharp, sparse.diags_array(-self._variance[self._sharp])]]
         self._matrix = sparse.csc_array(sparse.block_array(blocks)) if self.number else sparse.csc_array((0, 0))
         offset = self._offset[~self._sharp]
@@ -100,43 +115,64 @@ class LinearSystem:
         # What of the normalisation of noise is no part of the determinant.
         self.scale = -0.5 * float(np.sum(np.log(2.0 * math.pi / weights)))
 
-    def _priors(self) -> tuple[np.ndarray, ...]:
-        """Of all variables h, J, whether they are observed, and at which values."""
-        blocks = self._graph.variable_blocks.values()
-        for block in blocks:
-            if not isinstance(block.type, Gaussian):
+    def _priors(self) -> tuple[np.ndarray, sparse.csr_array, np.ndarray, np.ndarray]:
+        """Of all numbers h, the precision matrix, whether they are observed, and at which values, 0 where they are not."""
+        fields, blocks, seen = [np.zeros(0)], [], [np.zeros(0)]
+        for block in self._graph.variable_blocks.values():
+            if not is_normal(block.type):
                 raise TypeError(f"exact answers by linear algebra need normal variables, but {block.name!r} are {block.type!r}")
-        priors = [np.zeros((block.size, 2)) if block.prior is None else block.prior for block in blocks]
-        prior = np.concatenate([*priors, np.zeros((0, 2))])
-        none = [np.zeros(block.size, dtype=np.bool_) for block in blocks]
-        observed = [n if block.observed is None else block.observed for n, block in zip(none, blocks, strict=True)]
-        values = [np.zeros(block.size) if block.values is None else block.values for block in blocks]
-        return (
-            prior[:, 0],
-            prior[:, 1],
-            np.concatenate([*observed, np.zeros(0, dtype=np.bool_)]),
-            np.concatenate([*values, np.zeros(0)]).astype(np.float64),
-        )
+            width = self.widths[block.name]
+            prior = (
+                np.zeros((block.size, 1 + width, width)) if block.prior is None else block.prior.reshape(-1, 1 + width, width)
+            )
+            fields.append(prior[:, 0].reshape(-1))
+            blocks.append(sparse.bsr_array((prior[:, 1:], np.arange(block.size), np.arange(block.size + 1))))
+            values = np.full((block.size, width), np.nan)
+            if block.observed is not None and block.values is not None:
+                values[block.observed] = block.values.reshape(-1, width)[block.observed]
+            seen.append(values.reshape(-1))
+        values, number = np.concatenate(seen), sum(map(len, seen))
+        observed = ~np.isnan(values)
+        precision = sparse.csr_array(sparse.block_diag(blocks)) if blocks else sparse.csr_array((number, number))
+        return np.concatenate(fields), precision, observed, np.where(observed, values, 0.0)
 
-    def _relations(self) -> tuple[np.ndarray, ...]:
-        """Number of the relation and variable of each coefficient, the coefficients; of each relation offset and variance."""
+    def _relations(self) -> tuple[Any, ...]:
+        """
+        All rows of all factors.
+
+        Number of the row and of the column of each coefficient, the coefficients; of each row offset and variance; the
+        logarithm of what the densities are multiplied by besides.
+        """
         rows, columns, entries = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
-        offsets, variances, start = [np.zeros(0)], [np.zeros(0)], 0
+        offsets, variances, start, scale = [np.zeros(0)], [np.zeros(0)], 0, 0.0
         for block in self._graph.factor_blocks.values():
             if block.kernel is None or not block.kernel.factor.gives("linear"):
                 raise TypeError(
                     f"exact answers by linear algebra need linear relations; factors {block.name!r} are {block.factor!r}"
                 )
-            coefficients, offset, variance = block.kernel.factor.linear(block.kernel.own_parameters())
-            for port, row in zip(block.ports, coefficients, strict=True):
-                there = np.broadcast_to(row, (block.count,)) != 0
-                rows.append(start + np.flatnonzero(there))
-                columns.append(self._first[port.name] + port.index[there])
-                entries.append(np.broadcast_to(row, (block.count,))[there])
-            offsets.append(np.broadcast_to(offset, (block.count,)))
-            variances.append(np.broadcast_to(variance, (block.count,)))
-            start += block.count
-        return tuple(np.concatenate(parts) for parts in (rows, columns, entries, offsets, variances))
+            found = block.kernel.factor.linear()
+            numbers = self.numbers_at(block)
+            for of_row, offset, variance in zip(found.coefficients, found.offsets, found.variances, strict=True):
+                for column, coefficients in zip(numbers.T, of_row, strict=True):
+                    each = np.broadcast_to(coefficients, (block.count,))
+                    there = each != 0
+                    rows.append(start + np.flatnonzero(there))
+                    columns.append(column[there])
+                    entries.append(each[there])
+                offsets.append(np.broadcast_to(offset, (block.count,)))
+                variances.append(np.broadcast_to(variance, (block.count,)))
+                start += block.count
+            scale += float(np.broadcast_to(found.log_scale, (block.count,)).sum())
+        return *(np.concatenate(parts) for parts in (rows, columns, entries, offsets, variances)), scale
+
+    def numbers_of(self, variables: Variables) -> np.ndarray:
+        """The numbers that variables consist of, ``(n, width)``."""
+        width = self.widths[variables.name]
+        return self.first[variables.name] + variables.index.reshape(-1, 1) * width + np.arange(width)
+
+    def numbers_at(self, factors: Factors) -> np.ndarray:
+        """The numbers at all ports of factors, ``(F, D)``."""
+        return np.concatenate([self.numbers_of(port) for port in factors.ports], axis=1)
 
     def _factorise(self) -> None:
         if not self.number:
@@ -153,12 +189,14 @@ class LinearSystem:
         inverse: Any = LinearOperator(scaled.shape, matvec=self._lu.solve, rmatvec=lambda x: self._lu.solve(x, "T"))
         if not np.isfinite(found := onenormest(inverse)) or found * float(abs(scaled).sum(axis=0).max()) > _CONDITION:
             raise ImproperModelError(self._why(self._lu))
-        if self._prior.size and self._prior.min() < 0:
+        if self._prior.data.size and self._smallest_of_prior() < 0:
             self._check_positive()
 
     def _why(self, lu: Any) -> str:
         """Which variable is not fixed, as far as that can be seen."""
-        named = ""
+        named, untouched = "", np.flatnonzero(abs(self._matrix).max(axis=1).toarray().ravel()[: self.number] == 0)
+        if untouched.size:
+            named = f"; look at {self._name(int(untouched[0]))}"
         if lu is not None:
             loose = (
                 np.abs(lu.solve(np.random.default_rng(0).normal(size=lu.shape[0])))[: self.number] * self._scale[: self.number]
@@ -171,15 +209,33 @@ class LinearSystem:
         )
 
     def _name(self, unknown: int) -> str:
-        node = int(np.flatnonzero(self.free == unknown)[0])
-        name = max((name for name, first in self._first.items() if first <= node), key=self._first.__getitem__)
-        index = np.unravel_index(node - self._first[name], self._graph.variable_blocks[name].shape)
+        number = int(np.flatnonzero(self.free == unknown)[0])
+        name = max((name for name, first in self.first.items() if first <= number), key=self.first.__getitem__)
+        block = self._graph.variable_blocks[name]
+        index = np.unravel_index(number - self.first[name], (*block.shape, *block.type.value_shape))
         return f"{name!r}{[int(i) for i in index]}"
+
+    def _smallest_of_prior(self) -> float:
+        """The smallest eigenvalue of a prior's precision, 0 within rounding."""
+        return min((float(sizes.min()) for _, sizes, _ in self._prior_directions()), default=0.0)
+
+    def _prior_directions(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each block of variables the unknowns ``(n, width)``, -1 for none; eigenvalues and vectors of the precisions."""
+        for name, block in self._graph.variable_blocks.items():
+            if block.prior is None or not block.size:
+                continue
+            width = self.widths[name]
+            unknowns = self.free[self.first[name] + np.arange(block.size * width)].reshape(-1, width)
+            free = unknowns >= 0
+            precision = block.prior.reshape(-1, 1 + width, width)[:, 1:] * free[:, :, None] * free[:, None, :]
+            sizes, vectors = np.linalg.eigh(precision)
+            rounding = 1e-12 * np.abs(sizes).max(axis=1, keepdims=True)
+            yield unknowns, np.where(np.abs(sizes) <= rounding, 0.0, sizes), vectors
 
     def _check_positive(self) -> None:
         """Refuse a joint precision with negative directions, which priors of negative precision may leave."""
         weights = sparse.diags_array(1.0 / np.maximum(self._variance, _ALMOST_EXACT))
-        joint = sparse.csc_array(sparse.diags_array(self._prior) + self._a.T @ (weights @ self._a))
+        joint = sparse.csc_array(self._prior + self._a.T @ (weights @ self._a))
         # Eliminated in an order that is the same for rows and columns, the pivots of a positive matrix are positive.
         options = {"SymmetricMode": True}
         pivots = splu(joint, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options).U.diagonal()
@@ -228,11 +284,13 @@ class LinearSystem:
         ValueError
             A prior has a negative precision.
         """
-        if self._prior.size and self._prior.min() < 0:
+        if self._prior.data.size and self._smallest_of_prior() < 0:
             raise ValueError("joint states are drawn where no prior has a negative precision")
         soft, weights = self._a[~self._sharp], 1.0 / self._variance[~self._sharp]
         moved = np.repeat(self._right[:, None], n, axis=1)
-        moved[: self.number] += np.sqrt(self._prior)[:, None] * rng.normal(size=(self.number, n))
+        for unknowns, sizes, vectors in self._prior_directions():
+            noise = vectors @ (np.sqrt(sizes)[:, :, None] * rng.normal(size=(*sizes.shape, n)))
+            moved[unknowns[unknowns >= 0]] += noise[unknowns >= 0]
         moved[: self.number] += soft.T @ (np.sqrt(weights)[:, None] * rng.normal(size=(weights.size, n)))
         moved[self.number :] += np.sqrt(self._variance[self._sharp])[:, None] * rng.normal(size=(self.relations, n))
         return self.solve(moved)[: self.number]

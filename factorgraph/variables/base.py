@@ -27,6 +27,8 @@ class VariableType(ABC):
     ----------
     param_shape : tuple of int
         Shape of one message; ``()`` for a single number.
+    value_shape : tuple of int
+        Shape of one value; ``()`` for a single number. Of several numbers some may be unknown in evidence: NaN.
     can_be_random : bool
         False for types that are always observed.
     certainty_absorbs : bool
@@ -40,6 +42,7 @@ class VariableType(ABC):
     """
 
     param_shape: tuple[int, ...] = ()
+    value_shape: tuple[int, ...] = ()
     can_be_random: bool = True
     certainty_absorbs: bool = True
     proper_messages: bool = True
@@ -71,12 +74,12 @@ class VariableType(ABC):
 
     @abstractmethod
     def mode(self, params: Array, backend: Backend) -> Array:
-        """Most probable value of each variable, ``(n,)``; ties go to the first."""
+        """Most probable value of each variable, ``(*value_shape, n)``; ties go to the first."""
 
     @abstractmethod
     def observe(self, values: np.ndarray) -> np.ndarray:
         """
-        Natural parameters of certainty: host values ``(n,)`` to host parameters ``(*param_shape, n)``.
+        Natural parameters of certainty: host values ``(*value_shape, n)`` to host parameters ``(*param_shape, n)``.
 
         Raises
         ------
@@ -90,7 +93,7 @@ class VariableType(ABC):
 
     @abstractmethod
     def log_density(self, params: Array, values: np.ndarray, backend: Backend) -> Array:
-        """Unnormalised log-density ``(n,)`` at host values ``(n,)``: natural parameters times sufficient statistics."""
+        """Unnormalised log-density ``(n,)`` at host values ``(*value_shape, n)``: parameters times sufficient statistics."""
 
     def mean(self, params: Array, backend: Backend) -> Array:
         """Mean parameters, in which messages and beliefs may be damped, ``(*param_shape, n)``."""
@@ -226,6 +229,24 @@ class VariableType(ABC):
         up, down = infinite[0, ...] > 0.5, infinite[1, ...] > 0.5
         certain = xp.where(up, xp.full_like(finite, xp.inf), xp.where(down, xp.full_like(finite, -xp.inf), finite))
         return xp.where(up & down, xp.full_like(finite, xp.nan), certain)
+
+    def clamped(
+        self, total: Array, infinite: Array | None, mask: Array, certain: Array, backend: Backend
+    ) -> tuple[Array, Array | None]:
+        """
+        Beliefs with evidence put in, in the two parts of `split`, or in one.
+
+        Parameters
+        ----------
+        total, infinite : the beliefs without it; None where all is in ``total``
+        mask : (n,) what is observed as a whole
+        certain : (*param_shape, n) what `observe` gave
+        """
+        if infinite is None:
+            return backend.xp.where(mask, certain, total), None
+        finite, counts = self.split(certain, backend)
+        # Evidence outweighs whatever a factor's own message takes out of the count.
+        return backend.xp.where(mask, finite, total), backend.xp.where(mask, 1e6 * counts, infinite)
 
 
 class DiscreteType(VariableType):

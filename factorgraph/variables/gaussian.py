@@ -11,6 +11,7 @@ import numpy as np
 from factorgraph.backends import Array, Backend
 from factorgraph.semiring import Semiring
 from factorgraph.variables.base import VariableType
+from factorgraph.variables.gaussian_vector import GaussianVector
 from factorgraph.variables.normal_relations import NormalRelations
 
 _CLOSE = 1e-6  # certain values that differ by less, relative to their size, do not contradict
@@ -19,7 +20,7 @@ _CLOSE = 1e-6  # certain values that differ by less, relative to their size, do 
 @dataclass(frozen=True)
 class Gaussian(VariableType):
     """
-    A real variable with a normal belief.
+    A real variable with a normal belief; with a dimension, ``Gaussian(d)``, a vector of them: see `GaussianVector`.
 
     The natural parameters are ``(h, J)``, precision times mean and precision: the density is ``exp(h x - J x^2 / 2)``, with
     mean ``h / J`` and variance ``1 / J``. Zero precision is a flat, improper density; messages may have negative precision
@@ -41,6 +42,10 @@ class Gaussian(VariableType):
     certainty_absorbs = False
     proper_messages = False
     can_diverge = True
+
+    def __new__(cls, dimension: int | None = None) -> Any:
+        """A vector, where a dimension is given."""
+        return super().__new__(cls) if dimension is None else GaussianVector(dimension)
 
     @staticmethod
     def from_moments(mean: float | np.ndarray, variance: float | np.ndarray) -> np.ndarray:

@@ -37,6 +37,10 @@ class Relations(ABC):
     def through(self, relations: Array, params: Array) -> Array:
         """Messages to the first variables, ``(*param_shape, n)``, from natural parameters of the second ones."""
 
+    def back(self, relations: Array, params: Array) -> Array:
+        """Messages to the second variables, ``(*param_shape, n)``, from natural parameters of the first ones."""
+        return self.through(self.turned(relations), params)
+
     @abstractmethod
     def product(self, left: Array, params: Array, right: Array) -> Array:
         """Relations of the first variable on the left and the second on the right, those between summed out."""

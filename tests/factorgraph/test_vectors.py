@@ -1,0 +1,322 @@
+"""Vectors with normal beliefs: against dense linear algebra, in part observed, without noise, in any units."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import factorgraph as fg
+from factorgraph.backends import get_backend, small_matrices
+from factorgraph.inference import Inference, passes
+from factorgraph.testing import available_backends
+from tests.factorgraph.vectors import Dense, covariances
+
+
+def random_tree(seed: int, d: int, n: int, rank: int | None = None, cycle: bool = False) -> fg.FactorGraph:
+    """States in a random tree; of each some components of a vector are measured, and a number that may be seen."""
+    rng = np.random.default_rng(seed)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(d), n)
+    parent = np.array([rng.integers(0, i) for i in range(1, n)])
+    matrices = rng.normal(size=(n - 1, d, d))
+    noise = covariances(rng, n - 1, d, rank)
+    graph.add_factors("step", fg.LinearGaussian([1, -matrices], noise, rng.normal(size=(n - 1, d))), x[1:], x[parent])
+    graph.set_prior(x[0], fg.Gaussian(d).from_moments(rng.normal(size=d), covariances(rng, 1, d)[0]))
+    m = max(1, d // 2)
+    y = graph.add_variables("y", fg.Gaussian(m), n)
+    measure = fg.LinearGaussian([np.eye(m), -rng.normal(size=(n, m, d))], covariances(rng, 1, m)[0])
+    graph.add_factors("measured", measure, y, x)
+    values = rng.normal(size=(n, m))
+    values[rng.random((n, m)) < 0.4] = np.nan
+    graph.observe(y, values)
+    s = graph.add_variables("s", fg.Gaussian(), n)
+    graph.add_factors("number", fg.LinearGaussian([1, -rng.normal(size=(n, 1, d))], 0.3), s, x)
+    graph.observe(s[::2], rng.normal(size=len(range(0, n, 2))))
+    if cycle:
+        weak = fg.LinearGaussian([1, -0.2 * rng.normal(size=(d, d))], covariances(rng, 1, d)[0])
+        graph.add_factors("cycle", weak, x[[3, 5]], x[[7, 9]])
+    return graph
+
+
+def assert_as_dense(graph: fg.FactorGraph, result: Any, tolerance: float = 1e-9) -> None:
+    """All moments and the log-partition."""
+    dense = Dense(graph)
+    for name in graph.variable_blocks:
+        expected = dense.moments(graph.variables(name))
+        assert result.marginals(graph.variables(name)) == pytest.approx(expected, rel=tolerance, abs=tolerance), name
+    assert result.log_partition == pytest.approx(dense.log_partition, rel=tolerance, abs=tolerance)
+
+
+@pytest.mark.parametrize("rank", [None, 1])
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 6])
+def test_trees_are_exact(d: int, rank: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By depth and in few rounds, with noise in all directions and in one, components missing; and `exact`."""
+    graph = random_tree(d, d, 10, rank)
+    assert_as_dense(graph, fg.run(graph))
+    assert_as_dense(graph, fg.exact(graph))
+    monkeypatch.setattr(passes, "_MANY_STAGES", 1)
+    inference = Inference(graph)
+    assert inference._passes.contraction is not None
+    assert_as_dense(graph, inference.run())
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_cycles_have_exact_means(d: int) -> None:
+    graph = random_tree(10 + d, d, 12, cycle=True)
+    result = fg.run(graph, damping=0.3, tolerance=1e-11)
+    assert result.status == "converged"
+    dense = Dense(graph)
+    x = graph.variables("x")
+    assert result.mean(x) == pytest.approx(dense.moments(x)[:, 0], abs=1e-8)
+    assert_as_dense(graph, fg.exact(graph))
+
+
+@pytest.mark.parametrize("backend", [backend.name for backend in available_backends()])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_backends_batches_and_modes_agree(backend: str, dtype: str) -> None:
+    graph = random_tree(3, 3, 8, 1)
+    y = graph.variables("y")
+    values = np.random.default_rng(1).normal(size=(2, 8, 1))
+    values[1, 2:5] = np.nan
+    tolerance = 1e-8 if dtype == "float64" else 2e-3
+    for mode in ("sum", "max"):
+        inference = Inference(graph, batch=2, backend=backend, dtype=dtype, mode=mode)
+        inference.observe(y, values)
+        result = inference.run()
+        for number in range(2):
+            graph.observe(y, values[number])
+            x = graph.variables("x")
+            assert result.marginals(x)[number] == pytest.approx(Dense(graph).moments(x), rel=tolerance, abs=tolerance)
+            assert result.log_partition[number] == pytest.approx(fg.exact(graph, mode=mode).log_partition, rel=tolerance)
+
+
+def test_max_mode_gives_the_density_at_the_mode() -> None:
+    graph = random_tree(0, 2, 6)
+    result = fg.run(graph, mode="max")
+    best = {name: result.mode(graph.variables(name)) for name in graph.variable_blocks}
+    log_density = 0.0
+    for block in graph.factor_blocks.values():
+        values = [np.moveaxis(best[port.name][port.index], 0, -1) for port in block.ports]
+        log_density += block.kernel.factor.log_potential(*values).sum()  # type: ignore[union-attr]
+    prior = graph.variable_blocks["x"].prior[0]  # type: ignore[index]
+    log_density += prior[0] @ best["x"][0] - 0.5 * best["x"][0] @ prior[1:] @ best["x"][0]
+    assert result.log_partition == pytest.approx(log_density)
+
+
+def chain(n: int, transition: np.ndarray, noise: np.ndarray, prior: bool = True, scale: Any = 1.0) -> fg.FactorGraph:
+    """A chain whose states are measured in their first component, in units of one's own."""
+    units = np.diag(np.broadcast_to(scale, (len(transition),)).astype(float))
+    inverse = np.linalg.inv(units)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(len(transition)), n)
+    if prior:
+        start = units @ np.eye(len(transition)) @ units
+        graph.set_prior(x[0], fg.Gaussian(len(transition)).from_moments(np.zeros(len(transition)), start))
+    graph.add_factors("step", fg.LinearGaussian([1, -units @ transition @ inverse], units @ noise @ units), x[1:], x[:-1])
+    seen = np.sin(np.arange(n) / 7.0)
+    graph.add_factors("seen", fg.LinearGaussian([inverse[:1]], 0.1, seen), x)
+    return graph
+
+
+MOTION = np.array([[1.0, 1.0], [0.0, 0.9]])
+ALONG = np.array([[0.25, 0.5], [0.5, 1.0]])  # noise of an acceleration: of rank 1
+
+
+@pytest.mark.parametrize("prior", [True, False])
+@pytest.mark.parametrize("noise", [ALONG, ALONG + 0.1 * np.eye(2)], ids=["rank 1", "rank 2"])
+@pytest.mark.parametrize("transition", [MOTION, np.array([[1.0, 1.0], [0.0, 0.0]])], ids=["regular", "singular"])
+def test_long_chains_take_few_rounds(transition: np.ndarray, noise: np.ndarray, prior: bool) -> None:
+    """Also from a flat start, where nothing but the measurements fixes the states."""
+    graph = chain(200, transition, noise, prior)
+    inference = Inference(graph)
+    contraction = inference._passes.contraction
+    assert contraction is not None
+    assert len(contraction.rounds) < 40
+    assert_as_dense(graph, inference.run())
+
+
+@pytest.mark.parametrize("scale", [(1e6, 1e-6), (1e-5, 1e5), (1e7, 1e7)])
+def test_units_do_not_matter(scale: tuple[float, float]) -> None:
+    """Components of very different size, as metres and radians."""
+    plain, scaled = chain(100, MOTION, ALONG), chain(100, MOTION, ALONG, scale=scale)
+    expected = fg.run(plain).marginals(plain.variables("x"))
+    expected[:, 0] *= scale
+    expected[:, 1:] *= np.outer(scale, scale)
+    for found in (fg.run(scaled), fg.exact(scaled)):
+        assert found.marginals(scaled.variables("x")) == pytest.approx(expected, rel=1e-7)
+
+
+def test_states_known_exactly() -> None:
+    """In the midst of a chain, whole or in part; the rounds give way to the passes where they must."""
+    for value in ([1.0, -0.5], [np.nan, 0.5]):
+        graph = chain(150, MOTION, ALONG + 0.1 * np.eye(2))
+        graph.observe(graph.variables("x")[70], value)
+        assert_as_dense(graph, fg.run(graph))
+
+
+def test_exact_relations_carry_certainty() -> None:
+    rng = np.random.default_rng(2)
+    matrix = rng.normal(size=(3, 3))
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(3), 4)
+    graph.add_factors("step", fg.LinearGaussian([1, -matrix], 0.0, 1.0), x[1:], x[:-1])
+    graph.observe(x[0], [1.0, 2.0, 3.0])
+    result = fg.run(graph)
+    expected = [np.array([1.0, 2.0, 3.0])]
+    for _ in range(3):
+        expected.append(matrix @ expected[-1] + 1.0)
+    assert result.mean(x) == pytest.approx(np.array(expected))
+    assert result.marginals(x)[:, 1:] == pytest.approx(np.zeros((4, 3, 3)))
+    graph.observe(x[3], expected[3] + 1.0)
+    with pytest.raises(fg.ContradictionError):
+        fg.run(graph)
+
+
+def test_what_no_message_can_say_is_refused_by_name() -> None:
+    """Known start, noise along one direction: the next state lies on a line that is no axis. `exact` has it."""
+    graph = chain(4, MOTION, ALONG, prior=False)
+    graph.observe(graph.variables("x")[0], [0.0, 0.0])
+    with pytest.raises(ValueError, match=r"factors 'step': exact relations and evidence fix sums of the components"):
+        fg.run(graph)
+    assert_as_dense(graph, fg.exact(graph))
+
+
+def test_sums_differences_and_equality_need_no_matrices() -> None:
+    rng = np.random.default_rng(4)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(3), 3)
+    for i in range(2):
+        graph.set_prior(x[i], fg.Gaussian(3).from_moments(rng.normal(size=3), covariances(rng, 1, 3)[0]))
+    graph.add_factors("sum", fg.LinearGaussian([1, 1, -1], 0.0), x[0], x[1], x[2])
+    copy = graph.add_variables("copy", fg.Gaussian(3))
+    graph.add_factors("same", fg.LinearGaussian([1, -1], 0.0), x[2], copy)
+    first = graph.add_variables("first", fg.Gaussian())
+    graph.add_factors("selected", fg.LinearGaussian([[1, 0, 0], -1], 0.0), copy, first)
+    assert_as_dense(graph, fg.run(graph))
+
+
+def test_factor_marginals_are_joint() -> None:
+    graph = random_tree(5, 2, 6)
+    dense = Dense(graph)
+    for result in (fg.run(graph), fg.exact(graph)):
+        found = result.factor_marginals("step")
+        block = graph.factors("step")
+        for f in range(block.count):
+            numbers = np.concatenate([2 * int(port.index[f]) + np.arange(2) for port in block.ports])
+            assert found[f, 0] == pytest.approx(dense.mean[numbers])
+            assert found[f, 1:] == pytest.approx(dense.covariance[np.ix_(numbers, numbers)])
+
+
+def test_exact_results_are_drawn_from_and_read() -> None:
+    graph = random_tree(6, 2, 6)
+    result = fg.exact(graph)
+    drawn = result.sample(20_000, seed=0)
+    x = graph.variables("x")
+    moments = result.marginals(x)
+    assert drawn["x"].shape == (20_000, 6, 2)
+    error = np.sqrt(np.einsum("nii->ni", moments[:, 1:]) / 20_000)
+    assert (np.abs(drawn["x"].mean(axis=0) - moments[:, 0]) < 5 * error).all()
+    assert np.cov(drawn["x"][:, 3].T) == pytest.approx(moments[3, 1:], rel=0.1, abs=0.05)
+    assert result.covariance(x[2], x[4]).shape == (2, 2)
+    assert result.covariance(x[2]) == pytest.approx(moments[2, 1:])
+    assert list(fg.run(graph).table(x[:1]).columns[:3]) == ["mean 0", "mean 1", "covariance 0 0"]
+
+
+def test_states_are_saved_adopted_and_released(tmp_path: Path) -> None:
+    graph = random_tree(7, 2, 6)
+    y = graph.variables("y")
+    inference = Inference(graph)
+    before = inference.run().marginals(graph.variables("x"))
+    inference.state.save(tmp_path / "state.npz")
+    inference.unobserve(y[2])
+    inference.observe(y[3], [7.0])
+    assert np.abs(inference.run().marginals(graph.variables("x")) - before).max() > 1e-3
+    other = Inference(graph)
+    other.state.load(tmp_path / "state.npz")
+    assert other.run().marginals(graph.variables("x")) == pytest.approx(before)
+    other.adopt(inference)
+    changed = inference.run().marginals(graph.variables("x"))
+    assert other.run().marginals(graph.variables("x")) == pytest.approx(changed)
+    assert pickle.loads(pickle.dumps(fg.Gaussian(3))) == fg.Gaussian(3) != fg.Gaussian(2)
+    assert isinstance(fg.Gaussian(), fg.Gaussian)
+
+
+def test_many_small_blocks_run_as_one() -> None:
+    rng = np.random.default_rng(8)
+    apart, together = fg.FactorGraph(), fg.FactorGraph()
+    matrices, noise = rng.normal(size=(5, 2, 2)), covariances(rng, 5, 2)
+    for graph in (apart, together):
+        x = graph.add_variables("x", fg.Gaussian(2), 6)
+        graph.set_prior(x[0], fg.Gaussian(2).from_moments([1.0, 2.0], np.eye(2)))
+        if graph is together:
+            graph.add_factors("step", fg.LinearGaussian([1, -matrices], noise), x[1:], x[:-1])
+        else:
+            for i in range(5):
+                graph.add_factors(f"step {i}", fg.LinearGaussian([1, -matrices[i]], noise[i]), x[i + 1], x[i])
+    assert len(Inference(apart).layout.groups) == 1
+    assert fg.run(apart).marginals(apart.variables("x")) == pytest.approx(fg.run(together).marginals(together.variables("x")))
+
+
+def test_what_is_wrong_is_named() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(2), 3)
+    with pytest.raises(ValueError, match=r"factors 'a': noise_variance must be symmetric"):
+        graph.add_factors("a", fg.LinearGaussian([1, -1], [[1, 0.5], [0, 1]]), x[1:], x[:-1])
+    with pytest.raises(ValueError, match=r"noise_variance must have no negative direction; its smallest eigenvalue is -1"):
+        graph.add_factors("a", fg.LinearGaussian([1, -1], [[1, 2], [2, 1]]), x[1:], x[:-1])
+    with pytest.raises(ValueError, match=r"coefficient 1 has shape \(2, 3\); .* a matrix \(2, 2\)"):
+        graph.add_factors("a", fg.LinearGaussian([1, np.ones((2, 3))], 1.0), x[1:], x[:-1])
+    with pytest.raises(ValueError, match=r"noise_variance has shape \(3,\); expected a number, a covariance \(2, 2\)"):
+        graph.add_factors("a", fg.LinearGaussian([1, -1], np.ones(3)), x[1:], x[:-1])
+    with pytest.raises(ValueError, match=r"offset has shape \(3,\)"):
+        graph.add_factors("a", fg.LinearGaussian([1, -1], 1.0, np.ones(3)), x[1:], x[:-1])
+    with pytest.raises(ValueError, match="must be finite"):
+        graph.add_factors("a", fg.LinearGaussian([1, np.nan], 1.0), x[1:], x[:-1])
+    with pytest.raises(ValueError, match="some row has only coefficients of 0"):
+        graph.add_factors("a", fg.LinearGaussian([[[1, 0], [0, 0]]], 1.0), x)
+    with pytest.raises(
+        ValueError, match=r"observed values of 'x': inf is not a finite number; a component that is not observed is NaN"
+    ):
+        graph.observe(x, np.inf)
+    with pytest.raises(ValueError, match=r"observed values of 'x' have shape \(3,\); expected \(3, 2\)"):
+        graph.observe(x, np.ones(3))
+    with pytest.raises(ValueError, match="prior of 'x': its precision is not symmetric"):
+        graph.set_prior(x, [[0, 0], [1, 1], [0, 1]])
+    with pytest.raises(ValueError, match="covariance must be positive definite; observe what is certain"):
+        fg.Gaussian(2).from_moments([0, 0], [[1, 1], [1, 1]])
+    with pytest.raises(ValueError, match=r"expected \(\.\.\., 2\) and \(\.\.\., 2, 2\)"):
+        fg.Gaussian(2).from_moments([0, 0, 0], np.eye(2))
+    for dimension in (0, 1.5, True):
+        with pytest.raises(ValueError, match="the dimension of a vector must be a whole number of at least 1"):
+            fg.Gaussian(dimension)
+    improper = chain(3, MOTION, ALONG, prior=False)
+    improper.add_variables("loose", fg.Gaussian(2))
+    with pytest.raises(fg.ImproperModelError, match=r"look at 'loose'\[[01]\]"):
+        fg.exact(improper)
+
+
+@pytest.mark.parametrize("name", [backend.name for backend in available_backends()])
+def test_elimination(name: str) -> None:
+    """Random systems, some of them singular; scales of rows and columns do not matter."""
+    backend = get_backend(name, "float64")
+    rng = np.random.default_rng(0)
+    matrices, rights = rng.normal(size=(4, 4, 6)), rng.normal(size=(4, 2, 6))
+    matrices[:, :, 1] = np.outer(matrices[:, 0, 1], matrices[0, :, 1])
+    rights[:, :, 1] = matrices[:, :, 1] @ rng.normal(size=(4, 2))  # has solutions
+    matrices[2, :, 2], rights[2, :, 2] = 0.0, 1.0  # has none
+    matrices[:, :, 3] *= np.outer([1e9, 1, 1e-9, 1], [1, 1e8, 1, 1e-8])
+    found = small_matrices.eliminate(backend.asarray(matrices), backend.asarray(rights), backend.xp)
+    values, left, known = (backend.to_host(part) for part in (found.values, found.left, found.found))
+    for item in range(6):
+        if item == 2:
+            assert np.abs(left[:, :, item]).max() > 0.1
+            continue
+        scale = np.abs(matrices[:, :, item]) @ np.abs(values[:, :, item])
+        assert np.abs(matrices[:, :, item] @ values[:, :, item] - rights[:, :, item]).max() <= 1e-12 * scale.max()
+        assert known[:, item].sum() == (1 if item == 1 else 4)
+        if item != 1:
+            assert backend.to_host(found.log_determinant)[item] == pytest.approx(np.linalg.slogdet(matrices[:, :, item])[1])
