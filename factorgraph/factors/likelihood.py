@@ -91,6 +91,10 @@ class Likelihood(Factor):
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         return bool(self._kinds)  # a state may be ruled out
 
+    def log_potential(self, *values: np.ndarray) -> np.ndarray:
+        """The function itself."""
+        return np.asarray(self.log_likelihood(*values, *self.data), dtype=np.float64)
+
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:

@@ -3,48 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from itertools import product
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from factorgraph.backends import Array
 from factorgraph.factors.base import Factor, Parameters, for_each_factor
-from factorgraph.factors.linear_gaussian import LinearGaussian
+from factorgraph.factors.linear_numbers import NumberForm
+from factorgraph.factors.linear_vectors import VectorForm
+from factorgraph.factors.tangents import METHODS, MOST_NUMBERS, Density, Straight, incoming_density, straightened
+from factorgraph.factors.vector_arrays import covariance_of
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Gaussian, VariableType
+from factorgraph.variables.gaussian_vector import GaussianVector, check_covariance
 
-METHODS = ("linearise", "sigma-points", "quadrature")
-_NODES = 7  # of quadrature along each variable
-_MOST_VARIABLES = 4  # of quadrature
 _CLOSE = 1e-10  # of the points at which a relation is made linear, in deviations
-_STEP = 6e-6  # of central differences, relative
 
 
 class Nonlinear(Factor):
     """
     ``f(x_0, ..., x_k) = noise``, the noise normal with mean 0, for any function f of normal variables.
 
-    The relation is replaced by the line ``a_0 x_0 + ... = b + noise`` that is nearest to it, where the variables are believed
-    to be; its messages are those of `LinearGaussian`. As that line depends on the messages that come in, a graph with such
-    factors is iterated, also where it is a forest. At a fixed point of ``"linearise"`` the means are the most probable values
-    of all variables together, or a saddle: as belief propagation finds them for lines, on cycles too.
+    The relation is replaced by the linear one ``a_0 x_0 + ... = b + noise`` that is nearest to it, where the variables are
+    believed to be; its messages are those of `LinearGaussian`. As that one depends on the messages that come in, a graph with
+    such factors is iterated, also where it is a forest. At a fixed point of ``"linearise"`` the means are the most probable
+    values of all variables together, or a saddle: as belief propagation finds them for linear relations, on cycles too.
 
     Parameters
     ----------
     function : callable
-        ``function(x_0, ..., x_k, *data)``, vectorised: arrays of one shape, and numbers.
-    noise_variance : float or (F,) array, above 0 or 0 for an exact relation
+        ``function(x_0, ..., x_k, *data)``, vectorised: arrays of one shape, and numbers. Of a vector it is given an array with
+        the components first, so that ``x[0]`` is an array as those of numbers are. It returns one array, or m of them, for a
+        relation of m rows.
+    noise_variance : float or (F,) array; of m rows a covariance (m, m) or (F, m, m)
+        At least 0; 0 makes the relation exact. With ``explicit=True`` a float stands for that times the unit matrix.
     data : sequence of numbers or (F,) arrays, default ()
         What the function is given besides, for each factor: what was measured, or where from.
     method : {"linearise", "sigma-points", "quadrature"}, default "linearise"
-        The tangent at the means; or the line and the noise that have the moments of the function over the beliefs: by the
-        points of the unscented transform, or by 7 points for each of at most four variables (Gauss and Hermite's).
+        The tangent at the means; or the relation and the noise that have the moments of the function over the beliefs: by the
+        points of the unscented transform, or by 7 points for each of at most four numbers (Gauss and Hermite's).
+    explicit : bool, default False
+        Whether the relation is ``x_0 = f(x_1, ..., x_k) + noise``: the function is then given the others alone, and points are
+        laid in these.
     derivative : callable, optional
-        ``derivative(x_0, ..., x_k, *data)`` gives a sequence of arrays, one for each variable. Default: central differences.
+        ``derivative(x_0, ..., x_k, *data)`` gives a sequence of arrays, one for each variable: of numbers as the function's
+        value, of vectors (d, ...), or for m rows (m, d, ...). Default: central differences.
     iterations : int, default 20
-        How often the line is laid anew at the beliefs that it makes, at most; with 1 it is laid at the messages that come in,
-        as the extended and the unscented Kalman filter do.
+        How often the relation is laid anew at the beliefs that it makes, at most; with 1 it is laid at the messages that come
+        in, as the extended and the unscented Kalman filter do.
     start : float, default 0
         Mean of a variable of which nothing is known yet.
     widest : float, default 1e3
@@ -66,6 +73,19 @@ class Nonlinear(Factor):
     >>> _ = graph.add_factors("square", fg.Nonlinear(lambda x, seen: x**2 - seen, 0.01, data=[2.0]), x)
     >>> round(float(fg.run(graph).mean(x)), 3)
     1.414
+
+    A place in the plane, from its distances to two beacons:
+
+    >>> import numpy as np
+    >>> graph = fg.FactorGraph()
+    >>> place = graph.add_variables("place", fg.Gaussian(2))
+    >>> graph.set_prior(place, fg.Gaussian(2).from_moments([1.0, 1.0], np.eye(2)))
+    >>> def distance(p, left, seen):
+    ...     return np.hypot(p[0] - left, p[1]) - seen
+    >>> seen = fg.Nonlinear(distance, 1e-6, data=[[-3.0, 3.0], [5.0, 5.0]])
+    >>> _ = graph.add_factors("seen", seen, place.reshape(1)[[0, 0]])
+    >>> fg.run(graph).mean(place).round(3).tolist()
+    [0.0, 4.0]
     """
 
     approximates = True
@@ -77,6 +97,7 @@ class Nonlinear(Factor):
         data: Sequence[Any] = (),
         *,
         method: str = "linearise",
+        explicit: bool = False,
         derivative: Callable[..., Any] | None = None,
         iterations: int = 20,
         start: float = 0.0,
@@ -90,11 +111,11 @@ class Nonlinear(Factor):
             raise ValueError(f"iterations must be a whole number of at least 1, not {iterations!r}")
         if not (np.isfinite(start) and 0.0 < widest < np.inf):
             raise ValueError(f"start must be finite, and widest above 0, not {start!r} and {widest!r}")
-        self.function, self.derivative, self.method = function, derivative, method
+        self.function, self.derivative, self.method, self.explicit = function, derivative, method, bool(explicit)
         self.iterations, self.start, self.widest = int(iterations), float(start), float(widest)
         self.noise_variance = np.asarray(noise_variance, dtype=np.float64)
         self.data = [np.asarray(values, dtype=np.float64) for values in data]
-        if not (np.isfinite(self.noise_variance).all() and (self.noise_variance >= 0).all()):
+        if not (np.isfinite(self.noise_variance).all() and (self.noise_variance.ndim > 1 or (self.noise_variance >= 0).all())):
             raise ValueError("noise_variance must be finite, and at least 0")
 
     def __repr__(self) -> str:
@@ -102,143 +123,148 @@ class Nonlinear(Factor):
 
     def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):
-            if not isinstance(kind, Gaussian):
+            if not isinstance(kind, (Gaussian, GaussianVector)):
                 raise TypeError(f"Nonlinear takes real variables, but port {port} has {kind!r}")
-        if self.method == "quadrature" and len(types) > _MOST_VARIABLES:
-            raise ValueError(f"quadrature takes at most {_MOST_VARIABLES} variables, not {len(types)}; take sigma-points")
-        named = [("noise_variance", self.noise_variance), *((f"data {i}", array) for i, array in enumerate(self.data))]
-        for name, array in named:
+        if self.explicit and len(types) < 2:
+            raise ValueError("an explicit relation has a variable that the function gives and one at least that it is given")
+        for number, array in enumerate(self.data):
             if array.shape not in ((), (count,)):
-                raise ValueError(f"{name} has shape {array.shape}; expected a number or ({count},), one for each factor")
-        self._line = LinearGaussian([1.0] * len(types), 1.0)
+                raise ValueError(f"data {number} has shape {array.shape}; expected a number or ({count},), one for each factor")
+        sizes = [kind.dimension if isinstance(kind, GaussianVector) else 1 for kind in types]
+        noise = self.noise_variance
+        self._rows = sizes[0] if self.explicit else noise.shape[-1] if noise.ndim > 1 else 1
+        if self._rows == 1 and noise.shape not in ((), (count,), (1, 1), (count, 1, 1)):
+            raise ValueError(f"noise_variance has shape {noise.shape}; expected a number or ({count},), one for each factor")
+        self._noise = covariance_of(noise, self._rows, count)
+        if problem := check_covariance(self._noise, "noise_variance"):
+            raise ValueError(problem)
+        self._kinds, ends = list(types), np.cumsum([0, *sizes]).tolist()
+        self._parts = [slice(start, stop) for start, stop in pairwise(ends)]
+        given = ends[-1] - (sizes[0] if self.explicit else 0)
+        if self.method == "quadrature" and given > MOST_NUMBERS:
+            raise ValueError(f"quadrature takes at most {MOST_NUMBERS} variables, not {given}; take sigma-points")
+        if self._rows == 1 and all(isinstance(kind, Gaussian) for kind in types):
+            self._form: NumberForm | VectorForm = NumberForm([np.ones(())] * len(types), np.ones(()), np.zeros(()))
+        else:
+            ones = [np.ones((self._rows, size)) for size in sizes]
+            self._form = VectorForm(ones, self._noise, np.zeros(()), types, count)
 
     def merge_key(self) -> Hashable:
-        settings = self.method, self.iterations, self.start, self.widest
+        settings = self.method, self.explicit, self.iterations, self.start, self.widest, self._form.key()
         return self.function, self.derivative, len(self.data), *settings
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         data = {f"data{number}": np.atleast_1d(values) for number, values in enumerate(self.data)}
-        return {"variance": np.atleast_1d(self.noise_variance), **data}
+        return {"variance": np.moveaxis(self._noise, 0, -1), **data}
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
-        return bool((parameters["variance"] == 0).any())
+        return bool((np.einsum("iif->if", parameters["variance"]) == 0).any())
 
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:
-        return self._line.messages(incoming, self._laid(incoming, parameters, semiring), ports, semiring)
+        return self._form.messages(incoming, self._laid(incoming, parameters, semiring), ports, semiring)
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
-        return self._line.log_partition(incoming, self._laid(incoming, parameters, semiring), semiring)
+        return self._form.log_partition(incoming, self._laid(incoming, parameters, semiring), semiring)
 
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
-        """Joint mean (first row) and covariance of the variables, ``(1 + d, d, F)``, along the line."""
-        return self._line.marginals(incoming, self._laid(incoming, parameters, semiring), semiring)
+        """Joint mean (first row) and covariance of all numbers, ``(1 + D, D, F)``, as the linear relation has them."""
+        return self._form.marginals(incoming, self._laid(incoming, parameters, semiring), semiring)
 
     def _laid(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> dict[str, Array]:
-        """Parameters of the lines in place of the relations."""
+        """Parameters of the linear relations in place of these."""
         if semiring.mode == "max":
             raise ValueError("Nonlinear has messages in sum mode alone")
         backend = semiring.backend
         host = [backend.to_host(array).astype(np.float64) for array in incoming]
-        shape = host[0].shape[1:]
+        shape = host[0].shape[len(self._kinds[0].param_shape) :]
         data = [for_each_factor(backend.to_host(parameters[f"data{i}"]), shape) for i in range(len(self.data))]
-        noise = for_each_factor(backend.to_host(parameters["variance"]), shape).astype(np.float64)
-        mean, variance = self._moments(host)
-        before = mean
+        noise = backend.to_host(parameters["variance"]).astype(np.float64)
+        noise = np.moveaxis(noise.reshape(*noise.shape[:3], *(1,) * (len(shape) - 1)), (0, 1), (-2, -1))
+        density = incoming_density(self._kinds, host, self.start, self.widest)
+        belief, before = density, density.mean
         for number in range(self.iterations):
-            a, b, more = self._line_at(mean, variance, data)
+            a, b, more = self._relation_at(belief, data)
             if number + 1 == self.iterations:
                 break
-            new, spread = self._beliefs(host, a, b, noise + more)
+            new = density.given(a, b, noise + more)
             # Half way where it swings, as Gauss and Newton's steps may.
-            swings = (new - mean) * (mean - before) < 0
-            before, mean = mean, np.where(swings, 0.5 * (new + mean), new)
-            scale = np.sqrt(spread) + np.finfo(float).tiny
-            variance = spread
-            if (np.abs(mean - before) <= _CLOSE * scale).all():
+            swings = (new.mean - belief.mean) * (belief.mean - before) < 0
+            before = belief.mean
+            belief = Density(np.where(swings, 0.5 * (new.mean + before), new.mean), new.covariance)
+            if (np.abs(belief.mean - before) <= _CLOSE * (new.deviations() + np.finfo(float).tiny)).all():
                 break
-        return {
-            name: backend.asarray(array) for name, array in (("coefficients", a), ("offset", b), ("variance", noise + more))
-        }
+        found = {"coefficients": (a, 2), "offset": (b, 1), "variance": (noise + more, 2)}
+        last = {name: np.moveaxis(array, range(-axes, 0), range(axes)) for name, (array, axes) in found.items()}
+        if isinstance(self._form, NumberForm):
+            last = {"coefficients": last["coefficients"][0], "offset": last["offset"][0], "variance": last["variance"][0, 0]}
+        return {name: backend.asarray(array) for name, array in last.items()}
 
-    def _moments(self, natural: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Means and variances of densities ``(ports, *shape)``, the widest where nothing is known."""
-        h, precision = (np.stack([params[i] for params in natural]) for i in (0, 1))
-        certain, flat = np.isinf(precision), ~(precision > self.widest**-2)
-        safe = np.where(certain | flat, 1.0, precision)
-        mean = np.where(certain, h, np.where(flat, self.start, h / safe))
-        return mean, np.where(certain, 0.0, np.where(flat, self.widest**2, 1.0 / safe))
+    def _relation_at(self, belief: Density, data: list[np.ndarray]) -> Straight:
+        """``a x = b`` with noise, near to the relation where the variables are believed to be."""
+        first = 1 if self.explicit else 0
+        given = slice(self._parts[first].start, self._parts[-1].stop)
+        parts = [slice(part.start - given.start, part.stop - given.start) for part in self._parts[first:]]
 
-    def _beliefs(
-        self, natural: Sequence[np.ndarray], a: np.ndarray, b: np.ndarray, noise: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Means and variances of the variables, given a line."""
-        mean, variance = self._moments(natural)
-        gain = variance * a
-        whole = noise + (a * gain).sum(axis=0)
-        safe = np.where(whole > 0, whole, 1.0)
-        residual = b - (a * mean).sum(axis=0)
-        return mean + gain * np.where(whole > 0, residual / safe, 0.0), np.maximum(variance - gain * gain / safe, 0.0)
+        def seen(x: np.ndarray) -> list[np.ndarray]:
+            columns = [np.moveaxis(x[..., part], -1, 0) for part in parts]
+            return [
+                column[0] if isinstance(kind, Gaussian) else column
+                for column, kind in zip(columns, self._kinds[first:], strict=True)
+            ]
 
-    def _line_at(
-        self, mean: np.ndarray, variance: np.ndarray, data: list[np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Coefficients ``(ports, *shape)``, offset and additional noise ``shape`` of the lines at some beliefs."""
-        if self.method == "linearise":
-            value, a = self._value(mean, data), self._slopes(mean, data)
-            return a, (a * mean).sum(axis=0) - value, np.zeros_like(value)
-        nodes, weights = _sigma_points(len(mean)) if self.method == "sigma-points" else _grid(len(mean))
-        deviation = np.sqrt(variance)
-        values = np.stack([self._value(mean + deviation * node.reshape(-1, *(1,) * (mean.ndim - 1)), data) for node in nodes])
-        shaped = weights.reshape(-1, *(1,) * (values.ndim - 1))
-        centre = (shaped * values).sum(axis=0)
-        along = np.stack([(shaped * nodes[:, port].reshape(shaped.shape) * values).sum(axis=0) for port in range(len(mean))])
-        known = deviation == 0
-        a = np.where(known, 0.0, along / np.where(known, 1.0, deviation))
-        if known.any():
-            a = np.where(known, self._slopes(mean, data), a)
-        more = (shaped * (values - centre) ** 2).sum(axis=0) - (np.where(known, 0.0, along) ** 2).sum(axis=0)
-        return a, (a * mean).sum(axis=0) - centre, np.maximum(more, 0.0)
-
-    def _slopes(self, x: np.ndarray, data: list[np.ndarray]) -> np.ndarray:
-        """Derivatives by each variable."""
-        if self.derivative is not None:
+        def value(x: np.ndarray) -> np.ndarray:
             with np.errstate(all="ignore"):
-                found = np.stack([np.broadcast_to(row, x.shape[1:]) for row in self.derivative(*x, *data)])
-            return _finite(found, x, "derivative")
-        slopes = np.empty_like(x)
-        for port in range(len(x)):
-            step = _STEP * np.maximum(1.0, np.abs(x[port]))
-            up, down = x.copy(), x.copy()
-            up[port], down[port] = x[port] + step, x[port] - step
-            slopes[port] = (self._value(up, data) - self._value(down, data)) / (up[port] - down[port])
-        return slopes
+                found = self.function(*seen(x), *data)
+            return _finite(self._in_rows(found, (), x, "function"), x, "function", belief.mean.ndim - 1)
 
-    def _value(self, x: np.ndarray, data: list[np.ndarray]) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            return _finite(np.broadcast_to(np.asarray(self.function(*x, *data), dtype=np.float64), x.shape[1:]), x, "function")
+        def slopes(x: np.ndarray) -> np.ndarray:
+            assert self.derivative is not None
+            with np.errstate(all="ignore"):
+                each = list(self.derivative(*seen(x), *data))
+            if len(each) != len(parts):
+                raise ValueError(f"its derivative gives {len(each)} arrays for {len(parts)} variables")
+            columns = []
+            for row, part, kind in zip(each, parts, self._kinds[first:], strict=True):
+                numbers = () if isinstance(kind, Gaussian) else (part.stop - part.start,)
+                column = self._in_rows(row, numbers, x, "derivative")
+                columns.append(column if numbers else column[..., None])
+            return _finite(np.concatenate(columns, axis=-1), x, "derivative", belief.mean.ndim - 1)
+
+        a, offset, noise = straightened(belief.part(given), value, None if self.derivative is None else slopes, self.method)
+        if not self.explicit:
+            return Straight(a, -offset, noise)
+        unit = np.broadcast_to(np.eye(self._rows), (*a.shape[:-2], self._rows, self._rows))
+        return Straight(np.concatenate([unit, -a], axis=-1), offset, noise)
+
+    def _in_rows(self, found: Any, numbers: tuple[int, ...], x: np.ndarray, what: str) -> np.ndarray:
+        """What a function returned, ``(m, *numbers, *items)``, without m for one row, as ``(*items, m, *numbers)``."""
+        items = x.shape[:-1]
+        rows = (self._rows, *numbers)
+        if isinstance(found, (list, tuple)):
+            found = np.stack(np.broadcast_arrays(*(np.asarray(part, dtype=np.float64) for part in found)))
+        array = np.asarray(found, dtype=np.float64)
+        one = self._rows == 1 and not self._gives_vectors
+        lead = numbers if one else rows
+        if array.shape == lead:  # the same for all
+            array = array.reshape(*lead, *(1,) * len(items))
+        if array.ndim != len(lead) + len(items) or array.shape[: len(lead)] != lead:
+            raise ValueError(f"its {what} returns an array of shape {array.shape}, not {(*lead, *items)}")
+        whole = np.broadcast_to(array, (*lead, *items))
+        return np.moveaxis(whole[None] if one else whole, range(len(rows)), range(-len(rows), 0))
+
+    @property
+    def _gives_vectors(self) -> bool:
+        """Whether the function returns arrays with an axis of rows."""
+        return self._rows > 1 or (self.explicit and isinstance(self._kinds[0], GaussianVector))
 
 
-def _finite(values: np.ndarray, x: np.ndarray, what: str) -> np.ndarray:
-    if np.isfinite(values).all():
+def _finite(values: np.ndarray, x: np.ndarray, what: str, axes: int) -> np.ndarray:
+    """The values, or an error that names the point and the factor; so many axes, the factors first, are those of items."""
+    wrong = ~np.isfinite(values.reshape(*x.shape[:-1], -1)).all(axis=-1)
+    if not wrong.any():
         return values
-    place = tuple(np.argwhere(~np.isfinite(values))[0][-(x.ndim - 1) :])
-    where = ", ".join(f"{value:.6g}" for value in x[(slice(None), *place)])
-    raise ValueError(f"its {what} is not finite at ({where}), of factor {place[0]}")
-
-
-def _sigma_points(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the unscented transform that have the moments of standard normal variables, ``(2 size + 1, size)``."""
-    spare = max(0.5, 3.0 - size)
-    reach = np.sqrt(size + spare) * np.eye(size)
-    weights = np.full(2 * size + 1, 0.5 / (size + spare))
-    weights[0] = spare / (size + spare)
-    return np.concatenate([np.zeros((1, size)), reach, -reach]), weights
-
-
-def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gauss and Hermite's points in so many dimensions."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-    weights = weights / weights.sum()
-    return np.array(list(product(nodes, repeat=size))), np.prod(list(product(weights, repeat=size)), axis=1)
+    place = tuple(int(i) for i in np.argwhere(wrong)[0])
+    where = ", ".join(f"{value:.6g}" for value in x[place])
+    raise ValueError(f"its {what} is not finite at ({where}), of factor {place[-axes]}")

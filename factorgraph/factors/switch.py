@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from factorgraph.backends import Array
 from factorgraph.factors.base import Factor, Parameters
 from factorgraph.factors.linear_gaussian import LinearGaussian
 from factorgraph.semiring import Semiring
-from factorgraph.variables import DiscreteType, Gaussian, VariableType
+from factorgraph.variables import DiscreteType, VariableType
 
 
 class Switch(Factor):
@@ -63,6 +64,8 @@ class Switch(Factor):
         self._kind = types[0]
         if len(self._kind.states) != len(self.relations):
             raise ValueError(f"{len(self.relations)} relations for {len(self._kind.states)} states; give one for each")
+        self._numbers = types[1:]
+        self.relations = [copy.copy(relation) for relation in self.relations]
         for state, relation in enumerate(self.relations):
             try:
                 relation.check(types[1:], widths[1:], count)
@@ -70,11 +73,11 @@ class Switch(Factor):
                 raise type(error)(f"relation {state}: {error}") from error
 
     def merge_key(self) -> Hashable:
-        return len(self.relations)
+        return tuple(relation.merge_key() for relation in self.relations)
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
         return {
-            f"{name}{state}": array
+            f"{name}_{state}": array
             for state, relation in enumerate(self.relations)
             for name, array in relation.parameters(types[1:], count).items()
         }
@@ -84,6 +87,12 @@ class Switch(Factor):
             relation.can_be_hard(_of_state(parameters, state)) or relation.passes_certainty(_of_state(parameters, state))
             for state, relation in enumerate(self.relations)
         )
+
+    def log_potential(self, *values: np.ndarray) -> np.ndarray:
+        """Log-density of the noise of the relation that holds."""
+        places = self._kind.position(values[0])
+        each = [relation.log_potential(*values[1:]) for relation in self.relations]
+        return np.asarray(np.select([places == state for state in range(len(each))], each))
 
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
@@ -106,7 +115,7 @@ class Switch(Factor):
                 outgoing.append(self._kind.from_log_weights(xp.stack(masses), backend))
                 continue
             of_port = [found[asked.index(port - 1)] for found in each]
-            outgoing.append(_collapsed(numbers[port - 1], of_port, shares, semiring))
+            outgoing.append(_collapsed(self._numbers[port - 1], numbers[port - 1], of_port, shares, semiring))
         return outgoing
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
@@ -123,26 +132,29 @@ class Switch(Factor):
 
 def _of_state(parameters: Mapping[str, Any], state: int) -> dict[str, Any]:
     """Parameters of one relation."""
-    return {name: parameters[f"{name}{state}"] for name in ("coefficients", "variance", "offset")}
+    end = f"_{state}"
+    return {name.removesuffix(end): array for name, array in parameters.items() if name.endswith(end)}
 
 
-def _collapsed(cavity: Array, messages: Sequence[Array], shares: Array, semiring: Semiring) -> Array:
-    """What is to be sent, so that the belief has the mean and the variance of the mixture."""
-    kind, xp, backend = Gaussian(), semiring.xp, semiring.backend
-    moments = []
-    for message in messages:
-        (finite, infinite), (more, also) = kind.split(cavity, backend), kind.split(message, backend)
-        moments.append(kind.mean(kind.join(finite + more, infinite + also, backend), backend))
-    means, variances = (xp.stack([moment[part, ...] for moment in moments]) for part in (0, 1))
-    none = xp.zeros_like(means)
-    means, variances = (xp.where(shares > 0, array, none) for array in (means, variances))  # of what is ruled out
-    mean = xp.sum(shares * means, axis=0)
-    variance = xp.sum(shares * (variances + (means - mean) ** 2), axis=0)
-    flat, certain = ~(variance < xp.inf) | (mean != mean), variance == 0
-    safe = xp.where(flat | certain, xp.ones_like(variance), variance)
-    known = cavity[1, ...] == xp.inf
-    field = xp.where(certain, mean, mean / safe - cavity[0, ...])
-    precision = xp.where(certain, xp.full_like(safe, xp.inf), 1.0 / safe - cavity[1, ...])
-    silent = flat | known
-    zero = xp.zeros_like(field)
-    return xp.stack([xp.where(silent, zero, field), xp.where(silent, zero, precision)])
+def _collapsed(kind: VariableType, cavity: Array, messages: Sequence[Array], shares: Array, semiring: Semiring) -> Array:
+    """What is to be sent, so that the belief has the first and second moments of the mixture."""
+    xp, backend = semiring.xp, semiring.backend
+    finite, infinite = kind.split(cavity, backend)
+    mixed = whole = None
+    for state, message in enumerate(messages):
+        share = shares[state, ...]
+        more, also = kind.split(message, backend)
+        moments = kind.mean(kind.join(finite + more, infinite + also, backend), backend)
+        moments = xp.where(share > 0, moments, xp.zeros_like(moments))  # of what is ruled out
+        if mixed is None or whole is None:
+            mixed, whole = moments, share
+            continue
+        whole = whole + share
+        mixed = kind.mix_means(mixed, moments, share / xp.where(whole > 0, whole, xp.ones_like(whole)))
+    assert mixed is not None
+    belief, certain = kind.split(kind.from_mean(mixed, backend), backend)
+    message = kind.join(belief - finite, certain - infinite, backend)
+    silent = message != message
+    for _ in kind.param_shape:
+        silent = xp.any(silent, axis=0)
+    return xp.where(silent, xp.zeros_like(message), message)

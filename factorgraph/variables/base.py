@@ -103,7 +103,7 @@ class VariableType(ABC):
         """Natural parameters from mean parameters; inverse of `mean`."""
         raise NotImplementedError(f"{self!r} has no mean parameters: damp in natural parameters")
 
-    def mix_means(self, old: Array, new: Array, share: float) -> Array:
+    def mix_means(self, old: Array, new: Array, share: float | Array) -> Array:
         """Mean parameters of the mixture of two beliefs, the second with this share."""
         return (1.0 - share) * old + share * new
 

@@ -115,7 +115,7 @@ class Gaussian(VariableType):
         value, precision = mean[0, ...], 1.0 / mean[1, ...]
         return xp.stack([xp.where(precision == xp.inf, value, value * precision), precision])
 
-    def mix_means(self, old: Array, new: Array, share: float) -> Array:
+    def mix_means(self, old: Array, new: Array, share: float | Array) -> Array:
         """First and second moments mixed."""
         mixed = super().mix_means(old, new, share)
         step = new[0, ...] - old[0, ...]

@@ -202,7 +202,7 @@ class GaussianVector(VariableType):
         certain = from_diagonal(xp.where(known > 0.5, xp.full_like(value, xp.inf), xp.zeros_like(value)), xp)
         return xp.concat([h[None, ...], symmetric(inverse, xp) + certain], axis=0)
 
-    def mix_means(self, old: Array, new: Array, share: float) -> Array:
+    def mix_means(self, old: Array, new: Array, share: float | Array) -> Array:
         """First and second moments mixed."""
         mixed = super().mix_means(old, new, share)
         step = new[0, ...] - old[0, ...]

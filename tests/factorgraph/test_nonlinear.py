@@ -192,3 +192,177 @@ def test_what_cannot_be_used_is_refused() -> None:
         fg.run(other, mode="max")
     with pytest.raises(TypeError, match="factors 'f' are Nonlinear"):
         fg.exact(other)
+
+
+# Vectors.
+
+STEP = 0.3
+
+
+def swing(x: Any) -> np.ndarray:
+    """A pendulum's angle and speed a moment later."""
+    return np.stack([x[0] + STEP * x[1], 0.98 * x[1] - STEP * np.sin(x[0])])
+
+
+def horizontal(x: Any) -> Any:
+    """Where its end is seen from above, and how fast, a little."""
+    return np.stack([np.sin(x[0]), 0.2 * x[1] ** 2])
+
+
+DRIVE, NOISE = np.array([[0.01, 0.005], [0.005, 0.02]]), np.diag([0.05, 0.1])
+
+
+def pendulum(measured: np.ndarray, method: str, derivative: bool = False) -> tuple[fg.FactorGraph, fg.Variables]:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(2), len(measured))
+    graph.set_prior(x[0], fg.Gaussian(2).from_moments([0.5, 0.0], [[0.2, 0.05], [0.05, 0.3]]))
+    settings: dict[str, Any] = {"method": method, "iterations": 1, "explicit": True}
+    slopes = None
+    if derivative:
+
+        def slopes(x: Any) -> list[np.ndarray]:
+            one = np.ones_like(x[0])
+            return [np.array([[one, STEP * one], [-STEP * np.cos(x[0]), 0.98 * one]])]
+
+    step = fg.Nonlinear(swing, DRIVE, derivative=slopes, **settings)
+    graph.add_factors("step", step, x[1:], x[:-1])
+    y = graph.add_variables("y", fg.Gaussian(2), len(measured))
+    graph.observe(y, measured)
+    graph.add_factors("seen", fg.Nonlinear(horizontal, NOISE, **settings), y, x)
+    return graph, x
+
+
+def textbook_smoother(measured: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """The extended, or the unscented, Kalman filter and Rauch, Tung and Striebel's way back."""
+
+    def moments(function: Any, m: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        if method == "linearise":
+            h = 1e-5
+            slope = np.stack([(function(m + h * e) - function(m - h * e)) / (2 * h) for e in np.eye(2)], axis=1)
+            return function(m), slope @ p @ slope.T, p @ slope.T
+        root = math.sqrt(3.0) * np.linalg.cholesky(p)
+        points = np.concatenate([m[:, None], m[:, None] + root, m[:, None] - root], axis=1)
+        weights = np.array([1 / 3, *[1 / 6] * 4])
+        values = function(points)
+        centre = values @ weights
+        apart = values - centre[:, None]
+        return centre, (weights * apart) @ apart.T, (weights * (points - m[:, None])) @ apart.T
+
+    m, p = np.array([0.5, 0.0]), np.array([[0.2, 0.05], [0.05, 0.3]])
+    filtered, predicted = [], []
+    for t, y in enumerate(measured):
+        if t:
+            m_, p_, cross = moments(swing, m, p)
+            predicted.append((m_, p_ + DRIVE, cross))
+            m, p = m_, p_ + DRIVE
+        expected, spread, cross = moments(horizontal, m, p)
+        gain = cross @ np.linalg.inv(spread + NOISE)
+        m, p = m + gain @ (y - expected), p - gain @ (spread + NOISE) @ gain.T
+        filtered.append((m, p))
+    means, covariances = [m], [p]
+    for (m_f, p_f), (m_p, p_p, cross) in zip(filtered[-2::-1], predicted[::-1], strict=True):
+        gain = cross @ np.linalg.inv(p_p)
+        m, p = m_f + gain @ (m - m_p), p_f + gain @ (p - p_p) @ gain.T
+        means.append(m)
+        covariances.append(p)
+    return np.array(means[::-1]), np.array(covariances[::-1])
+
+
+@pytest.mark.parametrize(("method", "derivative"), [("linearise", False), ("linearise", True), ("sigma-points", False)])
+def test_smoothers_are_the_textbooks(method: str, derivative: bool) -> None:
+    """One sweep forward and one back through a pendulum's states: the extended and the unscented smoother."""
+    rng = np.random.default_rng(3)
+    state, measured = np.array([0.9, 0.2]), []
+    for _ in range(12):
+        measured.append(horizontal(state) + np.sqrt(np.diag(NOISE)) * rng.normal(size=2))
+        state = swing(state) + np.linalg.cholesky(DRIVE) @ rng.normal(size=2)
+    seen = np.array(measured)
+    graph, x = pendulum(seen, method, derivative)
+    order: list[Any] = []
+    step, look = graph.factors("step"), graph.factors("seen")
+    for t in range(12):
+        order += [(step, 0, [t - 1])] if t else []
+        order += [(look, 1, [t])]
+    order += [(step, 1, [t - 1]) for t in range(11, 0, -1)]
+
+    class InTurn(fg.Schedule):
+        def plan(self, graph: fg.FactorGraph) -> Any:
+            return fg.schedules.Plan(
+                [(fg.schedules.Step(block.name, (port,), np.array(index)),) for block, port, index in order]
+            )
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = fg.Inference(graph, InTurn()).run(1)
+    means, covariances = textbook_smoother(seen, method)
+    np.testing.assert_allclose(result.mean(x), means, atol=1e-7)
+    np.testing.assert_allclose(result.marginals(x)[:, 1:], covariances, atol=1e-7)
+
+
+def test_means_of_vectors_are_the_most_probable() -> None:
+    """At the fixed point of the tangents, against a solver of nonlinear least squares, of which the covariances are too."""
+    rng = np.random.default_rng(5)
+    seen = 0.3 * rng.normal(size=(15, 2))
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(2), 15)
+    graph.set_prior(x[0], fg.Gaussian(2).from_moments([0.5, 0.0], 0.2 * np.eye(2)))
+    graph.add_factors("step", fg.Nonlinear(swing, DRIVE, explicit=True), x[1:], x[:-1])
+    look = fg.Nonlinear(lambda v, a, b: horizontal(v) - np.stack([a + 0 * v[0], b + 0 * v[0]]), NOISE, data=list(seen.T))
+    graph.add_factors("seen", look, x)
+    result = fg.run(graph)
+    assert result.status == "converged"
+    roots = [np.linalg.inv(np.linalg.cholesky(q)) for q in (DRIVE, NOISE)]
+
+    def residuals(v: np.ndarray) -> np.ndarray:
+        z = v.reshape(15, 2)
+        steps, looks = roots[0] @ (z[1:].T - swing(z[:-1].T)), roots[1] @ (horizontal(z.T) - seen.T)
+        return np.concatenate([(z[0] - [0.5, 0.0]) / math.sqrt(0.2), steps.ravel(), looks.ravel()])
+
+    best = optimize.least_squares(residuals, np.zeros(30), xtol=1e-14, ftol=1e-14, gtol=1e-14)
+    np.testing.assert_allclose(result.mean(x).ravel(), best.x, atol=1e-5)
+    covariance = np.linalg.inv(best.jac.T @ best.jac)
+    for t in range(15):
+        part = slice(2 * t, 2 * t + 2)
+        np.testing.assert_allclose(result.marginals(x)[t, 1:], covariance[part, part], atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_linear_map_of_vectors_is_itself(method: str, explicit: bool, batch: int | None) -> None:
+    a = np.array([[0.5, -1.0], [0.3, 0.8]])
+    noise = np.array([[0.3, 0.1], [0.1, 0.2]])
+    results = []
+    for nonlinear in (False, True):
+        graph = fg.FactorGraph()
+        x, y = graph.add_variables("x", fg.Gaussian(2), 3), graph.add_variables("y", fg.Gaussian(2), 3)
+        graph.set_prior(x, fg.Gaussian(2).from_moments([1.0, 2.0], [[1.0, 0.4], [0.4, 2.0]]))
+        graph.set_prior(y, fg.Gaussian(2).from_moments([0.0, 1.0], [[2.0, -0.3], [-0.3, 1.0]]))
+        graph.observe(y[1], [np.nan, 0.3])
+        relation: Any = fg.LinearGaussian([1, -a], noise)
+        if nonlinear and explicit:
+            relation = fg.Nonlinear(lambda v: np.einsum("ij,j...->i...", a, v), noise, method=method, explicit=True)
+        elif nonlinear:
+            relation = fg.Nonlinear(lambda u, v: u - np.einsum("ij,j...->i...", a, v), noise, method=method)
+        graph.add_factors("map", relation, y, x)
+        result = fg.Inference(graph, batch=batch).run()
+        results.append([result.marginals(x), result.marginals(y), result.log_partition, result.factor_marginals("map")])
+    for straight, laid in zip(*results, strict=True):
+        np.testing.assert_allclose(laid, straight, atol=1e-6)
+
+
+def test_what_is_wrong_with_vectors_is_named() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(2), 3)
+    graph.set_prior(x, fg.Gaussian(2).from_moments([0.0, 0.0], np.eye(2)))
+    graph.add_factors("short", fg.Nonlinear(lambda v: v[0], np.eye(2)), x)
+    with pytest.raises(ValueError, match=r"factors 'short': its function returns an array of shape \(3,\), not \(2, 3\)"):
+        fg.run(graph)
+    with pytest.raises(ValueError, match="an explicit relation has a variable that the function gives"):
+        graph.add_factors("alone", fg.Nonlinear(swing, 0.1, explicit=True), x)
+    with pytest.raises(ValueError, match="factors 'noise': noise_variance must have no negative direction"):
+        graph.add_factors("noise", fg.Nonlinear(swing, -np.eye(2), explicit=True), x[1:], x[:-1])
+    with pytest.raises(ValueError, match=r"noise_variance has shape \(2,\)"):
+        graph.add_factors("noise", fg.Nonlinear(swing, np.ones(2), explicit=True), x[1:], x[:-1])
+    with pytest.raises(ValueError, match="quadrature takes at most 4 variables, not 6"):
+        graph.add_factors("many", fg.Nonlinear(lambda a, b, c: a[0], 0.1, method="quadrature"), x[0], x[1], x[2])

@@ -120,3 +120,56 @@ def test_what_cannot_be_used_is_refused() -> None:
         fg.run(graph, mode="max")
     with pytest.raises(TypeError, match="discrete and normal variables"):
         fg.exact(graph)
+
+
+def test_vectors_switch_too() -> None:
+    """A point that goes on or stays: six steps against all modes, near to them; one step is exact."""
+    go, stay = np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 0.0]])
+    noises = [0.05 * np.eye(2), np.diag([0.05, 0.3])]
+    shares = np.array([0.6, 0.4])
+    for seen, gap in (([0.0, 1.0], 1e-9), ([0.0, 1.0, 2.1, 3.0, 3.1, 3.0, 3.2], 0.1)):
+        steps = len(seen) - 1
+
+        def motion(count: int, seen: list[float] = seen) -> tuple[fg.FactorGraph, fg.Variables]:
+            graph = fg.FactorGraph()
+            x = graph.add_variables("x", fg.Gaussian(2), count)
+            graph.set_prior(x[0], fg.Gaussian(2).from_moments([0.0, 0.0], np.eye(2)))
+            graph.add_factors("seen", fg.LinearGaussian([[1, 0]], 0.05, seen), x)
+            return graph, x
+
+        graph, x = motion(steps + 1)
+        mode = graph.add_variables("mode", fg.Categorical(["go", "stay"]), steps)
+        graph.set_prior(mode, np.log(shares))
+        lines = [fg.LinearGaussian([1, -a], noise) for a, noise in zip((go, stay), noises, strict=True)]
+        graph.add_factors("motion", fg.Switch(lines), mode, x[1:], x[:-1])
+        result = fg.run(graph, damping=0.2)
+        assert result.status == "converged"
+        weights, means, modes = [], [], list(itertools.product((0, 1), repeat=steps))
+        for states in modes:
+            alone, y = motion(steps + 1)
+            for step, state in enumerate(states):
+                alone.add_factors(f"step {step}", lines[state], y[step + 1], y[step])
+            exact = fg.exact(alone)
+            weights.append(exact.log_partition + np.log(shares)[list(states)].sum())
+            means.append(exact.mean(y))
+        total = np.logaddexp.reduce(weights)
+        probability = np.exp(weights - total)
+        np.testing.assert_allclose(result.mean(x), np.tensordot(probability, means, 1), atol=gap)
+        np.testing.assert_allclose(result.marginals(mode)[:, 1], probability @ np.array(modes), atol=gap)
+        assert result.log_partition == pytest.approx(total, abs=gap)
+
+
+def test_one_switch_serves_blocks_of_any_size() -> None:
+    """What a block learns of its variables stays its own."""
+    lines = [fg.LinearGaussian([1, -1], 0.1), fg.LinearGaussian([1, 1], [[0.2, 0.1], [0.1, 0.2]])]
+    switch, results = fg.Switch(lines), []
+    for sizes in ((3,), (3, 2)):
+        graph = fg.FactorGraph()
+        for number, size in enumerate(sizes):
+            s = graph.add_variables(f"s{number}", fg.Spin(), size)
+            x, y = (graph.add_variables(f"{name}{number}", fg.Gaussian(2), size) for name in "xy")
+            for variables in (x, y):
+                graph.set_prior(variables, fg.Gaussian(2).from_moments([1.0, -1.0], np.eye(2)))
+            graph.add_factors(f"switch {number}", switch, s, x, y)
+        results.append(fg.run(graph).marginals(graph.variables("x0")))
+    np.testing.assert_allclose(results[0], results[1])
