@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Array
+from factorgraph.backends.small_matrices import apply, dot
 from factorgraph.factors.base import Factor, Parameters, for_each_factor
 from factorgraph.factors.linear_numbers import NumberForm
 from factorgraph.factors.linear_vectors import VectorForm
 from factorgraph.factors.tangents import METHODS, MOST_NUMBERS, Density, Straight, incoming_density, straightened
-from factorgraph.factors.vector_arrays import covariance_of
+from factorgraph.factors.vector_arrays import Noise, covariance_of
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Gaussian, VariableType
 from factorgraph.variables.gaussian_vector import GaussianVector, check_covariance
@@ -159,6 +160,16 @@ class Nonlinear(Factor):
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
         return bool((np.einsum("iif->if", parameters["variance"]) == 0).any())
+
+    def log_potential(self, *values: np.ndarray) -> np.ndarray:
+        """Log-density of the noise that the values imply; of vectors ``(d, ..., F)``."""
+        found = self.function(*(values[1:] if self.explicit else values), *self.data)
+        residual = np.asarray(values[0] - np.asarray(found) if self.explicit else found, dtype=np.float64)
+        residual = residual if self._gives_vectors else residual[None]
+        noise = Noise(self._noise)
+        weight = noise.weight()
+        weight = weight.reshape(*weight.shape[:2], *(1,) * (residual.ndim - 2), weight.shape[-1])
+        return np.asarray(noise.normaliser() - 0.5 * dot(residual, apply(weight, residual)))
 
     def messages(
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from factorgraph.factors.kernel import FactorKernel, to_device
 from factorgraph.semiring import MODES, Semiring
 from factorgraph.testing.discrete import available_backends
 from factorgraph.variables import Gaussian
+from factorgraph.variables.gaussian_vector import GaussianVector
 
 _POINTS = 81
 _REACH = 9.0  # standard deviations to each side
@@ -164,45 +166,79 @@ def _compare_factor(
         compare("joint covariance", joint[1:], expected.covariance)
 
 
-def check_real_variable(kind: Gaussian, random_state: int) -> None:
+def check_real_variable(kind: Gaussian | GaussianVector, random_state: int) -> None:
     """`check_variable` for normal beliefs."""
     rng = np.random.default_rng(random_state)
-    number = 50
-    means, variances = rng.normal(size=(2, number)), np.exp(rng.normal(size=(2, number)))
-    natural = np.moveaxis(kind.from_moments(means, variances), -1, 0)
-    values = rng.normal(size=number)
+    d, number = math.prod(kind.value_shape), 50
+    root = rng.normal(size=(2, number, d, d))
+    covariances = root @ np.swapaxes(root, -1, -2) + 0.1 * np.eye(d)
+    means, values = rng.normal(size=(2, number, d)), rng.normal(size=(number, d))
+    precisions = np.linalg.inv(covariances)
+    fields = (precisions @ means[..., None])[..., 0]
+    shape = (*kind.param_shape, number)
+    natural = [
+        np.moveaxis(np.concatenate([h[:, None], j], axis=1), 0, -1).reshape(shape)
+        for h, j in zip(fields, precisions, strict=True)
+    ]
+    given = kind.from_moments(
+        means.reshape(2, number, *kind.value_shape), covariances if kind.value_shape else covariances[..., 0, 0]
+    )
+    if not np.allclose(np.moveaxis(given.reshape(2, number, *kind.param_shape), 1, -1), natural):
+        raise AssertionError(f"{kind!r}: from_moments is wrong")
     for dtype in ("float64", "float32"):
         for backend in available_backends(dtype):
             with np.errstate(all="ignore"):
-                _compare_variable(kind, backend, natural, means, variances, values)
+                _compare_variable(kind, backend, natural, (fields, precisions), values)
 
 
 def _compare_variable(
-    kind: Gaussian, backend: Backend, natural: np.ndarray, means: np.ndarray, variances: np.ndarray, values: np.ndarray
+    kind: Gaussian | GaussianVector,
+    backend: Backend,
+    natural: list[np.ndarray],
+    parts: tuple[np.ndarray, np.ndarray],
+    values: np.ndarray,
 ) -> None:
-    tolerance = 1e-10 if backend.dtype_name == "float64" else 1e-4
+    tolerance = 1e-9 if backend.dtype_name == "float64" else 1e-3
 
     def compare(what: str, found: Any, wanted: np.ndarray) -> None:
         if not np.allclose(backend.to_host(found), wanted, rtol=tolerance, atol=tolerance):
             raise AssertionError(f"{kind!r}, {backend!r}: {what} is wrong")
 
-    first, second = (backend.asarray(natural[:, i]) for i in (0, 1))
-    certain = backend.asarray(kind.observe(values))
-    parts = [kind.split(params, backend) for params in (first, second, certain)]
-    both = parts[0][0] + parts[1][0], parts[0][1] + parts[1][1]
-    precision = (1 / variances).sum(axis=0)
-    mean = (means / variances).sum(axis=0) / precision
+    def moments(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        whole = np.moveaxis(np.concatenate([mean[:, None], covariance], axis=1), 0, -1)
+        return whole.reshape(*kind.param_shape, -1)
+
+    first, second = (backend.asarray(params) for params in natural)
+    seen = values.T if kind.value_shape else values[:, 0]
+    certain = backend.asarray(kind.observe(seen))
+    split = [kind.split(params, backend) for params in (first, second, certain)]
+    both = split[0][0] + split[1][0], split[0][1] + split[1][1]
+    h, precision = parts[0].sum(axis=0), parts[1].sum(axis=0)
+    covariance = np.linalg.inv(precision)
+    mean = (covariance @ h[..., None])[..., 0]
     belief = kind.join(*both, backend)
-    compare("marginals of a product", kind.marginals(belief, backend), np.stack([mean, 1 / precision]))
-    compare("cavity", kind.join(both[0] - parts[1][0], both[1] - parts[1][1], backend), natural[:, 0])
-    fixed = both[0] + parts[2][0], both[1] + parts[2][1]
-    compare("marginals beside evidence", kind.marginals(kind.join(*fixed, backend), backend), np.stack([values, 0 * values]))
-    freed = kind.join(fixed[0] - parts[2][0], fixed[1] - parts[2][1], backend)
-    compare("marginals after taking evidence out", kind.marginals(freed, backend), np.stack([mean, 1 / precision]))
-    h, j = natural.sum(axis=1)
+    compare("marginals of a product", kind.marginals(belief, backend), moments(mean, covariance))
+    compare("from_mean", kind.from_mean(kind.mean(belief, backend), backend), backend.to_host(belief))
+    compare("cavity", kind.join(both[0] - split[1][0], both[1] - split[1][1], backend), natural[0])
+    fixed = both[0] + split[2][0], both[1] + split[2][1]
+    known = kind.marginals(kind.join(*fixed, backend), backend)
+    compare("marginals beside evidence", known, moments(values, 0 * covariance))
+    freed = kind.join(fixed[0] - split[2][0], fixed[1] - split[2][1], backend)
+    compare("marginals after taking evidence out", kind.marginals(freed, backend), moments(mean, covariance))
     for mode in MODES:
-        volume = 0.5 * np.log(2 * np.pi / j) if mode == "sum" else 0.0
-        semiring = Semiring(backend, mode)
-        compare(f"log_partition in mode {mode!r}", kind.log_partition(belief, semiring), h * h / (2 * j) + volume)
-    compare("log_density", kind.log_density(belief, values, backend), (h - 0.5 * j * values) * values)
-    compare("mode", kind.mode(belief, backend), mean)
+        volume = -0.5 * np.linalg.slogdet(precision / (2 * np.pi))[1] if mode == "sum" else 0.0
+        semiring, expected = Semiring(backend, mode), 0.5 * np.einsum("ni,ni->n", h, mean) + volume
+        compare(f"log_partition in mode {mode!r}", kind.log_partition(belief, semiring), expected)
+    density = np.einsum("ni,ni->n", values, h) - 0.5 * np.einsum("ni,nij,nj->n", values, precision, values)
+    compare("log_density", kind.log_density(belief, seen, backend), density)
+    compare("mode", kind.mode(belief, backend), mean.T if kind.value_shape else mean[:, 0])
+    if not kind.value_shape:
+        return
+    # The first component is known: the others are as they are given that.
+    partly = np.where(np.arange(values.shape[1])[:, None] > 0, np.nan, seen)
+    more = kind.split(backend.asarray(kind.observe(partly)), backend)
+    gain = covariance[:, :, 0] / covariance[:, :1, 0]
+    given = mean + gain * (values[:, :1] - mean[:, :1])
+    left = covariance - gain[:, :, None] * covariance[:, :1, :]
+    found = kind.marginals(kind.join(both[0] + more[0], both[1] + more[1], backend), backend)
+    compare("marginals where a component is known", found, moments(given, left))

@@ -12,7 +12,7 @@ import pytest
 import factorgraph as fg
 from factorgraph.backends import get_backend, small_matrices
 from factorgraph.inference import Inference, passes
-from factorgraph.testing import available_backends
+from factorgraph.testing import available_backends, check_factor, check_variable
 from tests.factorgraph.vectors import Dense, covariances
 
 
@@ -320,3 +320,48 @@ def test_elimination(name: str) -> None:
         assert known[:, item].sum() == (1 if item == 1 else 4)
         if item != 1:
             assert backend.to_host(found.log_determinant)[item] == pytest.approx(np.linalg.slogdet(matrices[:, :, item])[1])
+
+
+@pytest.mark.parametrize("d", [None, 1, 2, 3, 6])
+def test_beliefs_follow_the_normal_distribution(d: int | None) -> None:
+    check_variable(fg.Gaussian(d) if d else fg.Gaussian())
+
+
+CHECKED = [
+    (fg.LinearGaussian([[[1.0, 0.5], [0.3, -1]], [0.7, -0.2]], [[1.0, 0.3], [0.3, 0.8]], [0.1, -0.2]), [2, None]),
+    (fg.LinearGaussian([[1.0, 0.5, -0.4]], [1.0, 0.5, 0.8]), [3]),
+    (fg.Switch([fg.LinearGaussian([1, -1], 0.8), fg.LinearGaussian([1, 0.5], 1.3, 0.4)]), ["s", None, None]),
+    (fg.Switch([fg.LinearGaussian([[0.5, -1]], 0.8), fg.LinearGaussian([[1, 0.5]], 1.3, 0.4)]), ["s", 2]),
+    (fg.Likelihood(lambda x, y: y * x - np.exp(0.3 * x), data=[[1.0, 0, 2]]), [None]),
+    (fg.Likelihood(lambda x, s: -np.log1p(np.exp(-s * x))), [None, "s"]),
+    (fg.Nonlinear(lambda v: 0.5 * v[0] - v[1], 0.7, method="sigma-points"), [2]),
+]
+
+
+@pytest.mark.parametrize(("factor", "kinds"), CHECKED, ids=lambda value: repr(value)[:20])
+def test_factors_have_the_moments_of_what_they_multiply(factor: fg.Factor, kinds: list[Any]) -> None:
+    check_factor(factor, *(fg.Spin() if kind == "s" else fg.Gaussian(kind) if kind else fg.Gaussian() for kind in kinds))
+
+
+class TooSure(fg.LinearGaussian):
+    """Forgets half of the noise."""
+
+    def log_potential(self, *values: np.ndarray) -> np.ndarray:
+        return 2.0 * super().log_potential(*values)
+
+
+class WrongShares(fg.Switch):
+    """Takes the one relation for the other."""
+
+    def log_potential(self, *values: np.ndarray) -> np.ndarray:
+        return super().log_potential(-values[0], *values[1:])
+
+
+def test_wrong_moments_are_told() -> None:
+    with pytest.raises(AssertionError, match=r"log_partition at \(0,\) is .*; integration gives"):
+        check_factor(TooSure([[1.0, 0.5]], 1.0), fg.Gaussian(2))
+    lines = [fg.LinearGaussian([1.0], 0.8), fg.LinearGaussian([1.0], 1.3, 0.9)]
+    with pytest.raises(AssertionError, match="integration gives"):
+        check_factor(WrongShares(lines), fg.Spin(), fg.Gaussian())
+    with pytest.raises(ValueError, match="at most 3 numbers"):
+        check_factor(fg.LinearGaussian([1, 1], 1.0), fg.Gaussian(2), fg.Gaussian(2))
