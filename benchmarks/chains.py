@@ -4,7 +4,8 @@ Exact answers on chains and trees: compiling, the first run and the next one, be
     python benchmarks/chains.py [--large]
 
 A plain loop of NumPy over the chain is timed in the same run. hmmlearn (pip install hmmlearn) is left out where it is not
-found; it starts from log-likelihoods as ours does. ``--large`` adds a chain and a random tree of a million variables.
+found; it starts from log-likelihoods as ours does. Chains of vectors are smoothed beside dynamax (pip install dynamax), in
+double precision, compiling apart, in the same way. ``--large`` adds a chain and a random tree of a million variables.
 """
 
 from __future__ import annotations
@@ -99,6 +100,46 @@ def walk(n: int) -> tuple[fg.FactorGraph, fg.Variables, float, float]:
     return graph, x, banded, time.perf_counter() - start
 
 
+def tracked(n: int, d: int) -> tuple[fg.FactorGraph, fg.Variables, tuple[np.ndarray, ...]]:
+    """A measured chain of vectors: half as many measurements as numbers in a state; and its matrices, for others."""
+    motion = np.eye(d) + 0.1 * RNG.normal(size=(d, d))
+    motion /= max(1.0, np.abs(np.linalg.eigvals(motion)).max())
+    m = max(1, d // 2)
+    root, look, seen = RNG.normal(size=(d, d)), RNG.normal(size=(m, d)), RNG.normal(size=(n, m))
+    drive, noise = root @ root.T / d, np.eye(m)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(d), n)
+    graph.set_prior(x[0], fg.Gaussian(d).from_moments(np.zeros(d), np.eye(d)))
+    graph.add_factors("steps", fg.LinearGaussian([1, -motion], drive), x[1:], x[:-1])
+    graph.add_factors("seen", fg.LinearGaussian([look], noise, seen), x)
+    return graph, x, (motion, drive, look, noise, seen)
+
+
+def dynamax_seconds(matrices: tuple[np.ndarray, ...], expected: np.ndarray) -> tuple[float, float] | None:
+    """Seconds of dynamax's smoother, compiling included, and of the best of three more; its means must be ours."""
+    try:
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+        from dynamax.linear_gaussian_ssm import LinearGaussianSSM, lgssm_smoother
+    except ImportError:
+        return None
+    motion, drive, look, noise, seen = matrices
+    model = LinearGaussianSSM(len(motion), len(look))
+    parts = {"initial_mean": np.zeros(len(motion)), "initial_covariance": np.eye(len(motion))}
+    parts |= {"dynamics_weights": motion, "dynamics_covariance": drive, "emission_weights": look, "emission_covariance": noise}
+    params, _ = model.initialize(jax.random.PRNGKey(0), **parts)
+    smooth = jax.jit(lambda y: lgssm_smoother(params, y)[3:5])
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        means, covariances = (np.asarray(part) for part in smooth(seen))
+        times.append(time.perf_counter() - start)
+    assert covariances.shape == (*means.shape, means.shape[-1])
+    assert np.abs(means - expected).max() < 1e-6, np.abs(means - expected).max()
+    return times[0], min(times[1:])
+
+
 def tell(name: str, found: tuple[float, float, float], peer: Any, plain: Any) -> None:
     cells = [f"{value:.3f}" for value in found]
     cells += ["" if peer is None else f"{peer:.3f} ({found[2] / peer:.1f})", "" if plain is None else f"{plain:.3f}"]
@@ -121,6 +162,13 @@ def main() -> None:
     for n in (1_000, 10_000, 100_000):
         graph, x, banded, loop_seconds = walk(n)
         tell(f"{n:,} normal variables", ours(graph, x, 1), banded, loop_seconds)
+    print(
+        f"{'':<34}" + "".join(f"{n:>16}" for n in ("compiling", "first run", "next run", "dynamax (times)", "dynamax at first"))
+    )
+    for n, d in ((1_000, 4), (10_000, 2), (10_000, 4), (10_000, 6), (100_000, 4)):
+        graph, x, matrices = tracked(n, d)
+        peer = dynamax_seconds(matrices, fg.run(graph).mean(x))
+        tell(f"{n:,} vectors of {d}", ours(graph, x, 1), peer and peer[1], peer and peer[0])
     if options.large:
         graph, x, *_ = chain(1_000_000, 3)
         tell("1 x 1,000,000 variables, 3 states", ours(graph, x, 1), None, None)

@@ -13,22 +13,27 @@ import numpy as np
 Array = Any
 
 _PASSES = 4  # of bringing rows and columns to like size
+_FEW = 128  # matrices
 _NONE = 64.0  # times the rounding of what it is the rest of: a smaller pivot is none
 
 
 def product(a: Array, b: Array) -> Array:
     """``a @ b`` of each item, ``(p, q, *)`` and ``(q, r, *)``."""
+    if isinstance(a, np.ndarray):
+        return np.einsum("ij...,jk...->ik...", a, b)  # in one pass
     found = a[:, 0, None, ...] * b[None, 0, ...]
     for k in range(1, a.shape[1]):
-        found = found + a[:, k, None, ...] * b[None, k, ...]
+        found += a[:, k, None, ...] * b[None, k, ...]
     return found
 
 
 def apply(a: Array, x: Array) -> Array:
     """``a @ x`` of each item, ``(p, q, *)`` and ``(q, *)``."""
+    if isinstance(a, np.ndarray):
+        return np.einsum("ij...,j...->i...", a, x)
     found = a[:, 0, ...] * x[0, ...]
     for k in range(1, a.shape[1]):
-        found = found + a[:, k, ...] * x[k, ...]
+        found += a[:, k, ...] * x[k, ...]
     return found
 
 
@@ -36,7 +41,7 @@ def dot(x: Array, y: Array) -> Array:
     """Scalar products of vectors, ``(*items)``."""
     found = x[0, ...] * y[0, ...]
     for k in range(1, x.shape[0]):
-        found = found + x[k, ...] * y[k, ...]
+        found += x[k, ...] * y[k, ...]
     return found
 
 
@@ -48,6 +53,12 @@ def transposed(a: Array, xp: Any) -> Array:
 def symmetric(a: Array, xp: Any) -> Array:
     """The symmetric part, of what is symmetric but for rounding."""
     return 0.5 * (a + transposed(a, xp))
+
+
+def beside(xp: Any, *parts: Array) -> Array:
+    """Matrices of equal numbers of rows, side by side; what all items share is repeated for each."""
+    items = np.broadcast_shapes(*(part.shape[2:] for part in parts))
+    return xp.concat([xp.broadcast_to(part, (*part.shape[:2], *items)) for part in parts], axis=1)
 
 
 def diagonal(a: Array, xp: Any) -> Array:
@@ -71,8 +82,12 @@ def solve_positive(matrix: Array, right: Array, xp: Any) -> tuple[Array, Array]:
     solutions (d, k, *items), and pivots (d, *items): their product is the determinant. Where a matrix is not positive definite
     some pivot is 0 or less, and the solution has no meaning
     """
+    if isinstance(matrix, np.ndarray) and matrix[0, 0].size <= _FEW:
+        found = _positive_by_lapack(matrix, right)
+        if found is not None:
+            return found
     size, rounding = matrix.shape[0], _NONE * float(xp.finfo(matrix.dtype).eps)
-    work, rows, pivots = _beside(matrix, right, xp), [], []
+    work, rows, pivots = beside(xp, matrix, right), [], []
     for k in range(size):
         pivot = work[0, 0, ...]
         none = xp.abs(pivot) <= rounding * xp.abs(matrix[k, k, ...])
@@ -80,6 +95,19 @@ def solve_positive(matrix: Array, right: Array, xp: Any) -> tuple[Array, Array]:
         rows.append(work[0, 1:, ...] / xp.where(none, xp.ones_like(pivot), pivot))
         work = work[1:, 1:, ...] - work[1:, :1, ...] * rows[k][None, ...]
     return _substituted_back(rows, size, xp), xp.stack(pivots)
+
+
+def _positive_by_lapack(matrix: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same for few matrices, where each call of NumPy counts; None where one is not positive definite, or nearly so."""
+    front, sides = (np.moveaxis(array, (0, 1), (-2, -1)) for array in (matrix, right))
+    try:
+        root = np.linalg.cholesky(front)
+    except np.linalg.LinAlgError:
+        return None
+    pivots = np.moveaxis(np.einsum("...ii->...i", root) ** 2, -1, 0)
+    if not (pivots > _NONE * np.finfo(matrix.dtype).eps * np.moveaxis(np.einsum("...ii->...i", front), -1, 0)).all():
+        return None
+    return np.ascontiguousarray(np.moveaxis(np.linalg.solve(front, sides), (-2, -1), (0, 1))), pivots
 
 
 class Solution(NamedTuple):
@@ -107,7 +135,7 @@ def eliminate(matrix: Array, right: Array, xp: Any) -> Solution:
     """Solve systems with any matrices, singular ones included, by elimination with pivots chosen by size."""
     size, rounding = matrix.shape[0], _NONE * float(xp.finfo(matrix.dtype).eps)
     scaled, of_rows, of_columns = balanced(matrix, xp)
-    work = _beside(scaled, of_rows[:, None, ...] * right, xp)
+    work = beside(xp, scaled, of_rows[:, None, ...] * right)
     left, rows, found = xp.ones_like(work[:, 0, ...]), [], []
     log_determinant = xp.zeros_like(left[0, ...])
     for _ in range(size):
@@ -163,15 +191,8 @@ def solve(matrix: Array, right: Array, xp: Any) -> Array:
     """Solutions ``(d, k, *items)`` as `eliminate` finds them; by LAPACK on the host."""
     if isinstance(matrix, np.ndarray):
         try:
-            scaled, of_rows, of_columns = balanced(matrix, xp)
-            front = [np.moveaxis(array, (0, 1), (-2, -1)) for array in (scaled, of_rows[:, None] * right)]
-            return of_columns[:, None] * np.moveaxis(np.linalg.solve(*front), (-2, -1), (0, 1))
+            front = [np.moveaxis(array, (0, 1), (-2, -1)) for array in (matrix, right)]
+            return np.ascontiguousarray(np.moveaxis(np.linalg.solve(*front), (-2, -1), (0, 1)))
         except np.linalg.LinAlgError:
             pass  # one is singular
     return eliminate(matrix, right, xp).values
-
-
-def _beside(matrix: Array, right: Array, xp: Any) -> Array:
-    """``[matrix, right]`` of each item, as an array of its own."""
-    items = np.broadcast_shapes(matrix.shape[2:], right.shape[2:])
-    return xp.concat([xp.broadcast_to(part, (*part.shape[:2], *items)) for part in (matrix, right)], axis=1)

@@ -13,6 +13,7 @@ from factorgraph.backends import Array, Backend
 from factorgraph.backends.small_matrices import (
     Solution,
     apply,
+    beside,
     dot,
     eliminate,
     from_diagonal,
@@ -134,7 +135,9 @@ class VectorForm:
         items = incoming[0].shape[1 if self.scalar[0] else 2 :]
         coefficients = parameters["coefficients"]
         offset = xp.broadcast_to(parameters["offset"], (self.rows, *items))
-        noise = xp.broadcast_to(parameters["variance"], (self.rows, self.rows, *items))
+        noise = parameters["variance"]
+        if ports:
+            noise = xp.broadcast_to(noise, (self.rows, self.rows, *items))
         fields, blocks, across, certain = [], [], [], []
         for port in ports:
             a = coefficients[:, self.columns[port], ...]
@@ -169,23 +172,25 @@ class VectorForm:
         others = [other for other in range(len(self.kinds)) if other != port]
         matrix, right, _ = self._system(incoming, parameters, others, backend)
         a = parameters["coefficients"][:, self.columns[port], ...]
-        a = xp.broadcast_to(a, (*a.shape[:2], *right.shape[1:]))
-        above = right.shape[0] - self.rows
-        empty = backend.zeros((above, *a.shape[1:]))
-        sides = xp.concat([xp.concat([empty, a], axis=0), right[:, None, ...]], axis=1)
-        solution = eliminate(matrix, sides, xp) if self.is_exact else None
-        values = solve(matrix, sides, xp) if solution is None else solution.values
-        size = a.shape[1]
+        above, size = right.shape[0] - self.rows, a.shape[1]
+        if others:
+            a = xp.broadcast_to(a, (*a.shape[:2], *right.shape[1:]))
+        sides = xp.concat([backend.zeros((above, *a.shape[1:])), a], axis=0)
         turned = transposed(a, xp)
+        if not self.is_exact:
+            values = solve(matrix, sides, xp)
+            precision = -symmetric(product(turned, values[above:, ...]), xp)
+            field = -apply(transposed(values, xp), right)
+            precision = xp.broadcast_to(precision, (size, size, *field.shape[1:]))
+            return self._sent(port, xp.concat([field[None, ...], precision], axis=0), xp)
+        sides = beside(xp, sides, right[:, None, ...])
+        solution = eliminate(matrix, sides, xp)
+        values = solution.values
         precision = -symmetric(product(turned, values[above:, :size, ...]), xp)
-        field = -apply(turned, values[above:, size, ...])
-        if solution is not None:
-            # Of a singular system that has solutions either side's may be taken; their mean is what the other way gives too.
-            field = 0.5 * (field - apply(transposed(values[:, :size, ...], xp), right))
+        # Of a singular system that has solutions either side's may be taken; their mean is what the other way gives too.
+        field = -0.5 * (apply(turned, values[above:, size, ...]) + apply(transposed(values[:, :size, ...], xp), right))
         message = xp.concat([field[None, ...], precision], axis=0)
-        if solution is not None:
-            message = self._with_exact(message, solution, sides, port, backend)
-        return self._sent(port, message, xp)
+        return self._sent(port, self._with_exact(message, solution, sides, port, backend), xp)
 
     def _with_exact(self, message: Array, solution: Solution, sides: Array, port: int, backend: Backend) -> Array:
         """

@@ -16,7 +16,9 @@ from factorgraph.variables import VariableType
 
 
 class Known:
-    """What is said of variables of one type, ``(*param_shape, n)``, certain parts counted apart."""
+    """What is said of variables of one type, ``(*param_shape, n)``, certain parts counted apart where there may be some."""
+
+    may_be_certain = True
 
     def __init__(self, kind: VariableType, count: int, backend: Backend) -> None:
         self.kind, self.backend = kind, backend
@@ -24,7 +26,11 @@ class Known:
 
     def add(self, places: Any, message: Array) -> None:
         """Some variables are told something."""
-        for total, part in zip((self.finite, self.infinite), self.kind.split(message, self.backend), strict=True):
+        if not self.may_be_certain:
+            parts = [(self.finite, message)]
+        else:
+            parts = list(zip((self.finite, self.infinite), self.kind.split(message, self.backend), strict=True))
+        for total, part in parts:
             if isinstance(places, slice):
                 total[..., places] += part
             else:
@@ -32,6 +38,9 @@ class Known:
 
     def weights(self, places: Any, without: Array | None = None) -> Array:
         """Natural parameters of some variables, without some message."""
+        if not self.may_be_certain:
+            finite = self.backend.take(self.finite, places, self.finite.ndim - 1)
+            return finite if without is None else finite - without
         parts = [self.backend.take(total, places, total.ndim - 1) for total in (self.finite, self.infinite)]
         if without is not None:
             parts = [part - less for part, less in zip(parts, self.kind.split(without, self.backend), strict=True)]
@@ -49,8 +58,15 @@ class RelationContracting(Contracting):
         self.relations = relations
         self.axis, self.table_axis = len(self.kind.param_shape), len(relations.shape)
         self.known = Known(self.kind, contraction.variables * self.sets, self.backend)
+        self.known.may_be_certain = any(
+            pool.hard or pool.has_certainty for pool, inside in zip(state.pools, contraction.inside, strict=True) if inside
+        )
         self.tables = self.backend.zeros((*relations.shape, contraction.tables * self.sets))
         self.cavities = [self.backend.zeros((*self.kind.param_shape, contraction.tables * self.sets)) for _ in range(2)]
+        # Messages of the original edges to either end, and which are there.
+        edges = sum(state.layout.groups[name].count for name in contraction.pairs)
+        self.sent = [self.backend.zeros((*self.kind.param_shape, edges * self.sets)) for _ in range(2)]
+        self.is_sent = [np.zeros(edges, dtype=np.bool_) for _ in range(2)]
         # Of each pool what is known, and where it begins there.
         self.known_of: list[tuple[Known, int]] = []
         for start, inside, pool in zip(contraction.starts.tolist(), contraction.inside, state.pools, strict=True):
@@ -65,11 +81,14 @@ class RelationContracting(Contracting):
             said = self.xp.reshape(prior, (*kind.param_shape, -1))
             known.add(slice(first * self.sets, (first + pool.pool.size) * self.sets), said)
         for name in contraction.singles:
-            segment, edges = self._slots(name)[0]
-            self.known_of[segment.pool][0].add(self._places_of(segment, edges), self._message_of(name))
+            self.known_of[self._slots(name)[0][0].pool][0].add(self._places_of(*self._slots(name)[0]), self._message_of(name))
         self.from_hung = {name: self._from_hung(name) for name in contraction.hung}
         for name, message in self.from_hung.items():
             self._add(self._places_of(*self._slots(name)[contraction.hung[name]]), message)
+        # Relations pass certainty on, and make none.
+        if self.known.may_be_certain:
+            self.known.may_be_certain = bool(self.backend.to_host(self.xp.any(self.known.infinite != 0)))
+        relations.may_be_certain = self.known.may_be_certain
         first = 0
         for name in contraction.pairs:
             count = state.layout.groups[name].count
@@ -145,6 +164,8 @@ class RelationContracting(Contracting):
         return self.known.weights(places, without)
 
     def _plus(self, one: Array, other: Array) -> Array:
+        if not self.known.may_be_certain:
+            return one + other
         (finite, infinite), (more, counts) = self.kind.split(one, self.backend), self.kind.split(other, self.backend)
         return self.kind.join(finite + more, infinite + counts, self.backend)
 
@@ -155,12 +176,35 @@ class RelationContracting(Contracting):
         return self.relations.through(tables, weights)
 
     def _said(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
-        tables = self.backend.take(self.tables, self._device(places), self.table_axis)
+        message = self._message(self.backend.take(self.tables, self._device(places), self.table_axis), turned, weights)
+        # What is said along an original edge is final.
+        for end, chosen in enumerate((~turned, turned)):
+            original = chosen & (places < len(self.is_sent[end]))
+            if original.any():
+                rows = self._place(np.flatnonzero(original))
+                part = message if original.all() else self.backend.take(message, rows, self.axis)
+                self.backend.put(self.sent[end], self._place(places[original]), part, self.axis)
+                self.is_sent[end][places[original]] = True
+        return message
+
+    def _message(self, tables: Array, turned: np.ndarray, weights: Array) -> Array:
+        """To the first variables of tables, or where they are turned to the second."""
         if not turned.any():
             return self.relations.through(tables, weights)
         back = self.relations.back(tables, weights)
         mask = self.xp.reshape(self.backend.mask_array(np.repeat(turned, self.sets)), (*(1,) * self.axis, -1))
         return back if turned.all() else self.xp.where(mask, back, self.relations.through(tables, weights))
+
+    def _sent(self, end: int, first: int, count: int) -> Array:
+        """Messages of some original edges to the variables at one end; worked out where no round did."""
+        part = slice(first * self.sets, (first + count) * self.sets)
+        missing = first + np.flatnonzero(~self.is_sent[end][first : first + count])
+        if missing.size:
+            places = self._place(missing)
+            tables, known = self.backend.take(self.tables, places, self.table_axis), self._cavities(1 - end, places)
+            found = (self.relations.back if end else self.relations.through)(tables, known)
+            self.backend.put(self.sent[end], places, found, self.axis)
+        return self.backend.take(self.sent[end], part, self.axis)
 
     def _product(self, left: Array, weights: Array, right: Array) -> Array:
         return self.relations.product(left, weights, right)
@@ -170,15 +214,13 @@ class RelationContracting(Contracting):
         messages: list[tuple[Segment, Array]] = []
         for name in self.contraction.pairs:
             group = state.layout.groups[name]
-            part = slice(first * self.sets, (first + group.count) * self.sets)
-            first += group.count
             if name in self.contraction.wide:
-                messages += self._wide_messages(name, part)
+                messages += self._wide_messages(name, slice(first * self.sets, (first + group.count) * self.sets))
+                first += group.count
                 continue
-            tables = self.tables[..., part]
             for end, segment in enumerate(group.segments):
-                message = (self.relations.back if end else self.relations.through)(tables, self._cavities(1 - end, part))
-                messages.append((segment, self._params(message, segment)))
+                messages.append((segment, self._params(self._sent(end, first, group.count), segment)))
+            first += group.count
         for name in self.contraction.singles:
             (segment,) = state.layout.groups[name].segments
             messages.append((segment, self._params(self._message_of(name), segment)))

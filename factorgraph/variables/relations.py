@@ -21,9 +21,15 @@ class Relations(ABC):
     Parameters
     ----------
     backend : Backend
+
+    Attributes
+    ----------
+    may_be_certain : bool
+        Whether natural parameters that come in may be infinite.
     """
 
     shape: tuple[int, ...]
+    may_be_certain = True
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from factorgraph.backends import Array, Backend
 from factorgraph.backends.small_matrices import (
     apply,
+    beside,
     eliminate,
     from_diagonal,
     product,
@@ -52,15 +56,18 @@ class VectorRelations(Relations):
         matrices = (relations[k * d : (k + 1) * d, ...] for k in range(3))
         return (*matrices, relations[3 * d, ...], relations[3 * d + 1, ...])
 
-    def _unit(self, like: Array) -> Array:
-        return from_diagonal(self.xp.ones_like(like), self.xp)
+    @cached_property
+    def _unit(self) -> Array:
+        """The unit matrix, of one item."""
+        return self.backend.asarray(np.eye(self.size)[..., None])
 
     def turned(self, relations: Array) -> Array:
         xp, d = self.xp, self.size
         a, c, j, b, h = self._parts(relations)
-        unit, none = self._unit(b), self.xp.zeros_like(a)
+        unit, none = self._unit, xp.zeros_like(a)
         # Unknown are y and a multiplier for each row, given the first vector.
-        right = xp.concat([xp.concat([none, unit]), xp.concat([h, b])[:, None, ...], xp.concat([unit, none])], axis=1)
+        unit = xp.broadcast_to(unit, none.shape)
+        right = beside(xp, xp.concat([none, unit]), xp.concat([h, b])[:, None, ...], xp.concat([unit, none]))
         solved = eliminate(self._bordered(a, c, j), right, xp)
         found = xp.where(xp.all(solved.found, axis=0), solved.values, xp.full_like(solved.values, xp.nan))
         y, multiplier = found[:d, ...], found[d:, ...]
@@ -77,22 +84,26 @@ class VectorRelations(Relations):
     def through(self, relations: Array, params: Array) -> Array:
         xp, d = self.xp, self.size
         a, c, j, b, h = self._parts(relations)
-        field, precision, known, value = self.kind.free_part(params, self.backend)
-        free = 1.0 - known
-        # What is certain of y is given: it is said nothing of, and moves the offset.
-        either = free[:, None, ...] * free[None, ...]
-        b = b + apply(a, value)
-        field = field + free * (h - apply(j, value))
-        precision, a = precision + either * j, a * free[None, ...]
-        covariance, pivots = solve_positive(precision, xp.concat([transposed(a, xp), field[:, None, ...]], axis=1), xp)
+        if self.may_be_certain:
+            field, precision, known, value = self.kind.free_part(params, self.backend)
+            free = 1.0 - known
+            # What is certain of y is given: it is said nothing of, and moves the offset.
+            either = free[:, None, ...] * free[None, ...]
+            b = b + apply(a, value)
+            field = field + free * (h - apply(j, value))
+            precision, a = precision + either * j, a * free[None, ...]
+        else:
+            field, precision = params[0, ...] + h, params[1:, ...] + j
+        covariance, pivots = solve_positive(precision, beside(xp, transposed(a, xp), field[:, None, ...]), xp)
         spread = symmetric(c + product(a, covariance[:, :d, ...]), xp)
         mean = b + apply(a, covariance[:, d, ...])
-        inverse, more = solve_positive(spread, xp.concat([self._unit(b), mean[:, None, ...]], axis=1), xp)
+        inverse, more = solve_positive(spread, beside(xp, self._unit, mean[:, None, ...]), xp)
         message = xp.concat([inverse[:, d, ...][None, ...], symmetric(inverse[:, :d, ...], xp)], axis=0)
         proper = (xp.min(pivots, axis=0) > 0) & (xp.min(more, axis=0) > 0)
         if bool(self.backend.to_host(xp.all(proper))):
             return message
-        right = xp.concat([xp.concat([xp.zeros_like(a), self._unit(b)]), xp.concat([field, b])[:, None, ...]], axis=1)
+        unit = xp.broadcast_to(self._unit, a.shape)
+        right = beside(xp, xp.concat([xp.zeros_like(a), unit]), xp.concat([field, b])[:, None, ...])
         solved = eliminate(self._bordered(a, c, precision), right, xp)
         other = -solved.values[d:, ...]
         improper = xp.concat([other[:, d, ...][None, ...], symmetric(other[:, :d, ...], xp)], axis=0)
@@ -111,8 +122,12 @@ class VectorRelations(Relations):
         a, c, j, b, h = self._parts(right)
         further, noise, said, offset, said_field = self._parts(left)
         of_left = xp.concat([said_field[None, ...], said], axis=0)
-        finite, infinite = self.kind.split(params, self.backend)
-        share, mean, gain, constant = self._between(c, self.kind.join(finite + of_left, infinite, self.backend))
+        if self.may_be_certain:
+            finite, infinite = self.kind.split(params, self.backend)
+            known = self.kind.join(finite + of_left, infinite, self.backend)
+        else:
+            known = params + of_left
+        share, mean, gain, constant = self._between(c, known)
         across = transposed(a, xp)
         through = product(further, share)
         return self.joined(
@@ -132,16 +147,19 @@ class VectorRelations(Relations):
         G, g, L and l: the mean of z is ``G m + g`` and its covariance ``G C``; the force ``P z - H`` at the mean is ``L m + l``
         """
         xp, d = self.xp, self.size
-        field, precision, known, value = self.kind.free_part(params, self.backend)
-        if not bool(self.backend.to_host(xp.any(known > 0.5))):
-            unit = self._unit(field)
-            moved = apply(c + xp.zeros_like(precision), field)
-            found = solve(unit + product(c, precision), xp.concat([unit, moved[:, None, ...]], axis=1), xp)
+        if self.may_be_certain:
+            field, precision, known, value = self.kind.free_part(params, self.backend)
+        else:
+            field, precision, known, value = params[0, ...], params[1:, ...], None, None
+        if known is None or value is None or not bool(self.backend.to_host(xp.any(known > 0.5))):
+            unit = self._unit
+            moved = apply(c, field)
+            found = solve(unit + product(c, precision), beside(xp, unit, moved[:, None, ...]), xp)
             share, mean = found[:, :d, ...], found[:, d, ...]
             return share, mean, product(precision, share), apply(precision, mean) - field
         # Unknown are z and the force: z + C force = m; where z is free the force is P z - H, else z is its value.
         free = 1.0 - known
-        unit, zero = self._unit(field), xp.zeros_like(field)
+        unit, zero = xp.broadcast_to(self._unit, precision.shape), xp.zeros_like(field)
         rows = precision * free[:, None, ...] * free[None, ...] + from_diagonal(known, xp)
         lower = xp.concat([rows, -from_diagonal(free, xp)], axis=1)
         upper = xp.concat([unit, c + xp.zeros_like(unit)], axis=1)
