@@ -15,13 +15,16 @@ from scipy.optimize import least_squares
 
 import factorgraph as fg
 
-STEPS, DRIVE, NOISE = 60, 0.02, 0.15  # deviations of the changes of speed, and of distances
+STEPS, NOISE = 60, 0.15  # deviation of distances
+MOTION = np.eye(4) + np.eye(4, k=2)
+DRIVES = np.array([1e-4, 1e-4, 0.02, 0.02])  # variances of what a step adds to place and speed
+START = np.array([4.0, 4.0, 0.1, 0.1])
 BEACONS = np.array([[-3.0, -2.0], [4.0, -1.0], [3.0, 4.0], [-2.0, 3.5]])
 
 
-def distance(x: np.ndarray, y: np.ndarray, left: np.ndarray, below: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def distance(state: np.ndarray, left: np.ndarray, below: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """How far the place is from a beacon, less what was measured."""
-    return np.hypot(x - left, y - below) - seen
+    return np.hypot(state[0] - left, state[1] - below) - seen
 
 
 def main() -> None:
@@ -32,31 +35,28 @@ def main() -> None:
     ranges = np.linalg.norm(path[step] - BEACONS[beacon], axis=1) + NOISE * rng.normal(size=step.size)
 
     graph = fg.FactorGraph()
-    place = graph.add_variables("place", fg.Gaussian(), (STEPS, 2))
-    speed = graph.add_variables("speed", fg.Gaussian(), (STEPS, 2))
-    graph.set_prior(place[0], fg.Gaussian.from_moments(0.0, 4.0))
-    graph.set_prior(speed[0], fg.Gaussian.from_moments(0.0, 0.1))
-    graph.add_factors("moves", fg.LinearGaussian([1.0, -1.0, -1.0], 1e-4), place[1:], place[:-1], speed[:-1])
-    graph.add_factors("turns", fg.LinearGaussian([1.0, -1.0], DRIVE), speed[1:], speed[:-1])
+    state = graph.add_variables("state", fg.Gaussian(4), STEPS)  # place and speed
+    graph.set_prior(state[0], fg.Gaussian(4).from_moments(np.zeros(4), np.diag(START)))
+    graph.add_factors("motion", fg.LinearGaussian([1, -MOTION], np.diag(DRIVES)), state[1:], state[:-1])
     seen = fg.Nonlinear(distance, NOISE**2, data=[*BEACONS[beacon].T, ranges])
-    graph.add_factors("ranges", seen, place[step, 0], place[step, 1])
-    result = fg.run(graph, damping=0.3, max_iterations=5000)
-    found = result.mean(place)
+    graph.add_factors("ranges", seen, state[step])
+    result = fg.run(graph)
+    found = result.marginals(state)
 
     def residuals(values: np.ndarray) -> np.ndarray:
-        p, v = values.reshape(2, STEPS, 2)
-        circles = (np.linalg.norm(p[step] - BEACONS[beacon], axis=1) - ranges) / NOISE
-        moves, turns = (p[1:] - p[:-1] - v[:-1]) / 1e-2, (v[1:] - v[:-1]) / DRIVE**0.5
-        return np.concatenate([circles, moves.ravel(), turns.ravel(), p[0] / 2.0, v[0] / 0.1**0.5])
+        x = values.reshape(STEPS, 4)
+        circles = (np.linalg.norm(x[step, :2] - BEACONS[beacon], axis=1) - ranges) / NOISE
+        motion = (x[1:] - x[:-1] @ MOTION.T) / np.sqrt(DRIVES)
+        return np.concatenate([circles, motion.ravel(), x[0] / np.sqrt(START)])
 
     speeds = np.diff(path, axis=0, append=2 * path[-1:] - path[-2:-1])
-    best = least_squares(residuals, np.stack([path, speeds]).ravel(), xtol=1e-12, ftol=1e-12, gtol=1e-12).x
-    gap = np.abs(found - best.reshape(2, STEPS, 2)[0]).max()
-    error = np.linalg.norm(found - path, axis=1)
+    best = least_squares(residuals, np.hstack([path, speeds]).ravel(), xtol=1e-12, ftol=1e-12, gtol=1e-12).x
+    gap = np.abs(found[:, 0] - best.reshape(STEPS, 4)).max()
+    error = np.linalg.norm(found[:, 0, :2] - path, axis=1)
     print(f"{result}: {step.size} distances, {STEPS} places")
     print(f"farthest from the most probable path {gap:.1e}, from the true one {error.max():.2f}; median {np.median(error):.2f}")
     assert gap < 1e-3
-    picture(path, found, result.marginals(place)[..., 1])
+    picture(path, found[:, 0, :2], np.einsum("tii->ti", found[:, 1:3, :2]))
 
 
 def picture(path: np.ndarray, found: np.ndarray, variance: np.ndarray) -> None:
