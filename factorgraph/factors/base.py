@@ -213,9 +213,17 @@ class Factor:
         """
         raise NotImplementedError(f"{type(self).__name__} is no relation of two variables")
 
-    def linear(self) -> Rows:
+    def linear(self, parameters: Mapping[str, np.ndarray]) -> Rows:
         """A factor of normal variables as rows ``a x = b + noise``, for exact answers by linear algebra; optional."""
         raise NotImplementedError(f"{type(self).__name__} is no linear relation")
+
+    def given(self, state: int) -> Factor:
+        """
+        What is left of a factor where the discrete variable at its first port is in a state, given by position; optional.
+
+        The factor of the other variables is to be a linear relation: graphs of such factors have exact answers as mixtures.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is no linear relation in each state of a variable")
 
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """

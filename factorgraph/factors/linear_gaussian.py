@@ -99,8 +99,8 @@ class LinearGaussian(Factor):
     def relation(self, incoming: Sequence[Array], parameters: Parameters, ports: tuple[int, int], semiring: Semiring) -> Array:
         return self.form.relation(incoming, parameters, ports, semiring)
 
-    def linear(self) -> Rows:
-        return self.form.linear()
+    def linear(self, parameters: Mapping[str, np.ndarray]) -> Rows:
+        return self.form.linear(parameters)
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         return self.form.log_partition(incoming, parameters, semiring)

@@ -60,10 +60,9 @@ class NumberForm:
         """Whether a relation is exact."""
         return bool((parameters["variance"] == 0).any())
 
-    def linear(self) -> Rows:
+    def linear(self, parameters: Mapping[str, np.ndarray]) -> Rows:
         """As `Factor.linear`."""
-        arrays = self.parameters()
-        return Rows(arrays["coefficients"][None], arrays["offset"][None], arrays["variance"][None], np.zeros(1))
+        return Rows(parameters["coefficients"][None], parameters["offset"][None], parameters["variance"][None], np.zeros(1))
 
     def log_potential(self, *values: np.ndarray) -> np.ndarray:
         """Log-density of the noise that the values imply."""

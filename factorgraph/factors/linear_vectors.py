@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -109,12 +109,12 @@ class VectorForm:
         """Whether a relation is exact, in some direction."""
         return self.is_exact
 
-    def linear(self) -> Rows:
+    def linear(self, parameters: Mapping[str, np.ndarray]) -> Rows:
         """As `Factor.linear`."""
-        rows = np.moveaxis(self.noise.rows, 0, -1)
-        offset = apply(rows, self.arrays["offset"])
-        coefficients = product(rows, self.arrays["coefficients"])
-        return Rows(coefficients, offset, self.noise.variances.T, self.noise.log_scale)
+        noise = Noise(np.moveaxis(parameters["variance"], -1, 0))
+        rows = np.moveaxis(noise.rows, 0, -1)
+        offset = apply(rows, parameters["offset"])
+        return Rows(product(rows, parameters["coefficients"]), offset, noise.variances.T, noise.log_scale)
 
     # What comes in and goes out, scalars as vectors of one.
 

@@ -88,6 +88,9 @@ class Switch(Factor):
             for state, relation in enumerate(self.relations)
         )
 
+    def given(self, state: int) -> Factor:
+        return self.relations[state]
+
     def log_potential(self, *values: np.ndarray) -> np.ndarray:
         """Log-density of the noise of the relation that holds."""
         places = self._kind.position(values[0])
@@ -101,8 +104,11 @@ class Switch(Factor):
             raise ValueError("Switch has messages in sum mode alone")
         xp, backend = semiring.xp, semiring.backend
         numbers = incoming[1:]
-        masses = self._masses(numbers, parameters, semiring)
-        given = xp.stack(masses) + self._kind.log_weights(incoming[0], backend)
+        masses = xp.stack(self._masses(numbers, parameters, semiring))
+        # Where too little is known of the normal variables to tell the relations apart, none is said to be likelier.
+        unknown = xp.any((masses != masses) | (masses == xp.inf), axis=0)
+        masses = xp.where(unknown, xp.zeros_like(masses), masses)
+        given = masses + self._kind.log_weights(incoming[0], backend)
         shares = xp.exp(given - backend.log_sum_exp(given, axis=0))
         asked = [port - 1 for port in ports if port]
         each = [
@@ -112,7 +118,7 @@ class Switch(Factor):
         outgoing: list[Array] = []
         for port in ports:
             if not port:
-                outgoing.append(self._kind.from_log_weights(xp.stack(masses), backend))
+                outgoing.append(self._kind.from_log_weights(masses, backend))
                 continue
             of_port = [found[asked.index(port - 1)] for found in each]
             outgoing.append(_collapsed(self._numbers[port - 1], numbers[port - 1], of_port, shares, semiring))

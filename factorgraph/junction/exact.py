@@ -18,6 +18,7 @@ from factorgraph.junction.junction_tree import (
     is_wide_forest,
     refuse_too_large,
 )
+from factorgraph.junction.mixture import MixtureResult
 from factorgraph.linear import LinearResult, is_normal
 from factorgraph.semiring import MODES
 
@@ -79,7 +80,7 @@ class SeparateResult:
 
 def exact(
     graph: FactorGraph, *, mode: str = "sum", max_clique: int = MAX_CLIQUE
-) -> ExactResult | LinearResult | SeparateResult:
+) -> ExactResult | LinearResult | SeparateResult | MixtureResult:
     """
     Exact answers: by a junction tree for discrete variables, by sparse linear algebra for normal ones.
 
@@ -88,7 +89,8 @@ def exact(
     its factors have, as belief propagation is exact there. To ask again with other evidence, make a `JunctionTree`.
 
     Normal variables and linear relations of any graph are one linear system: see `factorgraph.linear`. Discrete and normal
-    variables of one graph are answered each by themselves, where no factor has both.
+    variables of one graph are answered each by themselves, where no factor has both. Where some do, as `Switch` does, there is
+    a linear system for each joint state of the variables that switch, at most 4,096 of them.
 
     Parameters
     ----------
@@ -101,7 +103,7 @@ def exact(
 
     Returns
     -------
-    ExactResult, LinearResult, or of a graph with discrete and normal variables SeparateResult, which are read alike
+    ExactResult, LinearResult, or of a graph with discrete and normal variables SeparateResult or MixtureResult, all read alike
 
     Raises
     ------
@@ -112,7 +114,8 @@ def exact(
     ImproperModelError
         Nothing fixes some normal variables.
     TypeError
-        A variable or factor can neither be enumerated nor is it normal and linear; or a factor has variables of both kinds.
+        A variable or factor can neither be enumerated nor is it normal and linear; or a factor of both kinds is no linear
+        relation in each state of a discrete variable.
 
     Examples
     --------
@@ -130,10 +133,12 @@ def exact(
     if not normal:
         return _exact_discrete(graph, mode, max_clique)
     if len(normal) == len(graph.variable_blocks):
-        return checked(LinearResult(graph, mode))
+        return _checked(LinearResult(graph, mode))
+    if any(len({port.name in normal for port in block.ports}) > 1 for block in graph.factor_blocks.values()):
+        mixture = MixtureResult(graph, mode, lambda part, how: _exact_discrete(part, how, max_clique))
+        return _checked(mixture)
     parts = [_part(graph, set(graph.variable_blocks) - normal), _part(graph, normal)]
-    _refuse_mixed(graph, normal)
-    return SeparateResult(graph, [_exact_discrete(parts[0], mode, max_clique), checked(LinearResult(parts[1], mode))])
+    return SeparateResult(graph, [_exact_discrete(parts[0], mode, max_clique), _checked(LinearResult(parts[1], mode))])
 
 
 def _exact_discrete(graph: FactorGraph, mode: str, max_clique: int) -> ExactResult:
@@ -147,20 +152,11 @@ def _exact_discrete(graph: FactorGraph, mode: str, max_clique: int) -> ExactResu
     return result
 
 
-def checked(result: LinearResult) -> LinearResult:
+def _checked(result: Any) -> Any:
     """The result, or a ContradictionError."""
     if result.contradictions:
         raise ContradictionError(result)
     return result
-
-
-def _refuse_mixed(graph: FactorGraph, normal: set[str]) -> None:
-    for block in graph.factor_blocks.values():
-        kinds = {port.name in normal for port in block.ports}
-        if len(kinds) > 1:
-            raise TypeError(
-                f"exact answers: factors {block.name!r} have discrete and normal variables; run the graph by belief propagation"
-            )
 
 
 def _part(graph: FactorGraph, names: set[str]) -> FactorGraph:

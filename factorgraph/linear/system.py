@@ -150,7 +150,7 @@ class LinearSystem:
                 raise TypeError(
                     f"exact answers by linear algebra need linear relations; factors {block.name!r} are {block.factor!r}"
                 )
-            found = block.kernel.factor.linear()
+            found = block.kernel.factor.linear(block.kernel.own_parameters())
             numbers = self.numbers_at(block)
             for of_row, offset, variance in zip(found.coefficients, found.offsets, found.variances, strict=True):
                 for column, coefficients in zip(numbers.T, of_row, strict=True):

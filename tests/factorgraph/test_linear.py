@@ -28,7 +28,7 @@ def dense(graph: fg.FactorGraph) -> tuple[np.ndarray, np.ndarray, float]:
     prior = np.zeros((size, 2)) if block.prior is None else block.prior
     joint, field, constant = np.diag(prior[:, 1]), prior[:, 0].copy(), 0.0
     for factors in graph.factor_blocks.values():
-        coefficients, offset, noise = (part[0] for part in factors.kernel.factor.linear()[:3])
+        coefficients, offset, noise = (part[0] for part in factors.kernel.factor.linear(factors.kernel.own_parameters())[:3])
         for number in range(factors.count):
             row = np.zeros(size)
             for port, a in zip(factors.ports, coefficients, strict=True):

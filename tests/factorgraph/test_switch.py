@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,8 +119,6 @@ def test_what_cannot_be_used_is_refused() -> None:
     graph.add_factors("f", fg.Switch([one, one]), s, x)
     with pytest.raises(ValueError, match="sum mode alone"):
         fg.run(graph, mode="max")
-    with pytest.raises(TypeError, match="discrete and normal variables"):
-        fg.exact(graph)
 
 
 def test_vectors_switch_too() -> None:
@@ -173,3 +172,141 @@ def test_one_switch_serves_blocks_of_any_size() -> None:
             graph.add_factors(f"switch {number}", switch, s, x, y)
         results.append(fg.run(graph).marginals(graph.variables("x0")))
     np.testing.assert_allclose(results[0], results[1])
+
+
+# Exact answers of graphs that are normal, given some states.
+
+
+def weather(steps: int = 4) -> fg.FactorGraph:
+    """A hidden chain of modes, a vector that moves by them, a number that is seen through either of two lenses."""
+    graph = fg.FactorGraph()
+    mode = graph.add_variables("mode", fg.Categorical(["calm", "wind", "storm"]), steps)
+    lens = graph.add_variables("lens", fg.Spin(), steps)
+    x = graph.add_variables("x", fg.Gaussian(2), steps)
+    y = graph.add_variables("y", fg.Gaussian(), steps)
+    graph.add_factors("stays", fg.Table(np.log(0.1 + 0.7 * np.eye(3))), mode[1:], mode[:-1])
+    graph.set_prior(lens[:2], 0.3)
+    graph.set_prior(x[0], fg.Gaussian(2).from_moments([1.0, 0.0], [[1.0, 0.2], [0.2, 0.5]]))
+    turns = [np.eye(2), np.array([[1.0, 0.5], [0.0, 1.0]]), np.array([[0.0, -1.0], [1.0, 0.0]])]
+    moves = [fg.LinearGaussian([1, -a], (0.1 + k) * np.eye(2)) for k, a in enumerate(turns)]
+    graph.add_factors("moves", fg.Switch(moves), mode[1:], x[1:], x[:-1])
+    looks = [fg.LinearGaussian([1, [-1, 0]], 0.2, [0.0, 0.1, 0.2, 0.3]), fg.LinearGaussian([1, [0, -1]], 0.4)]
+    graph.add_factors("looks", fg.Switch(looks), lens, y, x)
+    graph.observe(y, [1.0, 0.4, -0.3, 0.8])
+    graph.observe(lens[3], 1)
+    return graph
+
+
+def of_all_states(graph: fg.FactorGraph) -> tuple[np.ndarray, list[tuple[dict[str, np.ndarray], Any, fg.Variables]]]:
+    """Log-weights of all joint states; these, and the exact answers given them, each worked out on a graph of its own."""
+    mode, lens = graph.variables("mode"), graph.variables("lens")
+    rows, logs = [], []
+    table = np.log(0.1 + 0.7 * np.eye(3))
+    for modes in itertools.product(range(3), repeat=mode.size):
+        for lenses in itertools.product((-1, 1), repeat=lens.size - 1):
+            signs = (*lenses, 1)
+            log = sum(table[a, b] for a, b in itertools.pairwise(modes)) + 0.3 * sum(signs[:2])
+            alone = fg.FactorGraph()
+            x, y = alone.add_variables("x", fg.Gaussian(2), mode.size), alone.add_variables("y", fg.Gaussian(), mode.size)
+            alone.set_prior(x[0], graph.variable_blocks["x"].prior[0])  # type: ignore[index]
+            alone.observe(y, graph.variable_blocks["y"].values)
+            for t in range(mode.size):
+                if t:
+                    alone.add_factors(f"m{t}", graph.factors("moves").factor.relations[modes[t]], x[t], x[t - 1])  # type: ignore[union-attr]
+                if signs[t] > 0:
+                    alone.add_factors(f"l{t}", fg.LinearGaussian([1, [0, -1]], 0.4), y[t], x[t])
+                else:
+                    alone.add_factors(f"l{t}", fg.LinearGaussian([1, [-1, 0]], 0.2, 0.1 * t), y[t], x[t])
+            result = fg.exact(alone)
+            rows.append(({"mode": np.array(modes), "lens": np.array(signs)}, result, x))
+            logs.append(log + result.log_partition)
+    return np.array(logs), rows
+
+
+def test_mixtures_are_exact() -> None:
+    graph = weather()
+    result = fg.exact(graph)
+    logs, rows = of_all_states(graph)
+    total = np.logaddexp.reduce(logs)
+    assert result.log_partition == pytest.approx(total)
+    weights = np.exp(logs - total)
+    x, mode, lens = (graph.variables(name) for name in ("x", "mode", "lens"))
+    moments = np.array([row.marginals(of_row) for _, row, of_row in rows])
+    mean = np.tensordot(weights, moments[:, :, 0], 1)
+    apart = moments[:, :, 0] - mean
+    spread = np.tensordot(weights, moments[:, :, 1:] + apart[..., :, None] * apart[..., None, :], 1)
+    np.testing.assert_allclose(result.marginals(x)[:, 0], mean, atol=1e-10)
+    np.testing.assert_allclose(result.marginals(x)[:, 1:], spread, atol=1e-10)
+    np.testing.assert_allclose(result.mean(x), mean, atol=1e-10)
+    for name, variables, states in (("mode", mode, range(3)), ("lens", lens, (-1, 1))):
+        expected = np.stack([weights @ np.array([row[name] == state for row, *_ in rows]) for state in states], axis=1)
+        np.testing.assert_allclose(result.marginals(variables), expected, atol=1e-10)
+    assert list(result.mode(mode)) == [["calm", "wind", "storm"][k] for k in result.marginals(mode).argmax(axis=1)]
+    assert result.factor_marginals("stays").sum() == pytest.approx(3.0)
+    assert result.table(mode[:1]).shape == (1, 3)
+    drawn = result.sample(4000, seed=0)
+    assert np.abs(drawn["x"].mean(axis=0) - mean).max() < 5 * np.sqrt(np.einsum("tii->ti", spread).max() / 4000)
+    assert np.mean(drawn["mode"] == "storm", axis=0) == pytest.approx(result.marginals(mode)[:, 2], abs=0.05)
+    with pytest.raises(ValueError, match="the densities of 'x' are mixtures"):
+        result.mode(x)
+    with pytest.raises(ValueError, match="factors 'moves' switch"):
+        result.factor_marginals("moves")
+
+
+def test_the_best_state_and_values_together() -> None:
+    graph = weather()
+    result = fg.exact(graph, mode="max")
+    best = -np.inf
+    _, rows = of_all_states(graph)
+    table = np.log(0.1 + 0.7 * np.eye(3))
+    for states, row, of_row in rows:
+        log = sum(table[a, b] for a, b in itertools.pairwise(states["mode"])) + 0.3 * states["lens"][:2].sum()
+        alone = fg.exact(row._graph, mode="max")
+        if log + alone.log_partition > best:
+            best, found, values = log + alone.log_partition, states, row.mean(of_row)
+    assert result.log_partition == pytest.approx(best)
+    np.testing.assert_allclose(result.mode(graph.variables("x")), values)
+    assert list(result.mode(graph.variables("lens"))) == list(found["lens"])
+
+
+def test_belief_propagation_is_near_to_the_mixture() -> None:
+    graph = weather()
+    exact, result = fg.exact(graph), fg.run(graph, damping=0.3)
+    assert result.status == "converged"
+    for name in ("x", "mode"):
+        np.testing.assert_allclose(result.marginals(graph.variables(name)), exact.marginals(graph.variables(name)), atol=0.4)
+
+
+def test_too_many_states_and_other_factors_are_refused() -> None:
+    with pytest.raises(fg.TooLargeError, match=r"the variables that switch have .* joint states, more than 4096"):
+        fg.exact(many_modes())
+    graph = fg.FactorGraph()
+    s, x = graph.add_variables("s", fg.Spin(), 3), graph.add_variables("x", fg.Gaussian(), 3)
+    graph.add_factors("link", fg.Likelihood(lambda v, sign: -((v - sign) ** 2)), x, s)
+    with pytest.raises(
+        TypeError, match="factors 'link' have discrete and normal variables, and are no linear relation in each"
+    ):
+        fg.exact(graph)
+
+
+def many_modes() -> fg.FactorGraph:
+    graph = fg.FactorGraph()
+    s, x = graph.add_variables("s", fg.Spin(), 20), graph.add_variables("x", fg.Gaussian(), 20)
+    graph.add_factors("either", fg.Switch([fg.LinearGaussian([1.0], 1.0), fg.LinearGaussian([1.0], 2.0)]), s, x)
+    return graph
+
+
+def test_states_that_are_ruled_out_count_nothing() -> None:
+    graph = fg.FactorGraph()
+    s, x = graph.add_variables("s", fg.Spin(), 2), graph.add_variables("x", fg.Gaussian(), 2)
+    graph.add_factors("equal", fg.Table([[0.0, -np.inf], [-np.inf, 0.0]]), s[0], s[1])
+    graph.add_factors("either", fg.Switch([fg.LinearGaussian([1.0], 1.0, -1.0), fg.LinearGaussian([1.0], 1.0, 1.0)]), s, x)
+    graph.add_factors("near", fg.LinearGaussian([1.0, -1.0], 1.0), x[0], x[1])
+    result = fg.exact(graph)
+    assert len(result.weights) == 2  # type: ignore[union-attr]
+    assert result.mean(x) == pytest.approx([0.0, 0.0], abs=1e-12)
+    graph.observe(s, [1, 1])
+    assert (fg.exact(graph).mean(x) > 0.9).all()
+    graph.observe(s, [1, -1])
+    with pytest.raises(fg.ContradictionError):
+        fg.exact(graph)

@@ -365,3 +365,31 @@ def test_wrong_moments_are_told() -> None:
         check_factor(WrongShares(lines), fg.Spin(), fg.Gaussian())
     with pytest.raises(ValueError, match="at most 3 numbers"):
         check_factor(fg.LinearGaussian([1, 1], 1.0), fg.Gaussian(2), fg.Gaussian(2))
+
+
+def test_parts_of_a_graph_have_exact_answers_of_their_own() -> None:
+    """Two chains that do not touch: the parts' factors are some of a block's."""
+    pytest.importorskip("pymetis")
+    rng = np.random.default_rng(9)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(2), (2, 5))
+    graph.set_prior(x, fg.Gaussian(2).from_moments([1.0, 0.0], np.eye(2)))
+    steps = fg.LinearGaussian([1, -rng.normal(size=(8, 2, 2))], covariances(rng, 8, 2), rng.normal(size=(8, 2)))
+    graph.add_factors("steps", steps, x[:, 1:].reshape(8), x[:, :-1].reshape(8))
+    parts = fg.partition(graph, 2)
+    assert sum(fg.exact(part.graph).log_partition for part in parts) == pytest.approx(fg.exact(graph).log_partition)
+
+
+def test_cycles_that_do_not_settle_are_told() -> None:
+    """A proper model that is not walk-summable: messages grow, which is told in words; `exact` has the answer."""
+    n = 12
+    i, j = np.triu_indices(n, 1)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(2), n)
+    graph.add_factors("pairs", fg.LinearGaussian([1, 1], 4.0), x[i], x[j])
+    precision = (1 - 0.25 * (n - 1)) * np.eye(2)
+    graph.set_prior(x, np.stack([np.vstack([[value, -value], precision]) for value in np.linspace(-1, 1, n)]))
+    with pytest.warns(fg.ConvergenceWarning, match=r"messages grow without end .*fg\.exact"):
+        result = fg.run(graph, max_iterations=2000)
+    assert result.status == "diverged"
+    assert fg.exact(graph).mean(x) == pytest.approx(Dense(graph).moments(x)[:, 0])
