@@ -69,8 +69,8 @@ def main() -> None:
     means, chances = of_all_modes(part)
     gaps = np.abs(found.mean(y) - means).max(), np.abs(found.marginals(days)[:, 1] - chances).max()
     print(f"{result}")
-    ways = 2 ** (CHECKED - 1)
-    print(f"{CHECKED} days about a jump against all {ways} ways: price within {gaps[0]:.3f}, chance of a jump within {gaps[1]:.3f}")
+    print(f"{CHECKED} days about a jump, against the sum over all {2 ** (CHECKED - 1)} ways in which they may have been:")
+    print(f"price within {gaps[0]:.3f}, chance of a jump within {gaps[1]:.3f}")
     assert gaps[0] < 0.1
     assert gaps[1] < 0.25
     large = jumps & (np.abs(np.diff(price)) > 4 * np.sqrt(NOISE))
