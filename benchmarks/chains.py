@@ -143,7 +143,7 @@ def dynamax_seconds(matrices: tuple[np.ndarray, ...], expected: np.ndarray) -> t
 def tell(name: str, found: tuple[float, float, float], peer: Any, plain: Any) -> None:
     cells = [f"{value:.3f}" for value in found]
     cells += ["" if peer is None else f"{peer:.3f} ({found[2] / peer:.1f})", "" if plain is None else f"{plain:.3f}"]
-    print(f"{name:<34}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
+    print(f"{name:<34}" + "".join(f"{cell:>18}" for cell in cells), flush=True)
 
 
 def main() -> None:
@@ -152,18 +152,18 @@ def main() -> None:
     options = parser.parse_args()
     print(
         f"{'seconds':<34}"
-        + "".join(f"{n:>16}" for n in ("compiling", "first run", "next run", "hmmlearn (times)", "NumPy loop"))
+        + "".join(f"{n:>18}" for n in ("compiling", "first run", "next run", "hmmlearn (times)", "NumPy loop"))
     )
     for n, q, sets in ((1_000, 3, 1), (10_000, 3, 1), (100_000, 3, 1), (10_000, 20, 1), (1_000, 20, 50)):
         graph, x, steps, weights = chain(n, q)
         peer = hmmlearn_seconds(steps, weights, sets)
         tell(f"{sets} x {n:,} variables, {q} states", ours(graph, x, sets), peer, loop(steps, weights) if sets == 1 else None)
-    print(f"{'':<34}" + "".join(f"{n:>16}" for n in ("compiling", "first run", "next run", "banded (times)", "Kalman loop")))
+    print(f"{'':<34}" + "".join(f"{n:>18}" for n in ("compiling", "first run", "next run", "banded (times)", "Kalman loop")))
     for n in (1_000, 10_000, 100_000):
         graph, x, banded, loop_seconds = walk(n)
         tell(f"{n:,} normal variables", ours(graph, x, 1), banded, loop_seconds)
     print(
-        f"{'':<34}" + "".join(f"{n:>16}" for n in ("compiling", "first run", "next run", "dynamax (times)", "dynamax at first"))
+        f"{'':<34}" + "".join(f"{n:>18}" for n in ("compiling", "first run", "next run", "dynamax (times)", "dynamax at first"))
     )
     for n, d in ((1_000, 4), (10_000, 2), (10_000, 4), (10_000, 6), (100_000, 4)):
         graph, x, matrices = tracked(n, d)
