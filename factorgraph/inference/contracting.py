@@ -29,12 +29,14 @@ class Contracting(ABC):
     ----------
     tables : of the pairs, along `table_axis`
     cavities : what is known of the first, and of the second variables of tables without these, along `axis`
+    sent, is_sent : messages of the original edges to the first, and to the second variable, along `axis`; and which are there
     """
 
     axis: int
     table_axis: int
     tables: Array
     cavities: list[Array]
+    sent: list[Array]
 
     def __init__(self, contraction: Contraction, state: State, semiring: Semiring) -> None:
         self.contraction, self.state, self.semiring = contraction, state, semiring
@@ -43,6 +45,8 @@ class Contracting(ABC):
         self.sets = state.batch or 1
         self.ups: list[Array] = []
         self.places = contraction.places
+        edges = sum(state.layout.groups[name].count for name in contraction.pairs)
+        self.is_sent = [np.zeros(edges, dtype=np.bool_) for _ in range(2)]
 
     def _slots(self, name: str) -> list[tuple[Segment, slice]]:
         """The ports of a group, and their edges; those of plural ports slot by slot."""
@@ -120,8 +124,30 @@ class Contracting(ABC):
         return other if turned.all() else self.xp.where(mask, other, tables)
 
     def _said(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
+        """`_told`, and what is said along an original edge is kept: it is final."""
+        message = self._told(places, turned, weights)
+        for end, chosen in enumerate((~turned, turned)):
+            original = chosen & (places < len(self.is_sent[end]))
+            if original.any():
+                part = message
+                if not original.all():
+                    part = self.backend.take(message, self._place(np.flatnonzero(original)), self.axis)
+                self.backend.put(self.sent[end], self._place(places[original]), part, self.axis)
+                self.is_sent[end][places[original]] = True
+        return message
+
+    def _told(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
         """Messages to the first variables of some tables, or to the second where turned, from what is known of the others."""
         return self._through(self._oriented(places, turned), weights)
+
+    def _sent(self, end: int, first: int, count: int) -> Array:
+        """Messages of some original edges to the variables at one end; worked out where no round did."""
+        missing = first + np.flatnonzero(~self.is_sent[end][first : first + count])
+        if missing.size:
+            places, turned = self._place(missing), np.full(missing.size, end == 1)
+            known = self.backend.take(self.cavities[1 - end], places, self.axis)
+            self.backend.put(self.sent[end], places, self._told(missing, turned, known), self.axis)
+        return self.backend.take(self.sent[end], slice(first * self.sets, (first + count) * self.sets), self.axis)
 
     def _put_tables(self, places: slice, tables: Array) -> None:
         self.backend.put(self.tables, places, tables, self.table_axis)

@@ -63,10 +63,7 @@ class RelationContracting(Contracting):
         )
         self.tables = self.backend.zeros((*relations.shape, contraction.tables * self.sets))
         self.cavities = [self.backend.zeros((*self.kind.param_shape, contraction.tables * self.sets)) for _ in range(2)]
-        # Messages of the original edges to either end, and which are there.
-        edges = sum(state.layout.groups[name].count for name in contraction.pairs)
-        self.sent = [self.backend.zeros((*self.kind.param_shape, edges * self.sets)) for _ in range(2)]
-        self.is_sent = [np.zeros(edges, dtype=np.bool_) for _ in range(2)]
+        self.sent = [self.backend.zeros((*self.kind.param_shape, len(self.is_sent[0]) * self.sets)) for _ in range(2)]
         # Of each pool what is known, and where it begins there.
         self.known_of: list[tuple[Known, int]] = []
         for start, inside, pool in zip(contraction.starts.tolist(), contraction.inside, state.pools, strict=True):
@@ -175,36 +172,13 @@ class RelationContracting(Contracting):
     def _through(self, tables: Array, weights: Array) -> Array:
         return self.relations.through(tables, weights)
 
-    def _said(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
-        message = self._message(self.backend.take(self.tables, self._device(places), self.table_axis), turned, weights)
-        # What is said along an original edge is final.
-        for end, chosen in enumerate((~turned, turned)):
-            original = chosen & (places < len(self.is_sent[end]))
-            if original.any():
-                rows = self._place(np.flatnonzero(original))
-                part = message if original.all() else self.backend.take(message, rows, self.axis)
-                self.backend.put(self.sent[end], self._place(places[original]), part, self.axis)
-                self.is_sent[end][places[original]] = True
-        return message
-
-    def _message(self, tables: Array, turned: np.ndarray, weights: Array) -> Array:
-        """To the first variables of tables, or where they are turned to the second."""
+    def _told(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
+        tables = self.backend.take(self.tables, self._device(places), self.table_axis)
         if not turned.any():
             return self.relations.through(tables, weights)
         back = self.relations.back(tables, weights)
         mask = self.xp.reshape(self.backend.mask_array(np.repeat(turned, self.sets)), (*(1,) * self.axis, -1))
         return back if turned.all() else self.xp.where(mask, back, self.relations.through(tables, weights))
-
-    def _sent(self, end: int, first: int, count: int) -> Array:
-        """Messages of some original edges to the variables at one end; worked out where no round did."""
-        part = slice(first * self.sets, (first + count) * self.sets)
-        missing = first + np.flatnonzero(~self.is_sent[end][first : first + count])
-        if missing.size:
-            places = self._place(missing)
-            tables, known = self.backend.take(self.tables, places, self.table_axis), self._cavities(1 - end, places)
-            found = (self.relations.back if end else self.relations.through)(tables, known)
-            self.backend.put(self.sent[end], places, found, self.axis)
-        return self.backend.take(self.sent[end], part, self.axis)
 
     def _product(self, left: Array, weights: Array, right: Array) -> Array:
         return self.relations.product(left, weights, right)
@@ -216,10 +190,9 @@ class RelationContracting(Contracting):
             group = state.layout.groups[name]
             if name in self.contraction.wide:
                 messages += self._wide_messages(name, slice(first * self.sets, (first + group.count) * self.sets))
-                first += group.count
-                continue
-            for end, segment in enumerate(group.segments):
-                messages.append((segment, self._params(self._sent(end, first, group.count), segment)))
+            else:
+                sent = [(segment, self._sent(end, first, group.count)) for end, segment in enumerate(group.segments)]
+                messages += [(segment, self._params(message, segment)) for segment, message in sent]
             first += group.count
         for name in self.contraction.singles:
             (segment,) = state.layout.groups[name].segments

@@ -42,6 +42,7 @@ class TableContracting(Contracting):
         self.ruled_out = self.backend.zeros((contraction.variables * self.sets, q))
         self.tables = self.backend.zeros((contraction.tables * self.sets, q, q))
         self.cavities = [self.backend.zeros((contraction.tables * self.sets, q)) for _ in range(2)]
+        self.sent = [self.backend.zeros((len(self.is_sent[0]) * self.sets, q)) for _ in range(2)]
         for start, pool in zip(contraction.starts.tolist(), state.pools, strict=True):
             kind: Any = pool.pool.type
             weights = kind.log_weights(pool.prior, self.backend)
@@ -278,16 +279,12 @@ class TableContracting(Contracting):
             return False
         for name in self.contraction.pairs:
             group = state.layout.groups[name]
-            part = slice(first * self.sets, (first + group.count) * self.sets)
-            tables = self.tables[part, ...]
-            first += group.count
             if name in self.contraction.wide:
-                wide += self._wide_messages(name, part)
-                continue
-            ends = [segment for segment in group.segments for _ in range(segment.width)]
-            for end, segment in enumerate(ends):
-                table = self._turned(tables) if end else tables
-                messages.append((segment, self._through(table, self._cavities(1 - end, part))))
+                wide += self._wide_messages(name, slice(first * self.sets, (first + group.count) * self.sets))
+            else:
+                ends = [segment for segment in group.segments for _ in range(segment.width)]
+                messages += [(segment, self._sent(end, first, group.count)) for end, segment in enumerate(ends)]
+            first += group.count
         for name in self.contraction.singles:
             (segment,) = state.layout.groups[name].segments
             spread = xp.broadcast_to(self._table_of(name), (segment.count, self.contraction.states))
