@@ -16,7 +16,7 @@ import numpy as np
 
 import factorgraph as fg
 
-DAYS, CHECKED = 80, 7
+DAYS, CHECKED = 50, 6
 NOISE, CALM, JUMP, SHARE = 0.2, 0.01, 9.0, 0.08  # variances of what is seen and of a day's step; share of days with a jump
 
 

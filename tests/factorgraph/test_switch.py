@@ -177,7 +177,7 @@ def test_one_switch_serves_blocks_of_any_size() -> None:
 # Exact answers of graphs that are normal, given some states.
 
 
-def weather(steps: int = 4) -> fg.FactorGraph:
+def weather(steps: int = 3) -> fg.FactorGraph:
     """A hidden chain of modes, a vector that moves by them, a number that is seen through either of two lenses."""
     graph = fg.FactorGraph()
     mode = graph.add_variables("mode", fg.Categorical(["calm", "wind", "storm"]), steps)
@@ -190,10 +190,10 @@ def weather(steps: int = 4) -> fg.FactorGraph:
     turns = [np.eye(2), np.array([[1.0, 0.5], [0.0, 1.0]]), np.array([[0.0, -1.0], [1.0, 0.0]])]
     moves = [fg.LinearGaussian([1, -a], (0.1 + k) * np.eye(2)) for k, a in enumerate(turns)]
     graph.add_factors("moves", fg.Switch(moves), mode[1:], x[1:], x[:-1])
-    looks = [fg.LinearGaussian([1, [-1, 0]], 0.2, [0.0, 0.1, 0.2, 0.3]), fg.LinearGaussian([1, [0, -1]], 0.4)]
+    looks = [fg.LinearGaussian([1, [-1, 0]], 0.2, [0.0, 0.1, 0.2]), fg.LinearGaussian([1, [0, -1]], 0.4)]
     graph.add_factors("looks", fg.Switch(looks), lens, y, x)
-    graph.observe(y, [1.0, 0.4, -0.3, 0.8])
-    graph.observe(lens[3], 1)
+    graph.observe(y, [1.0, 0.4, -0.3])
+    graph.observe(lens[2], 1)
     return graph
 
 
@@ -242,7 +242,7 @@ def test_mixtures_are_exact() -> None:
         expected = np.stack([weights @ np.array([row[name] == state for row, *_ in rows]) for state in states], axis=1)
         np.testing.assert_allclose(result.marginals(variables), expected, atol=1e-10)
     assert list(result.mode(mode)) == [["calm", "wind", "storm"][k] for k in result.marginals(mode).argmax(axis=1)]
-    assert result.factor_marginals("stays").sum() == pytest.approx(3.0)
+    assert result.factor_marginals("stays").sum() == pytest.approx(2.0)
     assert result.table(mode[:1]).shape == (1, 3)
     drawn = result.sample(4000, seed=0)
     assert np.abs(drawn["x"].mean(axis=0) - mean).max() < 5 * np.sqrt(np.einsum("tii->ti", spread).max() / 4000)
