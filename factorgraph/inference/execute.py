@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from factorgraph.backends import Array
 from factorgraph.factors import Quadratic
+from factorgraph.inference import changes
 from factorgraph.inference.fused import FusedProgram, bound_to, can_fuse
 from factorgraph.inference.plate_state import PlateState
 from factorgraph.inference.program import BlockCall, EdgeCall, Read, Stage, take_parameters
@@ -116,8 +117,8 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
                 pool = state.pools[number]
                 change = pool.write(edges, message, undamped)
                 if check:
-                    residuals.append(state.backend.largest_magnitude(change, state.batch is not None))
-                    pool.keep_change(edges, change)
+                    residuals.append(changes.largest(pool, change, edges))
+                    changes.keep(pool, change, edges)
         for refresh in stage.refreshes:
             pool = state.pools[refresh.pool]
             if isinstance(pool, PlateState):

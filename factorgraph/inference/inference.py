@@ -172,7 +172,8 @@ class Inference(Conditions):
         max_iterations : int, default 1000
             An exact schedule takes one.
         tolerance : float, optional
-            Largest change of any natural parameter of a message, before damping. Default 1e-6 in float64, 1e-4 in
+            Largest change of any natural parameter of a message, before damping; of real variables the change of the mean in
+            standard deviations of the belief, and of the precision as a share of it. Default 1e-6 in float64, 1e-4 in
             float32. 0 runs all iterations and gives no warning.
         keep_messages : bool, default False
             Go on from the messages of the run before instead of fresh ones.

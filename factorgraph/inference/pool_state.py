@@ -401,16 +401,3 @@ class PoolState(Observed):
             return change
         mask = self.backend.take(self.mask, places, 0)
         return self.backend.xp.where(mask, self.backend.xp.zeros_like(change), change)
-
-    def sizes(self, change: Array) -> Array:
-        """How far each message went: its parameter that changed most."""
-        size = self.backend.xp.abs(change)
-        for _ in range(self.pool.axis):
-            size = self.backend.xp.max(size, axis=0)
-        return size
-
-    def keep_change(self, edges: Any, change: Array) -> None:
-        """Remember how far messages went, the largest parameter of each, for reports."""
-        if self.change is None:
-            self.change = self.backend.zeros((self.pool.num_edges + 1, *self.batch))
-        self.backend.put(self.change, edges, self.sizes(change), 0)

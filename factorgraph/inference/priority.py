@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from factorgraph.backends import Array
+from factorgraph.inference import changes
 from factorgraph.inference.execute import edge_messages
 from factorgraph.inference.pool_state import PoolState
 from factorgraph.inference.program import EdgeCall, Read
@@ -152,7 +153,7 @@ class Priorities:
             old = backend.take(pool.messages, edges, pool.pool.axis)
             change = backend.difference(message, old) if pool.hard else message - old
             backend.put(pool.candidates, edges, message, pool.pool.axis)
-            backend.put(pool.residual, edges, pool.sizes(change), 0)
+            backend.put(pool.residual, edges, changes.sizes(pool, change, edges), 0)
 
     def _call(self, number: int, index: np.ndarray, state: State) -> EdgeCall:
         """As `program.edge_call`, which takes time to find a compact form of indices; these are used once."""

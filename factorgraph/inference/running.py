@@ -68,17 +68,22 @@ class Growth:
     """
 
     def __init__(self, number: int) -> None:
-        self._last, self._grown = np.full(number, np.inf), np.zeros(number, dtype=np.int64)
+        self._last, self._lowest = np.full(number, np.inf), np.full(number, np.inf)
+        self._grown, self._high = np.zeros(number, dtype=np.int64), np.zeros(number, dtype=np.int64)
 
     def watch(self, residual: np.ndarray) -> np.ndarray:
         """Take note of the residuals at a check; which sets have diverged."""
         self._grown = np.where(residual > _GROWTH * self._last, self._grown + 1, 0)
+        # Where it swings, it stays far above what it was.
+        self._lowest = np.minimum(self._lowest, residual)
+        self._high = np.where(residual > _LARGE_CHANGE * np.maximum(1.0, self._lowest), self._high + 1, 0)
         self._last = residual
-        return (self._grown >= _GROWING_CHECKS) & (residual > _LARGE_CHANGE)
+        return (np.maximum(self._grown, self._high) >= _GROWING_CHECKS) & (residual > _LARGE_CHANGE)
 
     def select(self, sets: np.ndarray) -> None:
         """Go on with some sets alone."""
-        self._last, self._grown = self._last[sets], self._grown[sets]
+        self._last, self._lowest = self._last[sets], self._lowest[sets]
+        self._grown, self._high = self._grown[sets], self._high[sets]
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ class VariableType(ABC):
         Whether every message has mean parameters, so that messages can be damped in them.
     can_diverge : bool
         Whether messages may grow without end where no factor is hard.
+    has_scale : bool
+        Whether how far a message went depends on the belief: see `change_size`. Else it is the parameter that changed most.
     squares_matter : bool
         False where every value's square is 1, as for +-1: then `from_quadratic` needs no curvature.
     """
@@ -47,6 +49,7 @@ class VariableType(ABC):
     certainty_absorbs: bool = True
     proper_messages: bool = True
     can_diverge: bool = False
+    has_scale: bool = False
     squares_matter: bool = True
 
     def __repr__(self) -> str:
@@ -229,6 +232,17 @@ class VariableType(ABC):
         up, down = infinite[0, ...] > 0.5, infinite[1, ...] > 0.5
         certain = xp.where(up, xp.full_like(finite, xp.inf), xp.where(down, xp.full_like(finite, -xp.inf), finite))
         return xp.where(up & down, xp.full_like(finite, xp.nan), certain)
+
+    def change_size(self, change: Array, belief: Array, backend: Backend) -> Array:
+        """
+        How far messages went, ``(n,)``, in the scale of the beliefs that they are part of, so that units do not matter.
+
+        Parameters
+        ----------
+        change : (*param_shape, n) of messages
+        belief : (*param_shape, n) natural parameters
+        """
+        raise NotImplementedError(f"{self!r} has no scale")
 
     def clamped(
         self, total: Array, infinite: Array | None, mask: Array, certain: Array, backend: Backend

@@ -42,6 +42,7 @@ class Gaussian(VariableType):
     certainty_absorbs = False
     proper_messages = False
     can_diverge = True
+    has_scale = True
 
     def __new__(cls, dimension: int | None = None) -> Any:
         """A vector, where a dimension is given."""
@@ -134,6 +135,18 @@ class Gaussian(VariableType):
     def from_quadratic(self, field: Array, curvature: Array | None, backend: Backend) -> Array:
         assert curvature is not None
         return backend.xp.stack([field, curvature])
+
+    def change_size(self, change: Array, belief: Array, backend: Backend) -> Array:
+        """The larger of the changes of the mean, in standard deviations, and of the precision, as a share of it."""
+        xp = backend.xp
+        certain, infinite = belief[1, ...] == xp.inf, xp.isinf(change[1, ...])
+        after = xp.where(certain | infinite, xp.ones_like(belief[1, ...]), belief[1, ...] + change[1, ...])
+        precision = xp.abs(after)
+        safe = xp.where(precision > 0, precision, xp.ones_like(precision))
+        mean = xp.where(after > 0, (belief[0, ...] + change[0, ...]) / safe, xp.zeros_like(safe))
+        shift = xp.abs(change[0, ...] - mean * change[1, ...]) / xp.sqrt(safe)
+        size = xp.maximum(xp.abs(change[1, ...]) / safe, shift)
+        return xp.where(certain, xp.zeros_like(size), xp.where(infinite, xp.full_like(size, xp.inf), size))
 
     def relations(self, backend: Backend) -> NormalRelations:
         return NormalRelations(backend)

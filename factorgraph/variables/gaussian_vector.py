@@ -14,6 +14,7 @@ from factorgraph.backends.small_matrices import (
     diagonal,
     dot,
     from_diagonal,
+    product,
     solve_positive,
     symmetric,
     transposed,
@@ -59,6 +60,7 @@ class GaussianVector(VariableType):
     certainty_absorbs = False
     proper_messages = False
     can_diverge = True
+    has_scale = True
 
     def __post_init__(self) -> None:
         if isinstance(self.dimension, bool) or not isinstance(self.dimension, (int, np.integer)) or self.dimension < 1:
@@ -216,6 +218,29 @@ class GaussianVector(VariableType):
     def variance(self, mean: Array, backend: Backend) -> Array:
         """Variances of the components, ``(d, n)``."""
         return diagonal(mean[1:, ...], backend.xp)
+
+    def change_size(self, change: Array, belief: Array, backend: Backend) -> Array:
+        """As `Gaussian.change_size`, of all directions of a vector together."""
+        xp = backend.xp
+        _, _, known, _ = self.free_part(belief, backend)
+        infinite = xp.any(xp.any(xp.isinf(change), axis=0), axis=0)
+        change = xp.where(infinite, xp.zeros_like(change), change)
+        finite, counts = self.split(belief, backend)
+        field, precision, _, _ = self.free_part(finite + change, backend, counts)
+        free = 1.0 - known
+        turn = change[1:, ...] * free[:, None, ...] * free[None, ...]
+        solved, pivots = solve_positive(precision, xp.concat([field[:, None, ...], turn], axis=1), xp)
+        shift = free * (change[0, ...] - apply(change[1:, ...], solved[:, 0, ...] * free))
+        moved, _ = solve_positive(precision, shift[:, None, ...], xp)
+        share = xp.sqrt(xp.sum(xp.abs(diagonal(product(solved[:, 1:, ...], solved[:, 1:, ...]), xp)), axis=0))
+        size = xp.maximum(share, xp.sqrt(xp.abs(dot(shift, moved[:, 0, ...]))))
+        # Of an improper belief each component by itself.
+        scale = xp.abs(diagonal(precision, xp))
+        safe = xp.where(scale > 0, scale, xp.ones_like(scale))
+        rough = xp.max(xp.abs(turn) / xp.sqrt(safe[:, None, ...] * safe[None, ...]), axis=(0, 1))
+        rough = xp.maximum(rough, xp.max(xp.abs(free * change[0, ...]) / xp.sqrt(safe), axis=0))
+        size = xp.where(xp.min(pivots, axis=0) > 0, size, rough)
+        return xp.where(infinite, xp.full_like(size, xp.inf), size)
 
     def relations(self, backend: Backend) -> VectorRelations:
         return VectorRelations(self, backend)

@@ -368,3 +368,27 @@ def test_an_exact_relation_of_one_variable_is_evidence(coefficients: list[float]
     np.testing.assert_allclose(result.marginals(x)[:, 0], [0.1 if known == 1 else 0.7, second, third], rtol=1e-12)
     np.testing.assert_allclose(result.mode(x), result.marginals(x)[:, 0], rtol=1e-12)
     assert result.marginals(x)[known, 1] == 0.0
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+@pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.parametrize("schedule", [fg.Flooding(), fg.Residual()])
+def test_units_change_neither_the_iterations_nor_the_answer(schedule: fg.Schedule, vectors: bool, scale: float) -> None:
+    """A grid with loops, in nanometres or light years: convergence is told in standard deviations."""
+    iterations, means = [], []
+    for unit in (1.0, scale):
+        rng = np.random.default_rng(0)
+        graph = fg.FactorGraph()
+        kind = fg.Gaussian(2) if vectors else fg.Gaussian()
+        x = graph.add_variables("x", kind, (5, 5))
+        seen = unit * rng.normal(size=(25, *kind.value_shape))
+        graph.add_factors("across", fg.LinearGaussian([1, -1], unit**2), x[:, 1:], x[:, :-1])
+        graph.add_factors("down", fg.LinearGaussian([1, -1], unit**2), x[1:], x[:-1])
+        graph.add_factors("seen", fg.LinearGaussian([1], 5 * unit**2, seen), x.ravel())
+        result = fg.run(graph, schedule)
+        assert result.status == "converged"
+        assert np.abs(result.mean(x) - fg.exact(graph).mean(x)).max() < 1e-5 * unit
+        iterations.append(result.iterations)
+        means.append(result.mean(x) / unit)
+    assert iterations[0] == iterations[1]
+    np.testing.assert_allclose(means[0], means[1], rtol=1e-6, atol=1e-9)
