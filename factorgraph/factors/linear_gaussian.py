@@ -29,7 +29,8 @@ class LinearGaussian(Factor):
         Of numbers a float or (F,) array. Of vectors a matrix (m, d), or (F, m, d), one for each factor; a float a stands for
         a times the unit matrix, and where there is one row, (d,) for that row.
     noise_variance : float or (F,) array; of vectors a float, a covariance (m, m), or (F, m, m)
-        0 makes the relation exact; a singular covariance, in some directions.
+        0 makes the relation exact; a singular covariance, in some directions. Messages can say that components of a vector are
+        certain, but not that a sum of them is: where exact relations make it so, the run is refused, and `exact` answers.
     offset : float or (F,) array; of vectors also (m,) or (F, m); default 0
         b.
 

@@ -132,7 +132,7 @@ class VectorForm:
         the variables' components are certain, ``(D, *items)``: their columns are empty, and b is less what they make.
         """
         xp = backend.xp
-        items = incoming[0].shape[1 if self.scalar[0] else 2 :]
+        items = np.broadcast_shapes(*(incoming[port].shape[1 if self.scalar[port] else 2 :] for port in ports or [0]))
         coefficients = parameters["coefficients"]
         offset = xp.broadcast_to(parameters["offset"], (self.rows, *items))
         noise = parameters["variance"]

@@ -203,7 +203,7 @@ class Nonlinear(Factor):
             # Half way where it swings, as Gauss and Newton's steps may.
             swings = (new.mean - belief.mean) * (belief.mean - before) < 0
             before = belief.mean
-            belief = Density(np.where(swings, 0.5 * (new.mean + before), new.mean), new.covariance)
+            belief = Density(np.where(swings, 0.5 * (new.mean + before), new.mean), new.covariance).apart(self._parts)
             if (np.abs(belief.mean - before) <= _CLOSE * (new.deviations() + np.finfo(float).tiny)).all():
                 break
         found = {"coefficients": (a, 2), "offset": (b, 1), "variance": (noise + more, 2)}
@@ -258,10 +258,13 @@ class Nonlinear(Factor):
         array = np.asarray(found, dtype=np.float64)
         one = self._rows == 1 and not self._gives_vectors
         lead = numbers if one else rows
-        if array.shape == lead:  # the same for all
+        if array.shape == lead and (what == "derivative" or x[..., 0].size == 1):  # the same for all
             array = array.reshape(*lead, *(1,) * len(items))
         if array.ndim != len(lead) + len(items) or array.shape[: len(lead)] != lead:
-            raise ValueError(f"its {what} returns an array of shape {array.shape}, not {(*lead, *items)}")
+            raise ValueError(
+                f"its {what} returns an array of shape {array.shape}, not {(*lead, *items)}: it is called once for all "
+                "factors, and is to compute with whole arrays"
+            )
         whole = np.broadcast_to(array, (*lead, *items))
         return np.moveaxis(whole[None] if one else whole, range(len(rows)), range(-len(rows), 0))
 

@@ -15,6 +15,7 @@ from factorgraph.variables.gaussian_vector import GaussianVector
 METHODS = ("linearise", "sigma-points", "quadrature")
 MOST_NUMBERS = 4  # of quadrature
 _NODES = 7  # of quadrature along each of them
+_ROUNDING = 1e-12  # a share of a function's variance
 _STEP = 6e-6  # of central differences, relative
 _HOST = get_backend("numpy", "float64")
 
@@ -28,6 +29,13 @@ class Density(NamedTuple):
     def part(self, numbers: slice) -> Density:
         """Of some of the numbers alone."""
         return Density(self.mean[..., numbers], self.covariance[..., numbers, numbers])
+
+    def apart(self, parts: Sequence[slice]) -> Density:
+        """The same without covariances between the parts: where a relation is exact, they would leave nothing across it."""
+        covariance = np.zeros_like(self.covariance)
+        for part in parts:
+            covariance[..., part, part] = self.covariance[..., part, part]
+        return Density(self.mean, covariance)
 
     def given(self, a: np.ndarray, b: np.ndarray, noise: np.ndarray) -> Density:
         """The same, given that ``a x = b`` but for noise: (*items, m, D), (*items, m), (*items, m, m)."""
@@ -130,7 +138,8 @@ def straightened(
     if known.any():
         a = np.where(known[..., None, :], _slopes(density, value, slopes), a)
     spread = np.einsum("p,p...i,p...j->...ij", weights, apart, apart)
-    return Straight(a, centre - (a @ mean[..., None])[..., 0], _without_negative(spread - along @ np.swapaxes(along, -1, -2)))
+    rest = spread - along @ np.swapaxes(along, -1, -2)
+    return Straight(a, centre - (a @ mean[..., None])[..., 0], _without_rounding(rest, spread))
 
 
 def _slopes(
@@ -165,12 +174,14 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     return root * np.where(known, 0.0, scale)[..., :, None]
 
 
-def _without_negative(covariance: np.ndarray) -> np.ndarray:
-    """Covariances without the negative directions that rounding may leave."""
-    if covariance.shape[-1] == 1:
-        return np.maximum(covariance, 0.0)
-    sizes, vectors = np.linalg.eigh(0.5 * (covariance + np.swapaxes(covariance, -1, -2)))
-    return (vectors * np.maximum(sizes, 0.0)[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+def _without_rounding(rest: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """What is left of covariances, without the directions in which that is rounding."""
+    deviation = np.sqrt(np.maximum(np.einsum("...ii->...i", whole), 0.0))
+    scale = np.where(deviation > 0, deviation, 1.0)
+    across = scale[..., :, None] * scale[..., None, :]
+    sizes, vectors = np.linalg.eigh(0.5 * (rest + np.swapaxes(rest, -1, -2)) / across)
+    sizes = np.where(sizes > _ROUNDING, sizes, 0.0)
+    return across * ((vectors * sizes[..., None, :]) @ np.swapaxes(vectors, -1, -2))
 
 
 def _sigma_points(size: int) -> tuple[np.ndarray, np.ndarray]:

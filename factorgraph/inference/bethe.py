@@ -154,6 +154,26 @@ def ruled_out(state: State, semiring: Semiring) -> list[list[tuple[str, tuple[in
     return found
 
 
+def improper(state: State) -> str | None:
+    """What to tell of a real variable whose belief has no mean, or None."""
+    for pool in state.pools:
+        kind, backend = pool.pool.type, pool.backend
+        if not kind.has_scale:
+            continue
+        with np.errstate(all="ignore"):
+            wrong = backend.xp.isnan(kind.mode(pool.belief, backend))
+        if not bool(backend.to_host(backend.xp.any(wrong))):
+            continue
+        places = np.argwhere(backend.to_host(wrong))[0]
+        name, index = pool.pool.variable_at(int(places[len(kind.value_shape)]))
+        where = f"{name}{list(index)}" if index else name
+        return (
+            f"the belief about {where} is improper, so that its mean is NaN: nothing fixes it (give it a prior, or observe "
+            "more), or what is known of it is too unequal for the digits of the messages (try dtype='float64', or fg.exact)"
+        )
+    return None
+
+
 def _impossible(pool: PoolState, semiring: Semiring) -> np.ndarray | None:
     kind, backend = pool.pool.type, pool.backend
     any_observed = pool.any_observed and kind.can_be_random

@@ -13,7 +13,7 @@ import numpy as np
 from factorgraph.backends import Backend, get_backend
 from factorgraph.communication import get_communicator
 from factorgraph.graph import FactorGraph
-from factorgraph.inference.bethe import ruled_out
+from factorgraph.inference.bethe import improper, ruled_out
 from factorgraph.inference.conditions import Conditions
 from factorgraph.inference.controls import PerBlock, check_mode_and_batch, damping_of, reinforcement_of
 from factorgraph.inference.evidence import put_graph_evidence
@@ -22,7 +22,7 @@ from factorgraph.inference.memory import naming_the_memory_needed
 from factorgraph.inference.passes import Passes
 from factorgraph.inference.priority import Priorities
 from factorgraph.inference.recording import Recording
-from factorgraph.inference.result import ContradictionError, ConvergenceWarning, Result
+from factorgraph.inference.result import ContradictionError, ConvergenceWarning, ImproperWarning, Result
 from factorgraph.inference.running import AutoDamping, Limits, largest, run_until
 from factorgraph.inference.satisfaction import Satisfaction
 from factorgraph.inference.sharing import Shared, Sharing
@@ -203,6 +203,8 @@ class Inference(Conditions):
         -----
         ConvergenceWarning
             The iterations ran out, or messages grew without end.
+        ImproperWarning
+            The belief about some real variable has no mean.
         """
         if max_iterations < 1 or check_every < 1:
             raise ValueError(f"max_iterations and check_every must be at least 1, not {max_iterations} and {check_every}")
@@ -232,6 +234,8 @@ class Inference(Conditions):
         message = outcome.warning(self.batch, state.iteration, state.residuals[-1] if state.residuals else 0.0, tolerance)
         if message is not None and not any(contradictions):
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        elif message is None and not any(contradictions) and (loose := improper(state)) is not None:
+            warnings.warn(loose, ImproperWarning, stacklevel=2)
         return result
 
     def best_states(self, state: State) -> list[np.ndarray]:

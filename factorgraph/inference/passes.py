@@ -69,11 +69,12 @@ class Passes:
 
     def decode(self, graph: FactorGraph, state: State, semiring: Semiring) -> list[np.ndarray]:
         """Values of one best joint state of each pool's variables, after a run of max-product."""
-        if self._plan.exact and self.contraction is not None:
+        found = None
+        if all(pool.pool.type.relations(state.backend) is not None for pool in state.pools):
+            found = modes(state)
+        elif self._plan.exact and self.contraction is not None:
             found = best_states(self.contraction, state, semiring)
-            if found is not None:
-                return found
-        return decode(graph, state, semiring)
+        return decode(graph, state, semiring) if found is None else found
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_recordings": {}}
@@ -95,17 +96,19 @@ def contract(contraction: Contraction, state: State, semiring: Semiring) -> bool
     return work.write()
 
 
+def modes(state: State) -> list[np.ndarray]:
+    """The best values of related variables, which are those of the beliefs: no two are equally good."""
+    backend = state.backend
+    with np.errstate(all="ignore"):
+        return [np.asarray(backend.to_host(pool.pool.type.mode(pool.evidence, backend))) for pool in state.pools]
+
+
 def best_states(contraction: Contraction, state: State, semiring: Semiring) -> list[np.ndarray] | None:
     """
     The values of one best joint state, of each pool's variables, ``(V,)`` or ``(V, B)``; the semiring is max-product.
 
-    The best values of related variables are those of the beliefs: no two are equally good. None where one has none,
-    and with tables of more variables, some of which are in no round.
+    None with tables of more variables, some of which are in no round.
     """
-    if contraction.relations:
-        backend = state.backend
-        found = [np.asarray(backend.to_host(pool.pool.type.mode(pool.evidence, backend))) for pool in state.pools]
-        return found if all(np.isfinite(values).all() for values in found) else None
     if contraction.wide:
         return None
     work = TableContracting(contraction, state, semiring)

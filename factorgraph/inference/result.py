@@ -25,6 +25,10 @@ class ConvergenceWarning(UserWarning):
     """Messages were still changing when the iterations ran out."""
 
 
+class ImproperWarning(UserWarning):
+    """Nothing fixes the mean of some real variable, or too few digits are left to tell."""
+
+
 class ContradictionError(ValueError):
     """
     The evidence contradicts the model: it has probability zero.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from functools import cached_property
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
-from factorgraph.inference import ContradictionError, Inference
+from factorgraph.inference import ContradictionError, ImproperWarning, Inference
 from factorgraph.inference.marginal_table import marginal_table
 from factorgraph.inference.sampling import check_number
 from factorgraph.linear.system import LinearSystem
@@ -59,8 +60,10 @@ class LinearResult:
         if not self._graph.is_forest:
             return None
         try:
-            return Inference(self._graph, dtype="float64", backend="numpy").run()
-        except ValueError:  # no message can say what is certain
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", ImproperWarning)
+                return Inference(self._graph, dtype="float64", backend="numpy").run()
+        except (ValueError, ImproperWarning):  # no message can say what is certain
             return None
 
     @cached_property

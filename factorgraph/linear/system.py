@@ -28,6 +28,8 @@ from factorgraph.variables import Gaussian, VariableType
 from factorgraph.variables.gaussian_vector import GaussianVector
 
 _COLUMNS = 256  # of the inverse that are worked out at once
+_REFINEMENTS = 2
+_PASSES = 6  # of bringing rows and columns to like size
 _CONDITION = 1e14  # beyond which nothing fixes some variable
 _ALMOST_EXACT = 1e-9  # noise that stands for none where signs alone matter
 _SHARP = 1e-8  # noise that small beside the usual counts with the relations that have none
@@ -111,7 +113,6 @@ class LinearSystem:
         self._matrix = sparse.csc_array(sparse.block_array(blocks)) if self.number else sparse.csc_array((0, 0))
         offset = self._offset[~self._sharp]
         self._right = np.concatenate([self._h + soft.T @ (weights * offset), self._offset[self._sharp]])
-        self.constant = -0.5 * float(np.sum(weights * offset * offset))  # of the exponent
         # What of the normalisation of noise is no part of the determinant.
         self.scale = -0.5 * float(np.sum(np.log(2.0 * math.pi / weights)))
 
@@ -179,9 +180,12 @@ class LinearSystem:
             self._lu: Any = None
             return
         # Rows and columns of like size, so that the condition is that of the model and not of its units.
-        size = np.sqrt(np.maximum(abs(self._matrix).max(axis=1).toarray().ravel(), np.finfo(float).tiny))
-        self._scale = 1.0 / size
-        scaled = sparse.csc_array(sparse.diags_array(self._scale) @ self._matrix @ sparse.diags_array(self._scale))
+        self._scale, scaled = np.ones(self._matrix.shape[0]), self._matrix
+        for _ in range(_PASSES):
+            size = abs(scaled).max(axis=1).toarray().ravel()
+            more = 1.0 / np.sqrt(np.where(size > 0, size, 1.0))
+            self._scale = self._scale * more
+            scaled = sparse.csc_array(sparse.diags_array(more) @ scaled @ sparse.diags_array(more))
         try:
             self._lu = splu(scaled)
         except RuntimeError as error:
@@ -242,6 +246,13 @@ class LinearSystem:
         if pivots.min() <= 0:
             raise ImproperModelError(self._why(None))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_lu": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._factorise()
+
     def solve(self, right: np.ndarray) -> np.ndarray:
         """Solutions for right-hand sides ``(unknowns + relations, k)``, refined once."""
         if self._lu is None:
@@ -253,7 +264,19 @@ class LinearSystem:
     def most_probable(self) -> tuple[np.ndarray, float]:
         """Values of the unknown variables, and the exponent there."""
         found = self.solve(self._right)
-        return found[: self.number], self.constant + 0.5 * float(self._right @ found)
+        soft, sharp = self._a[~self._sharp], self._a[self._sharp]
+        weights, variances = 1.0 / self._variance[~self._sharp], self._variance[self._sharp]
+        # Forming the matrix has lost the digits by which the sharpest relations outweigh the others; residuals have them.
+        for number in range(_REFINEMENTS + 1):
+            x, multipliers = found[: self.number], found[self.number :]
+            rest = self._offset[~self._sharp] - soft @ x
+            if number == _REFINEMENTS:
+                break
+            slope = self._h - self._prior @ x + soft.T @ (weights * rest) - sharp.T @ multipliers
+            broken = self._offset[self._sharp] - sharp @ x + variances * multipliers
+            found = found + self.solve(np.concatenate([slope, broken]))
+        exponent = self._h @ x - 0.5 * (x @ (self._prior @ x) + weights @ rest**2 + variances @ multipliers**2)
+        return x, float(exponent)
 
     def log_determinant(self) -> float:
         """Of the absolute value."""

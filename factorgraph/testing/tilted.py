@@ -125,6 +125,10 @@ class _Tilted:
         potential = found[..., min(place[0], found.shape[-1] - 1)]
         said = [self._incoming_density(kind, self.params[port][(..., *place)], values[port]) for port, kind in enumerate(kinds)]
         joint = potential + sum(said)
+        if np.isneginf(joint).all():
+            raise ValueError(
+                f"{self.kernel.factor!r} cannot be integrated: no point of the grid is possible, as of relations without noise"
+            )
         self.log_partition[place] = logsumexp(joint) + volume
         for port, weights in self.weights.items():
             others = tuple(axis for axis in range(joint.ndim) if axis not in axis_of[port])

@@ -61,7 +61,8 @@ class Gaussian(VariableType):
         mean, variance = np.broadcast_arrays(np.asarray(mean, dtype=np.float64), np.asarray(variance, dtype=np.float64))
         if not (variance > 0).all():
             raise ValueError(
-                f"a prior's variance must be positive, not {variance[~(variance > 0)][0]!r}; observe what is certain"
+                f"a prior's variance must be positive, not {variance[~(variance > 0)][0]}; observe what is certain (for "
+                "vectors of d numbers and their covariances take fg.Gaussian(d).from_moments)"
             )
         return np.stack([mean / variance, 1.0 / variance], axis=-1)
 
@@ -154,7 +155,9 @@ class Gaussian(VariableType):
     def observe(self, values: np.ndarray) -> np.ndarray:
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all():
-            raise ValueError(f"{values[~np.isfinite(values)][0]!r} is not a finite number")
+            raise ValueError(
+                f"{values[~np.isfinite(values)][0]} is not a finite number; observe without what is missing, as x[~missing]"
+            )
         return np.stack([values, np.full_like(values, np.inf)])
 
     def log_density(self, params: Array, values: np.ndarray, backend: Backend) -> Array:

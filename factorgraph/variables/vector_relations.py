@@ -11,6 +11,7 @@ from factorgraph.backends import Array, Backend
 from factorgraph.backends.small_matrices import (
     apply,
     beside,
+    diagonal,
     eliminate,
     from_diagonal,
     product,
@@ -23,6 +24,9 @@ from factorgraph.variables.relations import Relations
 
 if TYPE_CHECKING:
     from factorgraph.variables.gaussian_vector import GaussianVector
+
+
+_WIDE = 1e-6  # smaller pivots, beside what they are the rest of, leave too few digits
 
 
 class VectorRelations(Relations):
@@ -99,7 +103,9 @@ class VectorRelations(Relations):
         mean = b + apply(a, covariance[:, d, ...])
         inverse, more = solve_positive(spread, beside(xp, self._unit, mean[:, None, ...]), xp)
         message = xp.concat([inverse[:, d, ...][None, ...], symmetric(inverse[:, :d, ...], xp)], axis=0)
-        proper = (xp.min(pivots, axis=0) > 0) & (xp.min(more, axis=0) > 0)
+        # Where something is known far less than the rest, its covariance would outweigh that.
+        proper = xp.min(pivots - _WIDE * diagonal(precision, xp), axis=0) > 0
+        proper = proper & (xp.min(more - _WIDE * diagonal(spread, xp), axis=0) > 0)
         if bool(self.backend.to_host(xp.all(proper))):
             return message
         unit = xp.broadcast_to(self._unit, a.shape)

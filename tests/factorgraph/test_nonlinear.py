@@ -366,3 +366,28 @@ def test_what_is_wrong_with_vectors_is_named() -> None:
         graph.add_factors("noise", fg.Nonlinear(swing, np.ones(2), explicit=True), x[1:], x[:-1])
     with pytest.raises(ValueError, match="quadrature takes at most 4 variables, not 6"):
         graph.add_factors("many", fg.Nonlinear(lambda a, b, c: a[0], 0.1, method="quadrature"), x[0], x[1], x[2])
+
+
+def test_points_leave_an_exact_relation_exact() -> None:
+    """The noise that the points find is rounding: marginals and log-partition are those of the linear relation."""
+    rng = np.random.default_rng(5)
+    for _ in range(5):
+        a, mean, found = rng.normal(size=(2, 3)), rng.normal(size=3), []
+        implicit = fg.Nonlinear(lambda y, x, a=a: y - np.einsum("ij,j...->i...", a, x), np.zeros((2, 2)), method="sigma-points")
+        for relation in (implicit, fg.LinearGaussian([1, -a], 0.0)):
+            graph = fg.FactorGraph()
+            x, y = graph.add_variables("x", fg.Gaussian(3)), graph.add_variables("y", fg.Gaussian(2))
+            graph.set_prior(x, fg.Gaussian(3).from_moments(mean, np.eye(3)))
+            graph.add_factors("f", relation, y, x)
+            result = fg.run(graph)
+            found.append([result.log_partition, *result.mean(y)])
+        np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+
+
+def test_functions_of_all_factors_at_once_are_refused() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(2), 3)
+    graph.set_prior(x, fg.Gaussian(2).from_moments([1.0, 1.0], np.eye(2)))
+    graph.add_factors("norm", fg.Nonlinear(lambda v: np.linalg.norm(v) - 2, 1e-4), x)
+    with pytest.raises(ValueError, match=r"returns an array of shape \(\), not \(3,\): it is called once for all factors"):
+        fg.run(graph)

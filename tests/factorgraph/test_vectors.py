@@ -393,3 +393,75 @@ def test_cycles_that_do_not_settle_are_told() -> None:
         result = fg.run(graph, max_iterations=2000)
     assert result.status == "diverged"
     assert fg.exact(graph).mean(x) == pytest.approx(Dense(graph).moments(x)[:, 0])
+
+
+@pytest.mark.parametrize("n", [6, 150])
+def test_steps_have_inputs(n: int) -> None:
+    """Factors of three variables of two types, by depth and in rounds; known and unknown inputs, noise each its own."""
+    rng = np.random.default_rng(0)
+    graph = fg.FactorGraph()
+    x, u = graph.add_variables("x", fg.Gaussian(2), n), graph.add_variables("u", fg.Gaussian(), n - 1)
+    graph.set_prior(x[0], fg.Gaussian(2).from_moments([0.0, 0.0], np.eye(2)))
+    graph.set_prior(u, fg.Gaussian.from_moments(0.5, 2.0))
+    graph.observe(u[::2], rng.normal(size=len(u[::2])))
+    steps = fg.LinearGaussian([1, -0.9 * np.eye(2), [1.0, 0.5]], covariances(rng, n - 1, 2))
+    graph.add_factors("steps", steps, x[1:], x[:-1], u)
+    graph.add_factors("seen", fg.LinearGaussian([[1, 0.3]], 1.0, np.sin(np.arange(n))), x)
+    inference = Inference(graph)
+    assert (inference._passes.contraction is not None) == (n > 130)
+    assert_as_dense(graph, inference.run())
+
+
+def test_best_values_are_the_means_also_where_noise_is_singular() -> None:
+    for n in (4, 150):
+        graph = chain(n, MOTION, ALONG)
+        x = graph.variables("x")
+        assert fg.run(graph, mode="max").mode(x) == pytest.approx(fg.run(graph).mean(x))
+
+
+@pytest.mark.parametrize("variance", [1e8, 1e12])
+def test_a_wide_prior_costs_no_digits(variance: float) -> None:
+    graph = chain(150, MOTION, ALONG + 0.1 * np.eye(2), prior=False)
+    x = graph.variables("x")
+    flat = fg.run(graph).marginals(x)
+    graph.set_prior(x[0], fg.Gaussian(2).from_moments([0.0, 0.0], variance * np.eye(2)))
+    found = fg.run(graph)
+    assert found.mean(x) == pytest.approx(fg.exact(graph).mean(x), rel=1e-10, abs=1e-10)
+    assert found.marginals(x) == pytest.approx(flat, rel=100 / variance, abs=100 / variance + 1e-10)
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1e-10])
+def test_sharp_relations_beside_others_cost_exact_answers_no_digits(noise: float) -> None:
+    graph = chain(20, MOTION, noise * (ALONG + np.eye(2)))
+    x = graph.variables("x")
+    assert fg.exact(graph).mean(x) == pytest.approx(fg.run(graph).mean(x), rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", [3e5, 1e6])
+def test_exact_answers_do_not_depend_on_units(unit: float) -> None:
+    plain, scaled = (chain(20, MOTION, ALONG + 0.1 * np.eye(2), scale=scale) for scale in ((1, 1), (unit, 1 / unit)))
+    expected = fg.exact(plain).mean(plain.variables("x"))
+    assert fg.exact(scaled).mean(scaled.variables("x")) / [unit, 1 / unit] == pytest.approx(expected, rel=1e-8)
+
+
+def test_beliefs_without_a_mean_are_told() -> None:
+    """Nothing fixes the speed of a single state; `exact` refuses by name."""
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(2), 3)
+    graph.add_factors("seen", fg.LinearGaussian([[1, 0]], 0.1, [1.0, 2.0, 3.0]), x)
+    with pytest.warns(fg.ImproperWarning, match=r"the belief about x\[0\] is improper"):
+        assert np.isnan(fg.run(graph).mean(x)).all()
+
+
+def test_relations_without_noise_cannot_be_integrated() -> None:
+    with pytest.raises(ValueError, match="cannot be integrated: no point of the grid is possible, as of relations"):
+        check_factor(fg.LinearGaussian([1], np.diag([1.0, 0.0])), fg.Gaussian(2))
+
+
+def test_exact_results_are_pickled() -> None:
+    graph = random_tree(1, 2, 6)
+    result = fg.exact(graph)
+    again = pickle.loads(pickle.dumps(result))
+    x = again._graph.variables("x")
+    assert again.marginals(x) == pytest.approx(result.marginals(graph.variables("x")))
+    assert again.covariance(x[0], x[3]) == pytest.approx(result.covariance(graph.variables("x")[0], graph.variables("x")[3]))
