@@ -19,7 +19,7 @@ from scipy.optimize import least_squares
 
 import factorgraph as fg
 
-STEPS, DT = 80, 0.05
+STEPS, DT = 60, 0.05
 DRIVE = 0.05 * np.array([[DT**3 / 3, DT**2 / 2], [DT**2 / 2, DT]])  # noise of the angular acceleration
 NOISE = 0.1
 START, SPREAD = np.array([1.2, 0.0]), np.diag([0.3, 0.3])

@@ -371,9 +371,10 @@ def test_an_exact_relation_of_one_variable_is_evidence(coefficients: list[float]
     assert result.marginals(x)[known, 1] == 0.0
 
 
-@pytest.mark.parametrize("scale", [1e-8, 1e8])
-@pytest.mark.parametrize("vectors", [False, True])
-@pytest.mark.parametrize("schedule", [fg.Flooding(), fg.Residual()])
+@pytest.mark.parametrize(
+    ("schedule", "vectors", "scale"),
+    [(fg.Flooding(), False, 1e-8), (fg.Flooding(), True, 1e8), (fg.Residual(), False, 1e8), (fg.Residual(), True, 1e-8)],
+)
 def test_units_change_neither_the_iterations_nor_the_answer(schedule: fg.Schedule, vectors: bool, scale: float) -> None:
     """A grid with loops, in nanometres or light years: convergence is told in standard deviations."""
     iterations, means = [], []
@@ -381,8 +382,8 @@ def test_units_change_neither_the_iterations_nor_the_answer(schedule: fg.Schedul
         rng = np.random.default_rng(0)
         graph = fg.FactorGraph()
         kind = fg.Gaussian(2) if vectors else fg.Gaussian()
-        x = graph.add_variables("x", kind, (5, 5))
-        seen = unit * rng.normal(size=(25, *kind.value_shape))
+        x = graph.add_variables("x", kind, (4, 4))
+        seen = unit * rng.normal(size=(16, *kind.value_shape))
         graph.add_factors("across", fg.LinearGaussian([1, -1], unit**2), x[:, 1:], x[:, :-1])
         graph.add_factors("down", fg.LinearGaussian([1, -1], unit**2), x[1:], x[:-1])
         graph.add_factors("seen", fg.LinearGaussian([1], 5 * unit**2, seen), x.ravel())
