@@ -59,6 +59,18 @@ def normal() -> fg.FactorGraph:
     return graph
 
 
+def vectors() -> fg.FactorGraph:
+    """Vectors that are related by matrices, one of them observed in part."""
+    rng, graph = np.random.default_rng(5), fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(2), 30)
+    graph.set_prior(x, fg.Gaussian(2).from_moments(rng.normal(size=(30, 2)), np.eye(2)))
+    pairs = np.array([rng.choice(30, 2, replace=False) for _ in range(45)])
+    ties = fg.LinearGaussian([0.3, 0.2 * rng.normal(size=(45, 2, 2))], np.eye(2), rng.normal(size=(45, 2)))
+    graph.add_factors("ties", ties, x[pairs[:, 0]], x[pairs[:, 1]])
+    graph.observe(x[0], [0.5, np.nan])
+    return graph
+
+
 def compare(graph: fg.FactorGraph, schedule: fg.Schedule, owners: object = None, **settings: object) -> dict[str, float]:
     """Largest differences of marginals, log Z and residuals; schedules that end at the same point are run to it."""
     part = fg.partition(graph, ranks.size, owners)[ranks.rank]
@@ -138,7 +150,7 @@ def copied() -> dict[str, float]:
 
 
 found = {}
-for build in (grid, ising, counting, normal):
+for build in (grid, ising, counting, normal, vectors):
     found[f"{build.__name__}, flooding"] = compare(build(), fg.Flooding())
     found[f"{build.__name__}, uneven"] = compare(build(), fg.Flooding(), uneven(build()))
 for build in (ising, normal):
