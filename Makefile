@@ -15,7 +15,7 @@ train: install
 	$(BIN)/nets train digits
 
 test: install
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .
