@@ -1,4 +1,4 @@
-"""Vectors with normal beliefs: against dense linear algebra, in part observed, without noise, in any units."""
+"""Vectors with normal beliefs: against dense linear algebra, in part observed, without noise, read and refused."""
 
 from __future__ import annotations
 
@@ -13,42 +13,7 @@ import factorgraph as fg
 from factorgraph.backends import get_backend, small_matrices
 from factorgraph.inference import Inference, passes
 from factorgraph.testing import check_factor, check_variable
-from tests.factorgraph.vectors import Dense, covariances
-
-
-def random_tree(seed: int, d: int, n: int, rank: int | None = None, cycle: bool = False) -> fg.FactorGraph:
-    """States in a random tree; of each some components of a vector are measured, and a number that may be seen."""
-    rng = np.random.default_rng(seed)
-    graph = fg.FactorGraph()
-    x = graph.add_variables("x", fg.Gaussian(d), n)
-    parent = np.array([rng.integers(0, i) for i in range(1, n)])
-    matrices = rng.normal(size=(n - 1, d, d))
-    noise = covariances(rng, n - 1, d, rank)
-    graph.add_factors("step", fg.LinearGaussian([1, -matrices], noise, rng.normal(size=(n - 1, d))), x[1:], x[parent])
-    graph.set_prior(x[0], fg.Gaussian(d).from_moments(rng.normal(size=d), covariances(rng, 1, d)[0]))
-    m = max(1, d // 2)
-    y = graph.add_variables("y", fg.Gaussian(m), n)
-    measure = fg.LinearGaussian([np.eye(m), -rng.normal(size=(n, m, d))], covariances(rng, 1, m)[0])
-    graph.add_factors("measured", measure, y, x)
-    values = rng.normal(size=(n, m))
-    values[rng.random((n, m)) < 0.4] = np.nan
-    graph.observe(y, values)
-    s = graph.add_variables("s", fg.Gaussian(), n)
-    graph.add_factors("number", fg.LinearGaussian([1, -rng.normal(size=(n, 1, d))], 0.3), s, x)
-    graph.observe(s[::2], rng.normal(size=len(range(0, n, 2))))
-    if cycle:
-        weak = fg.LinearGaussian([1, -0.2 * rng.normal(size=(d, d))], covariances(rng, 1, d)[0])
-        graph.add_factors("cycle", weak, x[[3, 5]], x[[7, 9]])
-    return graph
-
-
-def assert_as_dense(graph: fg.FactorGraph, result: Any, tolerance: float = 1e-9) -> None:
-    """All moments and the log-partition."""
-    dense = Dense(graph)
-    for name in graph.variable_blocks:
-        expected = dense.moments(graph.variables(name))
-        assert result.marginals(graph.variables(name)) == pytest.approx(expected, rel=tolerance, abs=tolerance), name
-    assert result.log_partition == pytest.approx(dense.log_partition, rel=tolerance, abs=tolerance)
+from tests.factorgraph.vectors import ALONG, MOTION, Dense, assert_as_dense, chain, covariances, random_tree
 
 
 @pytest.mark.parametrize("rank", [None, 1])
@@ -106,57 +71,6 @@ def test_max_mode_gives_the_density_at_the_mode() -> None:
     assert result.log_partition == pytest.approx(log_density)
 
 
-def chain(n: int, transition: np.ndarray, noise: np.ndarray, prior: bool = True, scale: Any = 1.0) -> fg.FactorGraph:
-    """A chain whose states are measured in their first component, in units of one's own."""
-    units = np.diag(np.broadcast_to(scale, (len(transition),)).astype(float))
-    inverse = np.linalg.inv(units)
-    graph = fg.FactorGraph()
-    x = graph.add_variables("x", fg.Gaussian(len(transition)), n)
-    if prior:
-        start = units @ np.eye(len(transition)) @ units
-        graph.set_prior(x[0], fg.Gaussian(len(transition)).from_moments(np.zeros(len(transition)), start))
-    graph.add_factors("step", fg.LinearGaussian([1, -units @ transition @ inverse], units @ noise @ units), x[1:], x[:-1])
-    seen = np.sin(np.arange(n) / 7.0)
-    graph.add_factors("seen", fg.LinearGaussian([inverse[:1]], 0.1, seen), x)
-    return graph
-
-
-MOTION = np.array([[1.0, 1.0], [0.0, 0.9]])
-ALONG = np.array([[0.25, 0.5], [0.5, 1.0]])  # noise of an acceleration: of rank 1
-
-
-@pytest.mark.parametrize("prior", [True, False])
-@pytest.mark.parametrize("noise", [ALONG, ALONG + 0.1 * np.eye(2)], ids=["rank 1", "rank 2"])
-@pytest.mark.parametrize("transition", [MOTION, np.array([[1.0, 1.0], [0.0, 0.0]])], ids=["regular", "singular"])
-def test_long_chains_take_few_rounds(transition: np.ndarray, noise: np.ndarray, prior: bool) -> None:
-    """Also from a flat start, where nothing but the measurements fixes the states."""
-    graph = chain(200, transition, noise, prior)
-    inference = Inference(graph)
-    contraction = inference._passes.contraction
-    assert contraction is not None
-    assert len(contraction.rounds) < 40
-    assert_as_dense(graph, inference.run())
-
-
-@pytest.mark.parametrize("scale", [(1e6, 1e-6), (1e-5, 1e5), (1e7, 1e7)])
-def test_units_do_not_matter(scale: tuple[float, float]) -> None:
-    """Components of very different size, as metres and radians."""
-    plain, scaled = chain(100, MOTION, ALONG), chain(100, MOTION, ALONG, scale=scale)
-    expected = fg.run(plain).marginals(plain.variables("x"))
-    expected[:, 0] *= scale
-    expected[:, 1:] *= np.outer(scale, scale)
-    for found in (fg.run(scaled), fg.exact(scaled)):
-        assert found.marginals(scaled.variables("x")) == pytest.approx(expected, rel=1e-7)
-
-
-def test_states_known_exactly() -> None:
-    """In the midst of a chain, whole or in part; the rounds give way to the passes where they must."""
-    for value in ([1.0, -0.5], [np.nan, 0.5]):
-        graph = chain(150, MOTION, ALONG + 0.1 * np.eye(2))
-        graph.observe(graph.variables("x")[70], value)
-        assert_as_dense(graph, fg.run(graph))
-
-
 def test_exact_relations_carry_certainty() -> None:
     rng = np.random.default_rng(2)
     matrix = rng.normal(size=(3, 3))
@@ -173,15 +87,6 @@ def test_exact_relations_carry_certainty() -> None:
     graph.observe(x[3], expected[3] + 1.0)
     with pytest.raises(fg.ContradictionError):
         fg.run(graph)
-
-
-def test_what_no_message_can_say_is_refused_by_name() -> None:
-    """Known start, noise along one direction: the next state lies on a line that is no axis. `exact` has it."""
-    graph = chain(4, MOTION, ALONG, prior=False)
-    graph.observe(graph.variables("x")[0], [0.0, 0.0])
-    with pytest.raises(ValueError, match=r"factors 'step': exact relations and evidence fix sums of the components"):
-        fg.run(graph)
-    assert_as_dense(graph, fg.exact(graph))
 
 
 def test_sums_differences_and_equality_need_no_matrices() -> None:
@@ -298,18 +203,6 @@ def test_what_is_wrong_is_named() -> None:
         fg.exact(improper)
 
 
-def test_long_chains_on_each_backend(backend: str) -> None:
-    """Rounds, with measurements hung on them that are missing in part."""
-    rng = np.random.default_rng(0)
-    graph = chain(150, MOTION, ALONG)
-    y = graph.add_variables("y", fg.Gaussian(2), 150)
-    graph.add_factors("also", fg.LinearGaussian([1, -1], 0.5), y, graph.variables("x"))
-    seen = rng.normal(size=(150, 2))
-    seen[rng.random((150, 2)) < 0.5] = np.nan
-    graph.observe(y, seen)
-    assert_as_dense(graph, Inference(graph, backend=backend).run())
-
-
 def test_elimination(backend: str) -> None:
     """Random systems, some of them singular; scales of rows and columns do not matter."""
     library = get_backend(backend, "float64")
@@ -420,38 +313,6 @@ def test_steps_have_inputs(n: int) -> None:
     inference = Inference(graph)
     assert (inference._passes.contraction is not None) == (n > 130)
     assert_as_dense(graph, inference.run())
-
-
-def test_best_values_are_the_means_also_where_noise_is_singular() -> None:
-    for n in (4, 150):
-        graph = chain(n, MOTION, ALONG)
-        x = graph.variables("x")
-        assert fg.run(graph, mode="max").mode(x) == pytest.approx(fg.run(graph).mean(x))
-
-
-@pytest.mark.parametrize("variance", [1e8, 1e12])
-def test_a_wide_prior_costs_no_digits(variance: float) -> None:
-    graph = chain(150, MOTION, ALONG + 0.1 * np.eye(2), prior=False)
-    x = graph.variables("x")
-    flat = fg.run(graph).marginals(x)
-    graph.set_prior(x[0], fg.Gaussian(2).from_moments([0.0, 0.0], variance * np.eye(2)))
-    found = fg.run(graph)
-    assert found.mean(x) == pytest.approx(fg.exact(graph).mean(x), rel=1e-10, abs=1e-10)
-    assert found.marginals(x) == pytest.approx(flat, rel=100 / variance, abs=100 / variance + 1e-10)
-
-
-@pytest.mark.parametrize("noise", [1e-6, 1e-10])
-def test_sharp_relations_beside_others_cost_exact_answers_no_digits(noise: float) -> None:
-    graph = chain(20, MOTION, noise * (ALONG + np.eye(2)))
-    x = graph.variables("x")
-    assert fg.exact(graph).mean(x) == pytest.approx(fg.run(graph).mean(x), rel=1e-12)
-
-
-@pytest.mark.parametrize("unit", [3e5, 1e6])
-def test_exact_answers_do_not_depend_on_units(unit: float) -> None:
-    plain, scaled = (chain(20, MOTION, ALONG + 0.1 * np.eye(2), scale=scale) for scale in ((1, 1), (unit, 1 / unit)))
-    expected = fg.exact(plain).mean(plain.variables("x"))
-    assert fg.exact(scaled).mean(scaled.variables("x")) / [unit, 1 / unit] == pytest.approx(expected, rel=1e-8)
 
 
 def test_beliefs_without_a_mean_are_told() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy import linalg
 
 import factorgraph as fg
@@ -111,3 +112,59 @@ def covariances(rng: np.random.Generator, number: int, d: int, rank: int | None 
     """Random covariances ``(number, d, d)``."""
     root = rng.normal(size=(number, d, d if rank is None else rank))
     return root @ np.swapaxes(root, 1, 2) + (0.1 * np.eye(d) if rank is None else 0.0)
+
+
+def random_tree(seed: int, d: int, n: int, rank: int | None = None, cycle: bool = False) -> fg.FactorGraph:
+    """States in a random tree; of each some components of a vector are measured, and a number that may be seen."""
+    rng = np.random.default_rng(seed)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(d), n)
+    parent = np.array([rng.integers(0, i) for i in range(1, n)])
+    matrices = rng.normal(size=(n - 1, d, d))
+    noise = covariances(rng, n - 1, d, rank)
+    graph.add_factors("step", fg.LinearGaussian([1, -matrices], noise, rng.normal(size=(n - 1, d))), x[1:], x[parent])
+    graph.set_prior(x[0], fg.Gaussian(d).from_moments(rng.normal(size=d), covariances(rng, 1, d)[0]))
+    m = max(1, d // 2)
+    y = graph.add_variables("y", fg.Gaussian(m), n)
+    measure = fg.LinearGaussian([np.eye(m), -rng.normal(size=(n, m, d))], covariances(rng, 1, m)[0])
+    graph.add_factors("measured", measure, y, x)
+    values = rng.normal(size=(n, m))
+    values[rng.random((n, m)) < 0.4] = np.nan
+    graph.observe(y, values)
+    s = graph.add_variables("s", fg.Gaussian(), n)
+    graph.add_factors("number", fg.LinearGaussian([1, -rng.normal(size=(n, 1, d))], 0.3), s, x)
+    graph.observe(s[::2], rng.normal(size=len(range(0, n, 2))))
+    if cycle:
+        weak = fg.LinearGaussian([1, -0.2 * rng.normal(size=(d, d))], covariances(rng, 1, d)[0])
+        graph.add_factors("cycle", weak, x[[3, 5]], x[[7, 9]])
+    return graph
+
+
+def assert_as_dense(graph: fg.FactorGraph, result: Any, tolerance: float = 1e-9) -> None:
+    """All moments and the log-partition."""
+    dense = Dense(graph)
+    for name in graph.variable_blocks:
+        expected = dense.moments(graph.variables(name))
+        assert result.marginals(graph.variables(name)) == pytest.approx(expected, rel=tolerance, abs=tolerance), name
+    assert result.log_partition == pytest.approx(dense.log_partition, rel=tolerance, abs=tolerance)
+
+
+def chain(n: int, transition: np.ndarray, noise: np.ndarray, prior: bool = True, scale: Any = 1.0) -> fg.FactorGraph:
+    """A chain whose states are measured in their first component, in units of one's own."""
+    units = np.diag(np.broadcast_to(scale, (len(transition),)).astype(float))
+    inverse = np.linalg.inv(units)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(len(transition)), n)
+    if prior:
+        start = units @ np.eye(len(transition)) @ units
+        graph.set_prior(x[0], fg.Gaussian(len(transition)).from_moments(np.zeros(len(transition)), start))
+    graph.add_factors("step", fg.LinearGaussian([1, -units @ transition @ inverse], units @ noise @ units), x[1:], x[:-1])
+    seen = np.sin(np.arange(n) / 7.0)
+    graph.add_factors("seen", fg.LinearGaussian([inverse[:1]], 0.1, seen), x)
+    return graph
+
+
+MOTION = np.array([[1.0, 1.0], [0.0, 0.9]])
+
+
+ALONG = np.array([[0.25, 0.5], [0.5, 1.0]])  # noise of an acceleration: of rank 1
