@@ -19,7 +19,7 @@ _NONE = 64.0  # times the rounding of what it is the rest of: a smaller pivot is
 
 def product(a: Array, b: Array) -> Array:
     """``a @ b`` of each item, ``(p, q, *)`` and ``(q, r, *)``."""
-    if isinstance(a, np.ndarray):
+    if type(a) is np.ndarray:
         return np.einsum("ij...,jk...->ik...", a, b)  # in one pass
     found = a[:, 0, None, ...] * b[None, 0, ...]
     for k in range(1, a.shape[1]):
@@ -29,7 +29,7 @@ def product(a: Array, b: Array) -> Array:
 
 def apply(a: Array, x: Array) -> Array:
     """``a @ x`` of each item, ``(p, q, *)`` and ``(q, *)``."""
-    if isinstance(a, np.ndarray):
+    if type(a) is np.ndarray:
         return np.einsum("ij...,j...->i...", a, x)
     found = a[:, 0, ...] * x[0, ...]
     for k in range(1, a.shape[1]):
@@ -82,7 +82,7 @@ def solve_positive(matrix: Array, right: Array, xp: Any) -> tuple[Array, Array]:
     solutions (d, k, *items), and pivots (d, *items): their product is the determinant. Where a matrix is not positive definite
     some pivot is 0 or less, and the solution has no meaning
     """
-    if isinstance(matrix, np.ndarray) and matrix[0, 0].size <= _FEW:
+    if type(matrix) is np.ndarray and matrix[0, 0].size <= _FEW:
         found = _positive_by_lapack(matrix, right)
         if found is not None:
             return found
@@ -189,7 +189,7 @@ def _substituted_back(rows: list[Array], size: int, xp: Any) -> Array:
 
 def solve(matrix: Array, right: Array, xp: Any) -> Array:
     """Solutions ``(d, k, *items)`` as `eliminate` finds them; by LAPACK on the host."""
-    if isinstance(matrix, np.ndarray):
+    if type(matrix) is np.ndarray:
         try:
             front = [np.moveaxis(array, (0, 1), (-2, -1)) for array in (matrix, right)]
             return np.ascontiguousarray(np.moveaxis(np.linalg.solve(*front), (-2, -1), (0, 1)))

@@ -12,6 +12,9 @@ import factorgraph as fg
 from nets.training import Trainer
 from tests.factorgraph.stand_in_cupy import stand_in_cupy  # noqa: F401
 from tests.factorgraph.test_kernels import problem
+from tests.factorgraph.test_nonlinear import pendulum
+from tests.factorgraph.test_switch import weather
+from tests.factorgraph.vectors import ALONG, MOTION, chain, random_tree
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the kernels with")
 
@@ -77,6 +80,24 @@ def test_what_is_not_fused_runs_as_array_operations(device: Any, hard: bool) -> 
         found.append([result.belief(spins), result.belief(states)])
     for mine, theirs in zip(found[1], found[0], strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("case", ["rounds", "passes", "cycles", "switches", "points"])
+def test_vectors_are_as_on_numpy(device: Any, case: str) -> None:
+    """Small matrices by the form that is not the host's: no LAPACK."""
+    if case == "rounds":
+        graph, settings = chain(150, MOTION, ALONG), {"batch": 2}
+    elif case == "switches":
+        graph, settings = weather(), {"damping": 0.3}
+    elif case == "points":
+        graph, settings = pendulum(np.zeros((5, 2)), "sigma-points")[0], {}
+    else:
+        graph, settings = random_tree(11, 2, 12, rank=1, cycle=case == "cycles"), {"damping": 0.3} if case == "cycles" else {}
+    x = graph.variables("x")
+    found = [fg.Inference(graph, backend=backend, **settings).run() for backend in ("numpy", "cupy")]
+    assert found[0].status == found[1].status
+    np.testing.assert_allclose(found[1].marginals(x), found[0].marginals(x), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(found[1].log_partition, found[0].log_partition, rtol=1e-6)
 
 
 @pytest.mark.parametrize("products", ["full", "tf32", "bfloat16"])
