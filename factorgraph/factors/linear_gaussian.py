@@ -12,7 +12,7 @@ from factorgraph.factors.base import Factor, Parameters, Rows
 from factorgraph.factors.linear_numbers import NumberForm
 from factorgraph.factors.linear_vectors import VectorForm
 from factorgraph.semiring import Semiring
-from factorgraph.variables import Gaussian, VariableType
+from factorgraph.variables import VariableType, is_normal
 from factorgraph.variables.gaussian_vector import GaussianVector
 
 
@@ -66,7 +66,7 @@ class LinearGaussian(Factor):
 
     def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):
-            if not isinstance(kind, (Gaussian, GaussianVector)):
+            if not is_normal(kind):
                 raise TypeError(f"LinearGaussian takes real variables, but port {port} has {kind!r}")
         if len(self.coefficients) != len(types):
             raise ValueError(f"{len(self.coefficients)} coefficients for {len(types)} ports; give one for each")

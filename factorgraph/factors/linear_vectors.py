@@ -64,7 +64,7 @@ class VectorForm:
         types: Sequence[VariableType],
         count: int,
     ) -> None:
-        sizes = [kind.dimension if isinstance(kind, GaussianVector) else 1 for kind in types]
+        sizes = [math.prod(kind.value_shape) for kind in types]
         self.count = count
         self.rows = number_of_rows(coefficients, sizes)
         matrices = [

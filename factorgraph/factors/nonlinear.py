@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -16,7 +17,7 @@ from factorgraph.factors.linear_vectors import VectorForm
 from factorgraph.factors.tangents import METHODS, MOST_NUMBERS, Density, Straight, incoming_density, straightened
 from factorgraph.factors.vector_arrays import Noise, covariance_of
 from factorgraph.semiring import Semiring
-from factorgraph.variables import Gaussian, VariableType
+from factorgraph.variables import Gaussian, VariableType, is_normal
 from factorgraph.variables.gaussian_vector import GaussianVector, check_covariance
 
 _CLOSE = 1e-10  # of the points at which a relation is made linear, in deviations
@@ -124,14 +125,14 @@ class Nonlinear(Factor):
 
     def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):
-            if not isinstance(kind, (Gaussian, GaussianVector)):
+            if not is_normal(kind):
                 raise TypeError(f"Nonlinear takes real variables, but port {port} has {kind!r}")
         if self.explicit and len(types) < 2:
             raise ValueError("an explicit relation has a variable that the function gives and one at least that it is given")
         for number, array in enumerate(self.data):
             if array.shape not in ((), (count,)):
                 raise ValueError(f"data {number} has shape {array.shape}; expected a number or ({count},), one for each factor")
-        sizes = [kind.dimension if isinstance(kind, GaussianVector) else 1 for kind in types]
+        sizes = [math.prod(kind.value_shape) for kind in types]
         noise = self.noise_variance
         self._rows = sizes[0] if self.explicit else noise.shape[-1] if noise.ndim > 1 else 1
         if self._rows == 1 and noise.shape not in ((), (count,), (1, 1), (count, 1, 1)):

@@ -16,9 +16,7 @@ def sizes(pool: PoolState, change: Array, edges: Any) -> Array:
         for _ in range(axis):
             size = backend.xp.max(size, axis=0)
         return size
-    places = backend.index_array(pool.pool.edge_place)[edges] if isinstance(edges, slice) else None
-    if places is None:
-        places = backend.take(backend.index_array(pool.pool.edge_place), edges, 0)
+    places = backend.take(pool.edge_places[0], edges, 0)
     belief = backend.take(pool.total, places, axis)
     if pool.infinite is not None:
         belief = kind.join(belief, backend.take(pool.infinite, places, axis + 1), backend)

@@ -74,6 +74,8 @@ class PoolState(Observed):
         self.certain: Array | None = None  # natural parameters of the observed values
         self.stale = True
         self.slots = [(rows, backend.index_array(slots)) for rows, slots in pool.rows]
+        # The variable of each edge, in a tuple, for types whose messages are measured by beliefs: see `changes`.
+        self.edge_places: tuple[Array, ...] = (backend.index_array(pool.edge_place),) if pool.type.has_scale else ()
         self.reinforcement = self._strengths(pool.reinforcement)
         # How far a message goes towards its update: one for all, one for each set of a batch, or one for each edge.
         strength = pool.damping.strength

@@ -19,8 +19,9 @@ from factorgraph.junction.junction_tree import (
     refuse_too_large,
 )
 from factorgraph.junction.mixture import MixtureResult
-from factorgraph.linear import LinearResult, is_normal
+from factorgraph.linear import LinearResult
 from factorgraph.semiring import MODES
+from factorgraph.variables import is_normal
 
 
 class SeparateResult:

@@ -18,8 +18,8 @@ from factorgraph.inference.marginal_table import marginal_table
 from factorgraph.inference.sampling import check_number
 from factorgraph.junction.answers import ExactResult
 from factorgraph.junction.tables import TooLargeError
-from factorgraph.linear import LinearResult, is_normal
-from factorgraph.variables import DiscreteType
+from factorgraph.linear import LinearResult
+from factorgraph.variables import DiscreteType, is_normal
 
 MOST_STATES = 1 << 12  # joint states of the variables that switch
 _NOTHING = 1e-300  # shares of the largest weight: smaller ones are left out

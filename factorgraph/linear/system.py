@@ -24,8 +24,7 @@ from scipy.sparse.linalg import LinearOperator, onenormest, splu
 
 from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
-from factorgraph.variables import Gaussian, VariableType
-from factorgraph.variables.gaussian_vector import GaussianVector
+from factorgraph.variables import is_normal
 
 _COLUMNS = 256  # of the inverse that are worked out at once
 _REFINEMENTS = 2
@@ -34,11 +33,6 @@ _CONDITION = 1e14  # beyond which nothing fixes some variable
 _ALMOST_EXACT = 1e-9  # noise that stands for none where signs alone matter
 _SHARP = 1e-8  # noise that small beside the usual counts with the relations that have none
 _MET = 1e-6  # how far an exact relation may be from what is observed
-
-
-def is_normal(kind: VariableType) -> bool:
-    """Whether variables are numbers or vectors with normal beliefs."""
-    return isinstance(kind, (Gaussian, GaussianVector))
 
 
 class ImproperModelError(ValueError):

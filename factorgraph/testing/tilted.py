@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from factorgraph.backends import get_backend
 from factorgraph.factors.kernel import FactorKernel, to_device
 from factorgraph.semiring import Semiring
 from factorgraph.testing.discrete import available_backends
-from factorgraph.variables import DiscreteType, Gaussian, VariableType
+from factorgraph.variables import DiscreteType, Gaussian, VariableType, is_normal
 from factorgraph.variables.gaussian_vector import GaussianVector
 
 _POINTS = 61
@@ -50,7 +51,7 @@ def check_tilted_factor(kernel: FactorKernel, random_state: int) -> None:
 
 
 def _numbers_of(kind: VariableType) -> int:
-    return kind.dimension if isinstance(kind, GaussianVector) else 1 if isinstance(kind, Gaussian) else 0
+    return math.prod(kind.value_shape) if is_normal(kind) else 0
 
 
 def _incoming(kind: VariableType, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -191,3 +191,8 @@ class Gaussian(VariableType):
         certain = count > 0.5
         mean = value / xp.where(certain, count, xp.ones_like(count))
         return xp.where(xp.expand_dims(certain, axis=0), xp.stack([mean, xp.full_like(mean, xp.inf)]), finite)
+
+
+def is_normal(kind: VariableType) -> bool:
+    """Whether variables are numbers or vectors with normal beliefs."""
+    return isinstance(kind, (Gaussian, GaussianVector))

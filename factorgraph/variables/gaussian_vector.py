@@ -167,12 +167,8 @@ class GaussianVector(VariableType):
         return self.mean(params, backend)[0, ...]
 
     def certain_mode(self, params: Array, backend: Backend) -> Array:
-        mean = self.mode(params, backend)
-        return self._certain(mean, backend)
-
-    def _certain(self, value: Array, backend: Backend) -> Array:
-        xp = backend.xp
-        return xp.concat([value[None, ...], from_diagonal(xp.full_like(value, xp.inf), xp)], axis=0)
+        xp, mean = backend.xp, self.mode(params, backend)
+        return xp.concat([mean[None, ...], from_diagonal(xp.full_like(mean, xp.inf), xp)], axis=0)
 
     # Mean parameters are kept as mean and covariance, as those of `Gaussian` are.
 
