@@ -1,10 +1,11 @@
 """
-The ALARM network: what a monitor's readings say about a patient, by loopy belief propagation and exactly.
+The ALARM network: a patient and a monitor
+==========================================
 
-    python examples/alarm_network.py
-
-The network of 37 variables is read from alarm.bif beside this file. Exact answers come from a junction tree, and are themselves
-checked against weighted random cases drawn from the network.
+A Bayesian network of 37 variables says how illnesses, treatments and the readings of a monitor depend on each other. It is
+read from the file ``alarm.bif``, which lies beside this example. Given some readings, loopy belief propagation and a junction
+tree say what is wrong with the patient. The exact answers are checked against random cases that are drawn from the network,
+each weighted by the probability of the readings.
 """
 
 from pathlib import Path

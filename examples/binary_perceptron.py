@@ -1,9 +1,11 @@
 """
-A perceptron with weights of +-1: does message passing do what theory says?
+A perceptron with binary weights, and what theory says
+======================================================
 
-Left: it learns from a teacher. The overlap with the teacher follows state evolution, iteration by iteration. Right: it stores
-random labels. Belief propagation with reinforcement that grows slowly finds weights that satisfy them all, up to 0.7 patterns
-a weight and more; there are such weights up to 0.833 (Krauth and Mezard 1989).
+The perceptron's weights are -1 or 1. In the left picture it learns from a teacher, and its overlap with the teacher follows
+state evolution, iteration by iteration. In the right picture it stores random labels. Belief propagation whose reinforcement
+grows slowly finds weights that give every pattern its label, for up to 0.7 patterns a weight and more. Such weights exist up
+to 0.833 patterns a weight (Krauth and Mézard, 1989).
 """
 
 import numpy as np

@@ -1,9 +1,11 @@
 """
-A committee of three perceptrons learns from another: a layer with Gaussian messages and an exact factor in one graph.
+A committee of perceptrons: a layer and a table in one graph
+============================================================
 
-Each unit has a third of the inputs and weights of +-1; the answer is the majority's. The units are a `nets.Perceptron` block
-with a mask, run as approximate message passing; the majority is a table, exact. The overlap with the teacher follows state
-evolution, iteration by iteration.
+Three perceptrons vote, and a committee of the same form learns from their answers. Each unit sees a third of the inputs and
+has weights of -1 and 1. The units are one ``nets.Perceptron`` block with a mask, run as approximate message passing. The
+majority vote is a table, so that its messages are exact. The overlap with the teacher follows state evolution, iteration by
+iteration.
 """
 
 from itertools import product

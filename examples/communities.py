@@ -1,11 +1,12 @@
 """
-Communities of a stochastic block model, on both sides of the detectability threshold.
+Communities in a random network
+===============================
 
-    python examples/communities.py
-
-Two hidden groups; links within are more likely than between. Belief propagation on the links, with all absent links together as
-a mean field, finds the groups as well as anything can (Decelle, Krzakala, Moore, Zdeborova 2011): not at all while
-``c_in - c_out < 2 sqrt(c)``, and above to an overlap that population dynamics on an infinite tree tells beforehand.
+The network is drawn from a stochastic block model: its nodes belong to two hidden groups, and links within a group are more
+likely than links between groups. Belief propagation passes messages along the links, and all pairs without a link act
+together as a mean field. It finds the groups as well as any method can (Decelle, Krzakala, Moore and Zdeborová, 2011). Below
+the threshold ``c_in - c_out = 2 sqrt(c)`` it finds nothing. Above it, its overlap with the true groups is the one that
+population dynamics on an infinite tree predicts.
 """
 
 import matplotlib.pyplot as plt

@@ -1,11 +1,11 @@
 """
-A convolutional network of one-bit weights and activations, trained by belief propagation.
+A convolutional network of one-bit weights
+==========================================
 
-    python examples/convolution.py
-
-Images of 8 x 8 digits, 32 filters of 3 x 3, then 64 of them with stride 2, then the ten classes: 22,600 weights of +-1. A
-filter sees 36 places of an image; in the factor graph it is the dense layer at all of them, on a gathered view of the pixels.
-Prints the error beside that of a dense network, and draws the means of the filters' weights: white and black ones are certain.
+The network reads images of digits of 8 x 8 pixels. It has 32 filters of 3 x 3, then 64 filters with stride 2, then ten
+classes: 22,600 weights of -1 and 1, with signs as activations, trained by belief propagation. A filter sees 36 places of an
+image. In the factor graph it is the dense layer at all these places, on a gathered view of the pixels. The example prints the
+error beside that of a dense network, and draws the means of the filters' weights. White and black weights are certain.
 """
 
 import matplotlib.pyplot as plt

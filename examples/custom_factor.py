@@ -1,9 +1,10 @@
 """
-Your own factor and variable types, in each of the forms that the engine takes.
+Your own factor and variable types
+==================================
 
-    python examples/custom_factor.py
-
-Every form ends with a check against enumeration, which says in words what is wrong if something is.
+A factor type can be given in three forms: as a function of the states, as the log of a local sum, or as messages at full
+speed. Each form ends with a check that compares it with enumeration, and says in words what is wrong if something is. A
+variable type, and a factor that works on whole arrays of variables, follow.
 """
 
 # %% A function of the states: the engine tabulates it.

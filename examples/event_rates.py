@@ -1,11 +1,11 @@
 """
-The rate of rare events, from how many there were each month, and whether it has changed.
+The rate of rare events
+=======================
 
-The logarithm of the rate walks at random from month to month. Counts are no normal measurements: what a month of three events
-says of the rate is Poisson's law, which is given as a function. Its messages have the moments of the beliefs that it makes
-(expectation propagation). Beside them stands the answer of sums over a fine grid of rates.
-
-    python examples/event_rates.py
+How many events are there in a month, and has their rate changed? The logarithm of the rate is a random walk from month to
+month. The counts follow Poisson's law, which is given to the graph as a function, since a count of three says nothing normal
+about the rate. Messages have the moments of the beliefs that they make (expectation propagation). The answer is drawn beside
+that of sums over a fine grid of rates.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """
-Fitting a model to data by the gradient of the log-partition: couplings and fields of a spin grid from samples.
+Fitting a model to data
+=======================
 
-    python examples/fitting.py
-
-The gradient of the log-likelihood is what the data say less what the model says: averages of products of neighbours, less
-``result.gradient``. The fit is checked against the true couplings, in units of the error that the Fisher information allows.
+The couplings and fields of a grid of spins are found from samples, by the gradient of the log-partition. The gradient of the
+log-likelihood is what the data say, which are averages of products of neighbours, minus what the model says, which is
+``result.gradient``. The fit is compared with the true couplings, in units of the error that the Fisher information allows.
 """
 
 import matplotlib.pyplot as plt

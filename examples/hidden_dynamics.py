@@ -1,12 +1,12 @@
 """
-The rule of a network of neurons, from recordings with gaps: one matrix of weights shared over the steps of a sequence.
+The rule of a recurrent network, from recordings with gaps
+==========================================================
 
-    python examples/hidden_dynamics.py
-
-Each of 25 neurons becomes the sign of a weighted sum of all, with unknown weights of +-1, five times after each other. A
-hundred such sequences are seen, but three of ten values are missing. All steps are one block of the factor graph, whose inputs
-and outputs are two views of one block of variables: everything but the last step, and everything but the first. Belief
-propagation finds the weights and the missing values together.
+Each of 25 neurons becomes the sign of a weighted sum of all neurons, five times after each other. The weights are -1 or 1 and
+unknown. A hundred such sequences were recorded, and three of ten values are missing. One matrix of weights is shared by all
+steps: the steps are one block of the factor graph, whose inputs and outputs are two views of one block of variables,
+everything but the last step and everything but the first. Belief propagation finds the weights and the missing values
+together.
 """
 
 import matplotlib.pyplot as plt

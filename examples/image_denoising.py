@@ -1,10 +1,10 @@
 """
-Image denoising with a Potts model: neighbouring pixels like to be equal.
+Image denoising with a Potts model
+==================================
 
-    python examples/image_denoising.py
-
-A quarter of the pixels of an image of four grey levels is replaced at random. Belief propagation on the grid of pixels
-gives the marginal of each, checked against a Gibbs sampler on the same model.
+A quarter of the pixels of an image with four grey levels is replaced at random. In a Potts model neighbouring pixels prefer
+to be equal. Belief propagation on the grid of pixels gives the marginals of each pixel, which are checked against a Gibbs
+sampler on the same model.
 """
 
 import matplotlib.pyplot as plt

@@ -1,10 +1,10 @@
 """
-A Kalman smoother as a chain of real variables: a hidden walk, seen through noise.
+A Kalman smoother is belief propagation on a chain
+==================================================
 
-    python examples/kalman_smoother.py
-
-Belief propagation on the chain is the Kalman filter forward and the smoother backward. Means, variances and the likelihood of
-the data are checked against the joint normal distribution, by linear algebra.
+A hidden random walk is seen through noise. On this chain of real variables, belief propagation is the Kalman filter in one
+direction and the smoother in the other. Means, variances and the likelihood of the data are checked against the joint normal
+distribution, by linear algebra.
 """
 
 import matplotlib.pyplot as plt

@@ -1,10 +1,11 @@
 """
-Decoding a (3,6)-regular low-density parity-check code of 10,000 bits over the binary symmetric channel.
+Decoding a low-density parity-check code
+========================================
 
-    python examples/ldpc_decoding.py
-
-Belief propagation decodes nearly every word as long as fewer bits are flipped than a threshold, and hardly any above it. The
-threshold is found independently by density evolution: belief propagation on an infinite tree, as a population of messages.
+A code of 10,000 bits, with three checks for each bit and six bits for each check, is sent over a channel that flips bits at
+random. Belief propagation decodes nearly every word as long as fewer bits are flipped than a threshold allows, and hardly any
+word above it. The threshold is found independently by density evolution: belief propagation on an infinite tree, with a
+population of messages.
 """
 
 import matplotlib.pyplot as plt

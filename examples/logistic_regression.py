@@ -1,12 +1,12 @@
 """
-Bayesian logistic regression as a factor graph, beside scikit-learn's: which tumours are malignant.
+Bayesian logistic regression
+============================
 
-The weights are one vector. Each row of the table has a number, the weights' product with its features, by an exact relation; a
-likelihood, one line of Python, ties that number to the label. Messages are normal densities that match moments (expectation
-propagation), so that the answer is not one vector of weights but a belief about them, and each prediction says how sure it is.
-scikit-learn's logistic regression finds the most probable weights under the same prior.
-
-    python examples/logistic_regression.py
+Which tumours are malignant? The weights of the regression are one vector of a factor graph. Each row of the table has a
+number, the product of the weights with the row's features, by an exact relation. A likelihood of one line of Python ties this
+number to the label. Messages are normal densities that match moments (expectation propagation), so that the answer is a
+belief about the weights and not one vector of them, and each prediction says how sure it is. Under the same prior,
+scikit-learn's logistic regression finds the most probable weights.
 """
 
 from __future__ import annotations

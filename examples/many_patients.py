@@ -1,10 +1,10 @@
 """
-Many sets of evidence: the ALARM network asked for each of 12 patients, by several processes and as one batch.
+Many sets of evidence
+=====================
 
-    python examples/many_patients.py
-
-An `Inference` is compiled once and sent to each process, which then answers patient after patient. `batch=B` answers all at
-once in one process: on one core that is the faster way, and the answers are the same.
+The ALARM network is asked about each of 12 patients, once by several processes and once as one batch. An ``Inference`` is
+compiled once and sent to each process, which then answers patient after patient. With ``batch=B`` one process answers all
+patients at once. On one core the batch is the faster way, and the answers are the same.
 """
 
 import time

@@ -1,10 +1,12 @@
 """
-A spin glass on a grid in stripes, one for each rank: no rank ever holds the whole graph.
+A graph that no machine holds whole
+===================================
 
-    mpiexec -n 2 python examples/many_ranks.py        (or without mpiexec, as one rank)
+A spin glass lives on a grid that is cut into stripes, one for each process (rank). Each rank makes the couplings of its own
+rows. The first row of the next stripe is shared with the rank that holds it: both give its spins the same numbers, and belief
+propagation adds up what the couplings of both ranks say of them. Run it on two ranks, or without ``mpiexec`` on one::
 
-Each rank makes the couplings of its own rows. The first row of the next stripe is shared with the rank that has it: both
-give its spins the same numbers, and belief propagation adds up what both ranks' couplings say of them.
+    mpiexec -n 2 python examples/many_ranks.py
 """
 
 from __future__ import annotations

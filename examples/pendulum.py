@@ -1,12 +1,13 @@
 """
-A pendulum's angle and speed, from noisy sights of its end alone: the extended and the unscented Kalman smoother, and better.
+A pendulum: extended and unscented Kalman smoothers
+===================================================
 
-The pendulum's motion and what is seen of it are functions, not matrices. Each is a factor, made linear where the state is
-believed to be. Sent once forward and once back, messages are the textbook's smoothers, which is checked against recursions
-that are written out. Sent on until they settle, tangents are laid where the whole path is by then believed to be, and the path
-is the most probable one near by: what a solver of nonlinear least squares finds from there.
-
-    python examples/pendulum.py
+The angle and the speed of a pendulum are found from noisy measurements of where its end is. The motion and the measurement
+are functions and not matrices. Each is a factor, which is made linear where the state is believed to be. When messages are
+sent once forward and once back, they are the extended and the unscented Kalman smoothers of the textbooks, which is checked
+against recursions that are written out. When they are sent until they settle, tangents are laid where the whole path is by
+then believed to be. The result is a locally most probable path, the one that a solver of nonlinear least squares finds from
+there.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """
-A path in the plane, found by noisy distances to four beacons alone; some are missed.
+A path from distances alone
+===========================
 
-A distance is no linear measurement: it is a circle about the beacon. The factor is the function itself. Belief propagation
-makes it a straight line where the path is believed to be, again and again; where that settles, the path is the most probable
-one of all, which is checked by a solver of nonlinear least squares.
-
-    python examples/range_only.py
+Somebody walks in the plane, and noisy distances to four beacons are measured. Some measurements are missing. A distance is no
+linear measurement: it is a circle around the beacon. The factor is the function itself, and belief propagation replaces it by
+a straight line where the path is believed to be, again and again. Where this settles, the path is the most probable one,
+which is checked by a solver of nonlinear least squares.
 """
 
 from __future__ import annotations

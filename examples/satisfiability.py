@@ -1,10 +1,10 @@
 """
-Random 3-satisfiability with 10,000 variables and 4.0 clauses for each, solved by reinforced belief propagation.
+Random 3-satisfiability
+=======================
 
-    python examples/satisfiability.py
-
-Marginals of the uniform distribution over all solutions are reinforced until they are an assignment, which is then verified
-clause by clause.
+A formula of 10,000 variables has 4.0 clauses for each variable. Belief propagation finds the marginals of the uniform
+distribution over all solutions, and reinforcement sharpens these marginals until they are one assignment. The assignment is
+then verified clause by clause.
 """
 
 import matplotlib.pyplot as plt

@@ -1,12 +1,11 @@
 """
-Which rows are of no class that was shown? The doubt of the prediction tells.
+Which rows belong to no known class?
+====================================
 
-    python examples/strange_digits.py
-
-Networks learn eight of the ten digits and are then asked about all ten. The area under the ROC curve says how often a row of a
-digit that was never shown is in more doubt than one of a known digit: 0.5 by chance, 1 without an error. Printed for the
-entropy of the label and for its two parts: epistemic is what more data would take away of the doubt about hidden weights,
-aleatoric the rest.
+Networks learn eight of the ten digits and are then asked about all ten. The doubt of a prediction tells which rows belong to
+a digit that was never shown. The area under the ROC curve is how often a row of an unknown digit is in more doubt than a row
+of a known digit: 0.5 by chance, and 1 without an error. It is printed for the entropy of the label and for the two parts of
+this entropy. The epistemic part is what more data would take away, and the aleatoric part is the rest.
 """
 
 import matplotlib.pyplot as plt

@@ -1,11 +1,11 @@
 """
-A stock that is calm on most days and jumps on some: which days were which, and how the price really went.
+A price that is calm on most days and jumps on some
+===================================================
 
-A discrete variable of each day says which of two random walks held. The beliefs about the price are then mixtures of normal
-densities, ever more of them with the days; belief propagation keeps the mean and the variance of each mixture (expectation
-propagation). On some days about a jump that is checked against the sum over all ways in which they may have been.
-
-    python examples/switching_walk.py
+On which days did the price jump, and how did it really move? A discrete variable for each day says which of two random walks
+held on that day. The beliefs about the price are then mixtures of normal densities, with more members every day. Belief
+propagation keeps the mean and the variance of each mixture (expectation propagation). For some days around a jump the answer
+is checked against the sum over all ways in which these days may have been.
 """
 
 from __future__ import annotations

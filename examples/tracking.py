@@ -1,12 +1,12 @@
 """
-A plane followed by radar: position and speed from noisy positions. Many are missed, and some give one coordinate alone.
+A plane followed by radar
+=========================
 
-A state is one vector of four numbers. Its motion is a matrix, with noise along the two accelerations alone, so that the noise's
-covariance is singular. What was not detected is simply not observed: NaN. Belief propagation on the chain is the Kalman
-smoother; means, covariances and the likelihood are checked against sparse linear algebra, and the smoother against a filter
-that is written out step by step.
-
-    python examples/tracking.py
+The position and the speed of a plane are found from noisy positions. Many measurements are missing, and some give one
+coordinate alone. A state is one vector of four numbers. Its motion is a matrix, with noise only along the two accelerations,
+so that the covariance of the noise is singular. What was not measured is not observed: it is NaN. On this chain belief
+propagation is the Kalman smoother. Means, covariances and the likelihood are checked against sparse linear algebra, and
+against a filter that is written out step by step.
 """
 
 from __future__ import annotations
