@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test lint format mutants clean
+.PHONY: install train test docs docs-test lint format mutants clean
 
 install: $(BIN)/.installed
 
@@ -16,6 +16,18 @@ train: install
 
 test: install
 	$(BIN)/pytest -n 2 --dist worksteal
+
+$(BIN)/.installed-docs: pyproject.toml constraints.txt | install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	touch $@
+
+# The site, in docs/_build/html: every example is run, and a warning is an error.
+docs: $(BIN)/.installed-docs
+	$(BIN)/sphinx-build -E -W --keep-going -q -b html docs docs/_build/html
+
+# Every page of the site in a browser, which must be installed: chromium or Chrome.
+docs-test: docs
+	$(BIN)/pytest tests/site
 
 lint: install
 	$(BIN)/ruff check .
@@ -31,4 +43,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache build dist
+	rm -rf .venv .mypy_cache .ruff_cache build dist docs/_build docs/gallery docs/reference/generated

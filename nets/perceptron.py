@@ -31,14 +31,15 @@ class Perceptron(BlockFactor):
     With m, x the means of weights and inputs, and their pre-activations' moments omega and V, the totals are, in the
     notation of `nets.channels.base` (Lucibello et al. 2022, eqs. 60-118):
 
-    ========  ====================================  ====================================
+    ========  ====================================  ===========================================
     method    field on input i of pattern a         field on weight k, i
-    ========  ====================================  ====================================
+    ========  ====================================  ===========================================
     ``mf``    sum_k m_ki g_ka                       sum_a g_ka x_ia
     ``bpi``   sum_k m_ki g_ka(omega - m_ki x_ia)    sum_a g_ka(omega - m_ki x_ia) x_ia
-    ``bp``    the same with m and x themselves without the pattern's and the neuron's own messages
-    ``amp``   bp to first order in what is taken out: with Onsager terms from the sweep before
-    ========  ====================================  ====================================
+    ========  ====================================  ===========================================
+
+    ``bp`` sends the same fields as ``bpi``, with m and x from which the messages of this pattern and neuron are taken out.
+    ``amp`` is bp to first order in what is taken out: it has Onsager terms from the sweep before.
 
     With the first-order cavity of bpi, ``g(omega - m x)`` is expanded to ``g + m x Gamma``, which costs matrix products
     only. In the first sweep after messages were forgotten, bp is bpi with exact cavities and amp with first-order ones. An

@@ -18,7 +18,9 @@ from factorgraph.variables.gaussian_vector import GaussianVector
 
 class LinearGaussian(Factor):
     """
-    ``a_0 x_0 + ... + a_k x_k = b + noise``, the noise normal with mean 0: a normal density, with its normalisation.
+    A linear relation of normal variables: ``a_0 x_0 + a_1 x_1 = b + noise``, and so on for more variables.
+
+    The noise is normal with mean 0, and the factor is its density, with the normalisation.
 
     A transition ``y = a x + noise`` has the coefficients ``[1, -a]`` on the ports ``y, x``; a measurement has one port. The
     variables are numbers, ``Gaussian()``, or vectors, ``Gaussian(d)``, which are related by matrices of m rows.

@@ -25,7 +25,7 @@ _CLOSE = 1e-10  # of the points at which a relation is made linear, in deviation
 
 class Nonlinear(Factor):
     """
-    ``f(x_0, ..., x_k) = noise``, the noise normal with mean 0, for any function f of normal variables.
+    A relation of normal variables by any function: ``f(x_0, x_1) = noise``, and so on for more variables; the noise is normal.
 
     The relation is replaced by the linear one ``a_0 x_0 + ... = b + noise`` that is nearest to it, where the variables are
     believed to be; its messages are those of `LinearGaussian`. As that one depends on the messages that come in, a graph with

@@ -22,7 +22,7 @@ _FAR_FROM_CERTAIN = {"float32": 12.0, "float64": 150.0}  # fields beside which t
 
 class Parity(Factor):
     """
-    The product of d spins: potential ``exp(J x_1 x_2 ... x_d)``.
+    The product of any number of spins, times a coupling: ``exp(J x_1 x_2 x_3)`` for three.
 
     With the infinite coupling of the default it is a parity check: an even number of spins is -1 (with bits 0 and 1 as
     spins +1 and -1, the bits add up to 0 modulo 2). ``Parity(-np.inf)`` asks for an odd number; ``Parity(-1)`` does not, but is
