@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install train test docs docs-test lint format mutants clean
+.PHONY: install train test test-oldest dist-test docs docs-test lint format mutants clean
 
 install: $(BIN)/.installed
 
@@ -16,6 +16,16 @@ train: install
 
 test: install
 	$(BIN)/pytest -n 2 --dist worksteal
+
+# The tests with the oldest versions that are supported.
+test-oldest:
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[test]"
+	.venv-oldest/bin/pytest -n 2 --dist worksteal
+
+# The wheel and the source distribution, built and tried in fresh environments; PYTHONS="python3.11 python3.12" tries more.
+dist-test:
+	bash tests/dist.sh $(or $(PYTHONS),$(PYTHON))
 
 $(BIN)/.installed-docs: pyproject.toml constraints.txt | install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"

@@ -89,7 +89,7 @@ from factorgraph.schedules import (
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Categorical, Data, DiscreteType, Gaussian, Levels, Spin, VariableType
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "And",
     "AtMost",
