@@ -32,7 +32,7 @@ def imported_modules(tree: ast.Module) -> set[str]:
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            modules.add(node.module)
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return modules
 
 
@@ -135,6 +135,41 @@ def test_imports_go_one_way(folder: str, may_import: set[str]) -> None:
     for path, tree in trees(ENGINE / folder):
         rooms = {m.split(".")[1] for m in imported_modules(tree) if m.startswith("factorgraph.")}
         assert rooms <= may_import, f"{path.name} imports {rooms - may_import}"
+
+
+ROOMS = {  # of inference/, each with those that it may import; the files beside them bring all together
+    "layout": set(),
+    "state": {"layout"},
+    "executors": {"state", "layout"},
+    "answers": {"state", "layout"},
+    "control": {"state", "layout"},
+}
+
+
+def test_the_rooms_of_inference_are_those_that_are_described() -> None:
+    folders = {path.name for path in (ENGINE / "inference").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(ROOMS)
+    files = {path.stem for path in (ENGINE / "inference").glob("*.py")}
+    assert files == {"__init__", "conditions", "inference", "run"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_the_rooms_of_inference_import_one_way(room: str) -> None:
+    for path, tree in trees(ENGINE / "inference" / room):
+        inner = [m.split(".") for m in imported_modules(tree) if m.startswith("factorgraph.inference")]
+        found = {parts[2] if len(parts) > 2 else "inference" for parts in inner}
+        assert found <= {room, *ROOMS[room]}, f"{path.name} imports {found - {room, *ROOMS[room]}}"
+
+
+def test_no_modules_of_inference_import_each_other_in_a_circle() -> None:
+    """Imports for type checkers count too."""
+    imports = {}
+    for path, tree in trees(ENGINE / "inference"):
+        name = ".".join(("factorgraph", *path.relative_to(ENGINE).with_suffix("").parts)).removesuffix(".__init__")
+        imports[name] = imported_modules(tree)
+    while free := {name for name, needed in imports.items() if not needed & imports.keys()}:
+        imports = {name: needed for name, needed in imports.items() if name not in free}
+    assert not imports, f"in or behind a circle: {sorted(imports)}"
 
 
 def test_only_backends_import_device_libraries() -> None:

@@ -10,13 +10,13 @@ from factorgraph.backends import Backend
 from factorgraph.blocks import Factors, Variables, numbers_of
 from factorgraph.factors import Factor
 from factorgraph.graph import FactorGraph
-from factorgraph.inference.adoption import adopt
-from factorgraph.inference.decode import most_certain
-from factorgraph.inference.evidence import put_evidence, put_prior, take_evidence_back
-from factorgraph.inference.layout import Layout
-from factorgraph.inference.observations import Observations, Rows
-from factorgraph.inference.plate_state import PlateState
-from factorgraph.inference.state import State
+from factorgraph.inference.answers.certainty import most_certain
+from factorgraph.inference.layout.layout import Layout
+from factorgraph.inference.state.adoption import adopt
+from factorgraph.inference.state.evidence import put_evidence, put_prior, take_evidence_back
+from factorgraph.inference.state.observations import Observations, Rows
+from factorgraph.inference.state.plate_state import PlateState
+from factorgraph.inference.state.state import State
 
 
 class Conditions:

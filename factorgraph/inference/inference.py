@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import weakref
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -13,20 +12,20 @@ import numpy as np
 from factorgraph.backends import Backend, get_backend
 from factorgraph.communication import get_communicator
 from factorgraph.graph import FactorGraph
-from factorgraph.inference.bethe import improper, ruled_out
+from factorgraph.inference.answers.bethe import improper, ruled_out
+from factorgraph.inference.answers.result import ContradictionError, ConvergenceWarning, ImproperWarning, Result
 from factorgraph.inference.conditions import Conditions
-from factorgraph.inference.controls import PerBlock, check_mode_and_batch, damping_of, reinforcement_of
-from factorgraph.inference.evidence import put_graph_evidence
-from factorgraph.inference.layout import compile_layout
-from factorgraph.inference.memory import naming_the_memory_needed
-from factorgraph.inference.passes import Passes
-from factorgraph.inference.priority import Priorities
-from factorgraph.inference.recording import Recording
-from factorgraph.inference.result import ContradictionError, ConvergenceWarning, ImproperWarning, Result
-from factorgraph.inference.running import AutoDamping, Limits, largest, run_until
-from factorgraph.inference.satisfaction import Satisfaction
-from factorgraph.inference.sharing import Shared, Sharing
-from factorgraph.inference.state import State
+from factorgraph.inference.control.running import AutoDamping, Limits, largest, run_until
+from factorgraph.inference.control.satisfaction import Satisfaction
+from factorgraph.inference.executors.passes import Passes
+from factorgraph.inference.executors.priority import Priorities
+from factorgraph.inference.executors.recording import Recording
+from factorgraph.inference.layout.controls import PerBlock, check_mode_and_batch, damping_of, reinforcement_of
+from factorgraph.inference.layout.layout import compile_layout
+from factorgraph.inference.layout.memory import naming_the_memory_needed
+from factorgraph.inference.state.evidence import put_graph_evidence
+from factorgraph.inference.state.sharing import Shared, Sharing
+from factorgraph.inference.state.state import State
 from factorgraph.schedules import Flooding, Schedule, Tree
 from factorgraph.semiring import Semiring
 
@@ -227,8 +226,7 @@ class Inference(Conditions):
         with naming_the_memory_needed(self.graph, self.backend, self.batch):
             outcome = run_until(state, partial(self._iterate, tolerance=tolerance), limits, auto, told)
         contradictions = ruled_out(state, self.semiring)
-        result = Result(self, state, outcome, contradictions)
-        state.onlooker = weakref.ref(result)
+        result = Result(self.graph, state, self.semiring, self.best_states, outcome.status, outcome.iterations, contradictions)
         if any(contradictions) and raise_on_contradiction:
             raise ContradictionError(result)
         message = outcome.warning(self.batch, state.iteration, state.residuals[-1] if state.residuals else 0.0, tolerance)

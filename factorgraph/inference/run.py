@@ -7,9 +7,9 @@ from typing import Any
 
 from factorgraph.backends import Backend
 from factorgraph.graph import FactorGraph
-from factorgraph.inference.controls import PerBlock
+from factorgraph.inference.answers.result import Result
 from factorgraph.inference.inference import Inference
-from factorgraph.inference.result import Result
+from factorgraph.inference.layout.controls import PerBlock
 from factorgraph.schedules import Schedule
 
 

@@ -12,8 +12,8 @@ from factorgraph.backends import get_backend
 from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError, Inference
-from factorgraph.inference.marginal_table import marginal_table
-from factorgraph.inference.sampling import by_block, check_number
+from factorgraph.inference.answers.marginal_table import marginal_table
+from factorgraph.inference.answers.sampling import by_block, check_number
 from factorgraph.junction.clique_tree import CliqueTree
 from factorgraph.junction.tables import Given
 from factorgraph.variables import DiscreteType, VariableType

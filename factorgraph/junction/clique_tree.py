@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.inference.sampling import draw_rows
+from factorgraph.inference.answers.sampling import draw_rows
 from factorgraph.junction.cliques import Clique, bottom_up, cliques_of
 from factorgraph.junction.elimination import Elimination
 from factorgraph.junction.plan import Plan

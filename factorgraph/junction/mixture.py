@@ -14,8 +14,8 @@ from factorgraph.factors.kernel import FactorKernel
 from factorgraph.factors.selected import SelectedKernel
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError
-from factorgraph.inference.marginal_table import marginal_table
-from factorgraph.inference.sampling import check_number
+from factorgraph.inference.answers.marginal_table import marginal_table
+from factorgraph.inference.answers.sampling import check_number
 from factorgraph.junction.answers import ExactResult
 from factorgraph.junction.tables import TooLargeError
 from factorgraph.linear import LinearResult

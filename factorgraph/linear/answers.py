@@ -12,8 +12,8 @@ import numpy as np
 from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError, ImproperWarning, Inference
-from factorgraph.inference.marginal_table import marginal_table
-from factorgraph.inference.sampling import check_number
+from factorgraph.inference.answers.marginal_table import marginal_table
+from factorgraph.inference.answers.sampling import check_number
 from factorgraph.linear.system import LinearSystem
 
 

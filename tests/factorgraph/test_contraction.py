@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.inference import contracting_tables, passes
-from factorgraph.inference.contraction import Contraction
+from factorgraph.inference.executors import contracting_tables, passes
+from factorgraph.inference.layout.contraction import Contraction
 from factorgraph.testing import Enumeration
 
 SHAPES = ("chain", "comb", "star", "caterpillar", "random", "forest")

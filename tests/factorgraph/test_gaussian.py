@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 
 import factorgraph as fg
-from factorgraph.inference.execute import incoming
-from factorgraph.inference.program import EdgeCall, edge_call
+from factorgraph.inference.layout.program import EdgeCall, edge_call
+from factorgraph.inference.state.ports import incoming
 from factorgraph.schedules import Step
 from factorgraph.semiring import Semiring
 from factorgraph.testing import check_factor, check_variable

@@ -25,7 +25,7 @@ from factorgraph.backends.kernels import text
 from factorgraph.backends.numpy_backend import NumpyBackend
 from factorgraph.factors.kernel import FactorKernel
 from factorgraph.factors.table_source import table_source
-from factorgraph.inference import fused
+from factorgraph.inference.executors import fused
 from nets.channels import argmax, sign, tails
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.inference.program import EdgeCall
+from factorgraph.inference.layout.program import EdgeCall
 from factorgraph.schedules import Schedule
 
 SCHEDULES: dict[str, Schedule] = {
@@ -69,7 +69,7 @@ def test_blocks_of_one_factor_run_as_one(backend: str, schedule: str, mode: str)
         if schedule == "flooding":
             assert len(calls(inference)) == 4
     for name in ("s", "x"):
-        one, other = (result.belief(result._inference.graph.variables(name)) for result in found)
+        one, other = (result.belief(result._graph.variables(name)) for result in found)
         np.testing.assert_allclose(one, other, atol=1e-8)
     assert found[0].log_partition == pytest.approx(found[1].log_partition, abs=1e-8)
     if mode == "sum":
@@ -80,7 +80,7 @@ def test_blocks_of_one_factor_run_as_one(backend: str, schedule: str, mode: str)
         np.testing.assert_allclose(each, found[1].gradient("bond"), atol=1e-8)
     else:
         for name in ("s", "x"):
-            one, other = (result.mode(result._inference.graph.variables(name)) for result in found)
+            one, other = (result.mode(result._graph.variables(name)) for result in found)
             np.testing.assert_array_equal(one, other)
 
 

@@ -10,8 +10,8 @@ import pytest
 from scipy.linalg import solveh_banded
 
 import factorgraph as fg
-from factorgraph.inference import passes
-from factorgraph.inference.contracting_relations import RelationContracting
+from factorgraph.inference.executors import passes
+from factorgraph.inference.executors.contracting_relations import RelationContracting
 from factorgraph.testing import check_factor
 from factorgraph.variables.normal_relations import NormalRelations
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.inference.pool_state import PoolState
+from factorgraph.inference.state.pool_state import PoolState
 from nets.network import Network
 
 CONSTANT = {"slots", "step", "reinforcement", "pool", "backend", "_expected"}  # the last is worked out anew where it is missing
@@ -124,7 +124,7 @@ def test_any_verbs_in_any_order(kind: str, seed: int, tmp_path: Path) -> None:
         if turn % 3 == 0:
             _go_on_alike(inferences[0], kind, blocks[0].name, tmp_path)
         for old, belief in kept:
-            same(old.belief(blocks[backends.index(old._inference.backend.name)]), belief)
+            same(old.belief(blocks[backends.index(old._state.backend.name)]), belief)
 
 
 def belief(inference: fg.Inference, name: str, state: Any = None) -> np.ndarray:

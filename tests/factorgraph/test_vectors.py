@@ -11,7 +11,8 @@ import pytest
 
 import factorgraph as fg
 from factorgraph.backends import get_backend, small_matrices
-from factorgraph.inference import Inference, passes
+from factorgraph.inference import Inference
+from factorgraph.inference.executors import passes
 from factorgraph.testing import check_factor, check_variable
 from tests.factorgraph.vectors import ALONG, MOTION, Dense, assert_as_dense, chain, covariances, random_tree
 

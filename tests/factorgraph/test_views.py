@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.inference.views import View
+from factorgraph.inference.layout.views import View
 
 
 class Pull(fg.BlockFactor):

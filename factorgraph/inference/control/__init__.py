@@ -1,0 +1,1 @@
+"""When a run ends, and how it is damped on the way."""

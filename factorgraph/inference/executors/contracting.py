@@ -1,0 +1,238 @@
+"""Messages of a forest whose rounds of summing out are known: what is the same for tables and for relations.
+
+The way back goes through the rounds in reverse: whoever was summed out is told what the rest of the forest says, edge by edge,
+so that in the end each original edge knows both its cavities.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import Array, Backend
+from factorgraph.inference.layout.contraction import Compress, Contraction, Rake
+from factorgraph.inference.layout.layout import Segment
+from factorgraph.inference.layout.program import take_parameters
+from factorgraph.inference.state.state import State
+from factorgraph.semiring import Semiring
+
+
+class Contracting(ABC):
+    """
+    One run: what is known of variables and of pairs of them, several sets of evidence side by side.
+
+    A pair's table says how its first variable depends on its second; it is turned where that is wanted the other way round.
+
+    Attributes
+    ----------
+    tables : of the pairs, along `table_axis`
+    cavities : what is known of the first, and of the second variables of tables without these, along `axis`
+    sent, is_sent : messages of the original edges to the first, and to the second variable, along `axis`; and which are there
+    """
+
+    axis: int
+    table_axis: int
+    tables: Array
+    cavities: list[Array]
+    sent: list[Array]
+
+    def __init__(self, contraction: Contraction, state: State, semiring: Semiring) -> None:
+        self.contraction, self.state, self.semiring = contraction, state, semiring
+        self.backend: Backend = state.backend
+        self.xp: Any = state.backend.xp
+        self.sets = state.batch or 1
+        self.ups: list[Array] = []
+        self.places = contraction.places
+        edges = sum(state.layout.groups[name].count for name in contraction.pairs)
+        self.is_sent = [np.zeros(edges, dtype=np.bool_) for _ in range(2)]
+
+    def _slots(self, name: str) -> list[tuple[Segment, slice]]:
+        """The ports of a group, and their edges; those of plural ports slot by slot."""
+        return [
+            (segment, slice(start, start + segment.count))
+            for segment in self.state.layout.groups[name].segments
+            for start in range(segment.first, segment.first + segment.width * segment.count, segment.count)
+        ]
+
+    def _places_of(self, segment: Segment, edges: slice) -> Any:
+        """The variables at some edges of a port."""
+        start = int(self.contraction.starts[segment.pool])
+        return self._place(start + self.state.layout.pools[segment.pool].edge_place[edges])
+
+    def _parameters_of(self, name: str) -> dict[str, Any]:
+        """A group's parameters, as its kernel takes them."""
+        return take_parameters(self.state.potentials[name].parameters, None, self.backend, self.state.batch is not None)
+
+    def _wide_messages(self, name: str, places: slice) -> list[tuple[Segment, Array]]:
+        """Messages of factors of more than two variables, of which two were in the rounds."""
+        core, kernel = self.contraction.wide[name], self.state.potentials[name].kernel
+        heard: dict[Segment, list[Array]] = {}
+        for number, (segment, edges) in enumerate(self._slots(name)):
+            known = (
+                self._params(self._cavities(core.index(number), places), segment)
+                if number in core
+                else self._heard(segment, edges)
+            )
+            heard.setdefault(segment, []).append(known)
+        incoming = [
+            self.xp.stack(parts, axis=len(kernel.types[port].param_shape)) if port in kernel.plural else parts[0]
+            for port, parts in enumerate(heard.values())
+        ]
+        found = kernel.messages(incoming, self._parameters_of(name), range(len(incoming)), self.semiring)
+        return list(zip(heard, found, strict=True))
+
+    def _send(self, messages: list[tuple[Segment, Array]]) -> None:
+        """Write messages ``(*param_shape, F, *batch)`` to where they belong; plural ports have an axis more, before F."""
+        for segment, message in messages:
+            pool, edges = self.state.pools[segment.pool], segment.width * segment.count
+            flat = self.xp.reshape(message, (*pool.pool.type.param_shape, edges, *pool.batch))
+            pool.write(slice(segment.first, segment.first + edges), flat, undamped=True)
+
+    def _any_nan(self, messages: list[tuple[Segment, Array]]) -> bool:
+        return any(bool(self.backend.to_host(self.xp.any(self.xp.isnan(message)))) for _, message in messages)
+
+    def _heard(self, segment: Segment, edges: slice) -> Array:
+        """What is known of variables that are in no round, at some edges of a port, as natural parameters."""
+        return self._params(self._weights(self._places_of(segment, edges)), segment)
+
+    @abstractmethod
+    def _params(self, weights: Array, segment: Segment) -> Array:
+        """What is known of the variables at a port, as natural parameters ``(*param_shape, F, *batch)``."""
+
+    @abstractmethod
+    def _add(self, places: Any, message: Array) -> None:
+        """Some variables are told something, each at most once or several times."""
+
+    @abstractmethod
+    def _weights(self, places: Any, without: Array | None = None) -> Array:
+        """What is said of some variables up to now, without some message."""
+
+    @abstractmethod
+    def _plus(self, one: Array, other: Array) -> Array:
+        """Two messages to the same variables as one."""
+
+    def _oriented(self, places: np.ndarray, turned: np.ndarray) -> Array:
+        """Some tables, those chosen turned."""
+        tables = self.backend.take(self.tables, self._device(places), self.table_axis)
+        if not turned.any():
+            return tables
+        other = self._turned(tables)
+        shape = [-1 if axis == self.table_axis else 1 for axis in range(tables.ndim)]
+        mask = self.xp.reshape(self.backend.mask_array(np.repeat(turned, self.sets)), tuple(shape))
+        return other if turned.all() else self.xp.where(mask, other, tables)
+
+    def _said(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
+        """`_told`, and what is said along an original edge is kept: it is final."""
+        message = self._told(places, turned, weights)
+        for end, chosen in enumerate((~turned, turned)):
+            original = chosen & (places < len(self.is_sent[end]))
+            if original.any():
+                part = message
+                if not original.all():
+                    part = self.backend.take(message, self._place(np.flatnonzero(original)), self.axis)
+                self.backend.put(self.sent[end], self._place(places[original]), part, self.axis)
+                self.is_sent[end][places[original]] = True
+        return message
+
+    def _told(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
+        """Messages to the first variables of some tables, or to the second where turned, from what is known of the others."""
+        return self._through(self._oriented(places, turned), weights)
+
+    def _sent(self, end: int, first: int, count: int) -> Array:
+        """Messages of some original edges to the variables at one end; worked out where no round did."""
+        missing = first + np.flatnonzero(~self.is_sent[end][first : first + count])
+        if missing.size:
+            places, turned = self._place(missing), np.full(missing.size, end == 1)
+            known = self.backend.take(self.cavities[1 - end], places, self.axis)
+            self.backend.put(self.sent[end], places, self._told(missing, turned, known), self.axis)
+        return self.backend.take(self.sent[end], slice(first * self.sets, (first + count) * self.sets), self.axis)
+
+    def _put_tables(self, places: slice, tables: Array) -> None:
+        self.backend.put(self.tables, places, tables, self.table_axis)
+
+    def _cavities(self, end: int, places: slice) -> Array:
+        return self.backend.take(self.cavities[end], places, self.axis)
+
+    @abstractmethod
+    def _turned(self, tables: Array) -> Array:
+        """Tables seen from the other end."""
+
+    @abstractmethod
+    def _through(self, tables: Array, weights: Array) -> Array:
+        """Messages to the tables' first variables, from what is known of their second ones."""
+
+    @abstractmethod
+    def _product(self, left: Array, weights: Array, right: Array) -> Array:
+        """Tables without the variables between two each, of which this is known."""
+
+    @abstractmethod
+    def write(self) -> bool:
+        """Messages of the original edges, as the engine keeps them; False, and nothing written, where there are none."""
+
+    def _device(self, index: np.ndarray) -> Any:
+        """Items' places on the device, each set's own; a slice where they follow each other. Kept for arrays of the rounds."""
+        key = id(index), self.sets
+        if key not in self.places or self.places[key][0] is not index:
+            self.places[key] = index, self._place(index)
+        return self.places[key][1]
+
+    def _place(self, index: np.ndarray) -> Any:
+        if self.sets > 1:
+            index = (index[:, None] * self.sets + np.arange(self.sets)).reshape(-1)
+        step = int(index[1] - index[0]) if index.size > 1 else 1
+        if step > 0 and index.size and bool((np.diff(index) == step).all()):
+            return slice(int(index[0]), int(index[-1]) + 1, step)  # as along a chain: nothing is gathered
+        return self.backend.index_array(index)
+
+    def forward(self) -> None:
+        """Sum variables out, round by round."""
+        for step in self.contraction.rounds:
+            if isinstance(step, Rake):
+                message = self._said(step.table, step.turned, self._weights(self._device(step.leaf)))
+                self.ups.append(message)
+                self._add(self._device(step.target), message)
+                continue
+            found = self._product(
+                self._oriented(step.left, step.left_turned),
+                self._weights(self._device(step.middle)),
+                self._oriented(step.right, step.right_turned),
+            )
+            self._put_tables(self._new(step), found)
+
+    def _new(self, step: Compress) -> slice:
+        return slice(step.first * self.sets, (step.first + len(step.middle)) * self.sets)
+
+    def backward(self) -> None:
+        """Tell whoever was summed out what the rest says; each table gets the cavities of its ends."""
+        for step in reversed(self.contraction.rounds):
+            if isinstance(step, Rake):
+                target, leaf = (self._device(places) for places in (step.target, step.leaf))
+                cavity, own = self._weights(target, self.ups.pop()), self._weights(leaf)
+                self._keep(step.table, step.turned, cavity, own)
+                # Tables were taken with the leaf second.
+                self._add(leaf, self._said(step.table, ~step.turned, cavity))
+                continue
+            outer = [self._cavities(end, self._new(step)) for end in range(2)]
+            middle = self._device(step.middle)
+            own = self._weights(middle)
+            from_left = self._said(step.left, ~step.left_turned, outer[0])
+            from_right = self._said(step.right, step.right_turned, outer[1])
+            self._keep(step.left, step.left_turned, outer[0], self._plus(own, from_right))
+            self._keep(step.right, step.right_turned, self._plus(own, from_left), outer[1])
+            self._add(middle, from_left)
+            self._add(middle, from_right)
+
+    def _keep(self, tables: np.ndarray, turned: np.ndarray, first: Array, second: Array) -> None:
+        """Cavities of the ends of tables, given in the order in which the tables were taken."""
+        for way, (one, two) in ((False, (first, second)), (True, (second, first))):
+            chosen = turned == way
+            if not chosen.any():
+                continue
+            if not chosen.all():
+                rows = self.backend.index_array(np.flatnonzero(np.repeat(chosen, self.sets)))
+                one, two = (self.backend.take(array, rows, self.axis) for array in (one, two))
+            places = self._device(tables) if chosen.all() else self._place(tables[chosen])
+            self.backend.put(self.cavities[0], places, one, self.axis)
+            self.backend.put(self.cavities[1], places, two, self.axis)

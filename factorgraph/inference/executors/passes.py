@@ -1,0 +1,116 @@
+"""What an iteration runs: the program of a plan, or for deep forests its contraction."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from factorgraph.backends import Array, Backend
+from factorgraph.graph import FactorGraph
+from factorgraph.inference.executors.contracting import Contracting
+from factorgraph.inference.executors.contracting_relations import RelationContracting
+from factorgraph.inference.executors.contracting_tables import TableContracting, Underflow
+from factorgraph.inference.executors.decode import decode
+from factorgraph.inference.executors.execute import run_once
+from factorgraph.inference.executors.recording import Recording
+from factorgraph.inference.layout.contraction import Contraction
+from factorgraph.inference.layout.layout import Layout
+from factorgraph.inference.layout.program import Stage, compile_plan
+from factorgraph.inference.state.state import State
+from factorgraph.schedules import Plan
+from factorgraph.semiring import Semiring
+
+_MANY_STAGES = 64  # from which a forest is contracted,
+_ENTRIES_OF_A_STAGE = 8_000  # if its tables have fewer entries than so many for each stage, which take as long in NumPy,
+_ENTRIES_OF_A_VARIABLE = 30  # where a variable counts as so many
+
+
+class Passes:
+    """
+    A plan compiled onto a layout when it is first needed.
+
+    Parameters
+    ----------
+    plan, layout, backend
+    sets : of evidence, at once
+    mode : {"sum", "max"}
+    """
+
+    def __init__(self, plan: Plan, layout: Layout, backend: Backend, sets: int, mode: str) -> None:
+        self._plan, self._layout, self._backend, self._sets, self._mode = plan, layout, backend, sets, mode
+        self._recordings: dict[bool, Recording] = {}
+
+    @cached_property
+    def program(self) -> list[Stage]:
+        """The plan's stages."""
+        return compile_plan(self._plan, self._layout, self._backend)
+
+    @cached_property
+    def contraction(self) -> Contraction | None:
+        """The rounds of a forest, where they take less time than the stages, and its factors are tables of two variables."""
+        found = Contraction.of(self._layout) if self._plan.num_stages >= _MANY_STAGES else None
+        if found is None:
+            return None
+        # A matrix product costs little beside reading its tables; the largest sums of max mode are looked for one by one.
+        table = found.states**3 / 2 if self._mode == "max" else found.states**2
+        entries = self._sets * (found.variables * (table + _ENTRIES_OF_A_VARIABLE) + found.more)
+        return found if entries <= _ENTRIES_OF_A_STAGE * self._plan.num_stages else None
+
+    def run(self, state: State, semiring: Semiring, check: bool) -> list[Array]:
+        """One iteration; the largest changes, where they are asked for."""
+        exact = self._plan.exact
+        if exact and not check and self.contraction is not None and contract(self.contraction, state, semiring):
+            return []
+        if check not in self._recordings:
+            self._recordings[check] = Recording(self.program)
+        return self._recordings[check].run(state, partial(run_once, self.program, state, semiring, exact, check))
+
+    def decode(self, graph: FactorGraph, state: State, semiring: Semiring) -> list[np.ndarray]:
+        """Values of one best joint state of each pool's variables, after a run of max-product."""
+        found = None
+        if all(pool.pool.type.relations(state.backend) is not None for pool in state.pools):
+            found = modes(state)
+        elif self._plan.exact and self.contraction is not None:
+            found = best_states(self.contraction, state, semiring)
+        return decode(graph, state, semiring) if found is None else found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_recordings": {}}
+
+
+def contract(contraction: Contraction, state: State, semiring: Semiring) -> bool:
+    """Write the messages of all edges; False, and nothing written, where these are none or have no such form."""
+    if contraction.relations:
+        work: Contracting = RelationContracting(contraction, state, semiring)
+        work.forward()
+    else:
+        try:
+            work = TableContracting(contraction, state, semiring, may_be_numbers=True)
+            work.forward()
+        except Underflow:
+            work = TableContracting(contraction, state, semiring)
+            work.forward()
+    work.backward()
+    return work.write()
+
+
+def modes(state: State) -> list[np.ndarray]:
+    """The best values of related variables, which are those of the beliefs: no two are equally good."""
+    backend = state.backend
+    with np.errstate(all="ignore"):
+        return [np.asarray(backend.to_host(pool.pool.type.mode(pool.evidence, backend))) for pool in state.pools]
+
+
+def best_states(contraction: Contraction, state: State, semiring: Semiring) -> list[np.ndarray] | None:
+    """
+    The values of one best joint state, of each pool's variables, ``(V,)`` or ``(V, B)``; the semiring is max-product.
+
+    None with tables of more variables, some of which are in no round.
+    """
+    if contraction.wide:
+        return None
+    work = TableContracting(contraction, state, semiring)
+    work.forward()
+    return work.decode()
