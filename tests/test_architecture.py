@@ -114,6 +114,7 @@ def test_nets_has_no_message_passing_loop_of_its_own() -> None:
         ("linear", {"linear", "inference", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
         ("junction", {"junction", "linear", "inference", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
         ("io", {"io", "files", "graph", "blocks", "factors", "variables", "backends", "semiring"}),
+        ("drawing", {"drawing", "io", "files", "graph", "blocks", "variables"}),
         (
             "inference",
             {

@@ -368,8 +368,9 @@ def test_a_picture(tmp_path: Path) -> None:
         assert any("x[0]" in text.get_text() for text in axes.texts)
     big = fg.FactorGraph()
     big.add_variables("x", fg.Spin(), 3000)
+    assert "x\n3,000 of Spin()" in [text.get_text() for text in fg.draw(big).texts]
     with pytest.raises(ValueError, match="at most 2000"):
-        fg.draw(big)
+        fg.draw(big, plates=False)
 
 
 def test_absurd_sizes_are_refused_before_memory_is_taken(put: Put) -> None:

@@ -1,0 +1,159 @@
+"""What a result believes of each variable, in words and as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from factorgraph.drawing.colours import SERIES
+
+if TYPE_CHECKING:
+    from factorgraph.blocks import VariableBlock
+    from factorgraph.graph import FactorGraph
+    from factorgraph.io import Model
+
+_MOST_BARS = 24
+
+
+@dataclass
+class Belief:
+    """
+    A belief about one variable.
+
+    Attributes
+    ----------
+    text, short : str
+        In words, and in fewer; empty where nothing is known.
+    bars : (q,) array or None
+        Probabilities of the states.
+    """
+
+    text: str = ""
+    short: str = ""
+    bars: np.ndarray | None = None
+
+    @classmethod
+    def mean_of(cls, beliefs: Sequence[Belief]) -> Belief:
+        """The mean probabilities of many variables of one type; nothing in words."""
+        bars = [belief.bars for belief in beliefs if belief.bars is not None]
+        return cls(bars=np.mean(bars, axis=0) if bars else None)
+
+
+def beliefs_of(
+    graph: FactorGraph, model: Model | None, names: dict[tuple[str, int], int], result: Any
+) -> tuple[dict[str, list[Belief]], list[str]]:
+    """
+    Beliefs of all variables, and what the colours of their states are called.
+
+    Parameters
+    ----------
+    graph : FactorGraph
+    model : Model or None
+        Its names of states are told.
+    names : dict
+        Number of each variable in the model, by its block and position.
+    result : Result, ExactResult or None
+        Without one only what is observed is told.
+
+    Returns
+    -------
+    dict of a list of beliefs for each block, and list of str
+
+    Raises
+    ------
+    ValueError
+        The result is of several sets of evidence.
+    """
+    if result is not None and not isinstance(result.status, str):
+        raise ValueError("a picture shows one set of evidence, and the result is of a batch")
+    found, called = {}, []
+    for block in graph.variable_blocks.values():
+        states = [_states(block, model, names.get((block.name, i))) for i in range(block.size)]
+        found[block.name] = _observed(block, states)
+        if result is not None and block.type.can_be_random:
+            for position, belief in enumerate(_believed(graph, block, states, result)):
+                if not found[block.name][position].text:
+                    found[block.name][position] = belief
+                found[block.name][position].bars = belief.bars
+            called += [names_of for names_of in states if names_of]
+    most = max((len(names_of) for names_of in called), default=0)
+    if not 0 < most <= len(SERIES):
+        return found, []
+    alike = {tuple(names_of) for names_of in called}
+    return found, list(max(alike)) if len(alike) == 1 else [_ordinal(number) for number in range(most)]
+
+
+def _ordinal(number: int) -> str:
+    return ("the first state", "the second", "the third", "the fourth", "the fifth", "the sixth", "the seventh")[number]
+
+
+def _states(block: VariableBlock, model: Model | None, number: int | None) -> list[str]:
+    """Names of a variable's states; none where it has no states."""
+    if not hasattr(block.type, "states"):
+        return []
+    if model is not None and model.states is not None and number is not None:
+        return [str(state) for state in model.states[number]]
+    states = block.type.marginal_names()
+    if states == [-1, 1]:
+        return ["-1", "+1"]
+    return [_word(state) for state in states]
+
+
+def _word(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _percent(probability: float) -> str:
+    return "> 99 %" if 0.995 <= probability < 1.0 else f"{100 * probability:.0f} %"
+
+
+def _observed(block: VariableBlock, states: list[list[str]]) -> list[Belief]:
+    """Evidence in words."""
+    beliefs = [Belief() for _ in range(block.size)]
+    if block.observed is None or block.values is None:
+        return beliefs
+    for position in np.flatnonzero(block.observed):
+        value, kind = block.values[position], block.type
+        if states[position]:
+            words = states[position][int(kind.position(value))]  # type: ignore[attr-defined]
+        else:
+            words = _numbers(np.atleast_1d(value))
+        beliefs[position] = Belief(f"= {words}", f"= {words}") if len(words) <= 40 else Belief("observed", "observed")
+    return beliefs
+
+
+def _believed(graph: FactorGraph, block: VariableBlock, states: list[list[str]], result: Any) -> list[Belief]:
+    """What the result says of each variable of a block."""
+    variables = graph.variables(block.name)
+    marginals = np.asarray(result.marginals(variables))
+    marginals = marginals.reshape(block.size, *marginals.shape[len(block.shape) :])
+    if not states[0]:
+        return [_moments(moments) for moments in marginals]
+    modes = np.asarray(result.mode(variables)).reshape(-1)
+    best = block.type.position(block.type.from_labels(modes))  # type: ignore[attr-defined]
+    beliefs = []
+    for probabilities, state, names_of in zip(marginals, best.reshape(-1), states, strict=True):
+        bars = probabilities if len(probabilities) <= _MOST_BARS else None
+        beliefs.append(Belief(f"{names_of[state]}: {_percent(probabilities[state])}", names_of[state], bars))
+    return beliefs
+
+
+def _moments(moments: np.ndarray) -> Belief:
+    """Mean and deviation, from (2,) numbers or the (1 + d, d) mean and covariance of a vector."""
+    if moments.shape == (2,):
+        mean, deviation = moments[:1], np.sqrt(np.maximum(moments[1:], 0.0))
+    elif moments.ndim == 2 and moments.shape[0] == moments.shape[1] + 1:
+        mean, deviation = moments[0], np.sqrt(np.maximum(np.diagonal(moments[1:]), 0.0))
+    else:
+        return Belief()
+    if len(mean) > 3:
+        return Belief()
+    text = "\n".join(f"{m:.3g} ± {s:.2g}" for m, s in zip(mean, deviation, strict=True))
+    return Belief(text, _numbers(mean))
+
+
+def _numbers(values: np.ndarray) -> str:
+    return ", ".join("?" if np.isnan(value) else f"{value:.3g}" for value in values.ravel())
