@@ -373,10 +373,6 @@ class FactorGraph:
         return "\n".join([self._headline(), *lines])
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from factorgraph.drawing.notebook import graph_html
 
-        rows = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self._rows()
-        )
-        return f"<b>{escape(self._headline())}</b><table>{rows}</table>"
+        return graph_html(self, self._headline(), self._rows())

@@ -19,6 +19,7 @@ from nets.fitting import Run, check_same_run
 from nets.layers import Architecture
 from nets.layers.base import own_settings
 from nets.model_file import load_model, save_model
+from nets.notebook import fitted_html
 from nets.prediction import Predictor
 from nets.settings import (
     choose_masks,
@@ -263,6 +264,14 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         model = cls.__new__(cls)
         load_model(model, path)
         return model
+
+    def _repr_html_inner(self) -> str:
+        """scikit-learn's table of settings, and below it what the fit found."""
+        return str(super()._repr_html_inner()) + fitted_html(self)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
+        bundle: dict[str, str] = super()._repr_mimebundle_(**kwargs)
+        return {kind: text + fitted_html(self) if kind == "text/html" else text for kind, text in bundle.items()}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

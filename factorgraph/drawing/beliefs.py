@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from factorgraph.drawing.colours import SERIES
 
 if TYPE_CHECKING:
-    from factorgraph.blocks import VariableBlock
+    from factorgraph.blocks import VariableBlock, Variables
     from factorgraph.graph import FactorGraph
     from factorgraph.io import Model
 
@@ -35,18 +35,12 @@ class Belief:
     short: str = ""
     bars: np.ndarray | None = None
 
-    @classmethod
-    def mean_of(cls, beliefs: Sequence[Belief]) -> Belief:
-        """The mean probabilities of many variables of one type; nothing in words."""
-        bars = [belief.bars for belief in beliefs if belief.bars is not None]
-        return cls(bars=np.mean(bars, axis=0) if bars else None)
-
 
 def beliefs_of(
     graph: FactorGraph, model: Model | None, names: dict[tuple[str, int], int], result: Any
-) -> tuple[dict[str, list[Belief]], list[str]]:
+) -> dict[str, list[Belief]]:
     """
-    Beliefs of all variables, and what the colours of their states are called.
+    Beliefs of all variables.
 
     Parameters
     ----------
@@ -60,37 +54,54 @@ def beliefs_of(
 
     Returns
     -------
-    dict of a list of beliefs for each block, and list of str
+    dict of a list of beliefs for each block
 
     Raises
     ------
     ValueError
         The result is of several sets of evidence.
     """
-    if result is not None and not isinstance(result.status, str):
-        raise ValueError("a picture shows one set of evidence, and the result is of a batch")
-    found, called = {}, []
+    check_single(result)
+    found = {}
     for block in graph.variable_blocks.values():
-        states = [_states(block, model, names.get((block.name, i))) for i in range(block.size)]
+        states = [states_of(block, model, names.get((block.name, i))) for i in range(block.size)]
         found[block.name] = _observed(block, states)
         if result is not None and block.type.can_be_random:
-            for position, belief in enumerate(_believed(graph, block, states, result)):
-                if not found[block.name][position].text:
-                    found[block.name][position] = belief
-                found[block.name][position].bars = belief.bars
-            called += [names_of for names_of in states if names_of]
-    most = max((len(names_of) for names_of in called), default=0)
+            for seen, belief in zip(found[block.name], believed(graph.variables(block.name), states, result), strict=True):
+                seen.bars = belief.bars
+                if not seen.text:
+                    seen.text, seen.short = belief.text, belief.short
+    return found
+
+
+def check_single(result: Any) -> None:
+    """Refuse the result of a batch."""
+    if result is not None and not isinstance(result.status, str):
+        raise ValueError("a picture shows one set of evidence, and the result is of a batch")
+
+
+def mean_bars(variables: Variables, result: Any) -> np.ndarray | None:
+    """Probabilities of the states, mean over variables of one type; None where these have no states, or too many."""
+    states = getattr(variables.type, "states", ())
+    if not 0 < len(states) <= _MOST_BARS:
+        return None
+    return np.asarray(result.marginals(variables)).reshape(-1, len(states)).mean(axis=0)
+
+
+def called(states: Iterable[list[str]]) -> list[str]:
+    """What the colours of states are called in a legend, from the names that they have for each variable."""
+    named = {tuple(names) for names in states if names}
+    most = max((len(names) for names in named), default=0)
     if not 0 < most <= len(SERIES):
-        return found, []
-    alike = {tuple(names_of) for names_of in called}
-    return found, list(max(alike)) if len(alike) == 1 else [_ordinal(number) for number in range(most)]
+        return []
+    return list(next(iter(named))) if len(named) == 1 else [_ordinal(number) for number in range(most)]
 
 
 def _ordinal(number: int) -> str:
     return ("the first state", "the second", "the third", "the fourth", "the fifth", "the sixth", "the seventh")[number]
 
 
-def _states(block: VariableBlock, model: Model | None, number: int | None) -> list[str]:
+def states_of(block: VariableBlock, model: Model | None = None, number: int | None = None) -> list[str]:
     """Names of a variable's states; none where it has no states."""
     if not hasattr(block.type, "states"):
         return []
@@ -125,15 +136,22 @@ def _observed(block: VariableBlock, states: list[list[str]]) -> list[Belief]:
     return beliefs
 
 
-def _believed(graph: FactorGraph, block: VariableBlock, states: list[list[str]], result: Any) -> list[Belief]:
-    """What the result says of each variable of a block."""
-    variables = graph.variables(block.name)
+def believed(variables: Variables, states: Sequence[list[str]], result: Any) -> list[Belief]:
+    """
+    What a result says of each of some variables.
+
+    Parameters
+    ----------
+    variables : Variables of any shape
+    states : for each of them the names of its states; empty lists where there are none
+    result : Result or ExactResult
+    """
     marginals = np.asarray(result.marginals(variables))
-    marginals = marginals.reshape(block.size, *marginals.shape[len(block.shape) :])
+    marginals = marginals.reshape(variables.size, *marginals.shape[variables.ndim :])
     if not states[0]:
         return [_moments(moments) for moments in marginals]
     modes = np.asarray(result.mode(variables)).reshape(-1)
-    best = block.type.position(block.type.from_labels(modes))  # type: ignore[attr-defined]
+    best = variables.type.position(variables.type.from_labels(modes))  # type: ignore[attr-defined]
     beliefs = []
     for probabilities, state, names_of in zip(marginals, best.reshape(-1), states, strict=True):
         bars = probabilities if len(probabilities) <= _MOST_BARS else None

@@ -17,7 +17,6 @@ _FONT_SHARE = FONT / 46.0  # of a unit
 _SMALLEST_BARS = 5.5  # points of a circle's radius
 _MOST_STRETCHED = 1.6
 _MARGIN = np.array([0.5, 0.3])  # around all nodes, in units
-_MOST_FACTOR_LABELS = 16  # factors up to which their labels are shown
 
 
 def paint(ax: Any, scene: Scene, places: np.ndarray, paths: list[np.ndarray], rooms: np.ndarray) -> None:
@@ -175,12 +174,7 @@ class _Labels:
         from matplotlib.collections import LineCollection
 
         self._ax, self._font = ax, font
-        factors = sum(node.kind == "factor" for node in scene.nodes)
-        self._shown = [
-            number
-            for number, node in enumerate(scene.nodes)
-            if node.texts() and (node.kind == "variable" or node.plate or factors <= _MOST_FACTOR_LABELS)
-        ]
+        self._shown = scene.labelled()
         self._forms = [scene.nodes[number].texts() for number in self._shown]
         self._places, self._paths = places, paths
         self._halves = np.array([half_width(node) for node in scene.nodes])

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factorgraph.drawing.beliefs import Belief, beliefs_of
+from factorgraph.drawing.beliefs import Belief, beliefs_of, called, check_single, mean_bars, states_of
 
 if TYPE_CHECKING:
     from factorgraph.blocks import Factors
     from factorgraph.graph import FactorGraph
     from factorgraph.io import Model
+
+_MOST_FACTOR_LABELS = 16
 
 
 @dataclass
@@ -70,6 +72,13 @@ class Scene:
     directed: bool = False
     states: list[str] = field(default_factory=list)
 
+    def labelled(self) -> list[int]:
+        """Numbers of the nodes whose labels are shown: of many factors only those that are plates have one."""
+        few = sum(node.kind == "factor" for node in self.nodes) <= _MOST_FACTOR_LABELS
+        return [
+            number for number, node in enumerate(self.nodes) if node.texts() and (node.kind == "variable" or node.plate or few)
+        ]
+
 
 def scene_of(graph: FactorGraph, model: Model | None, result: Any) -> Scene:
     """
@@ -82,12 +91,18 @@ def scene_of(graph: FactorGraph, model: Model | None, result: Any) -> Scene:
         That the graph is of: its names of variables and states are shown.
     result : Result, ExactResult or None
         Beliefs to show.
+
+    Raises
+    ------
+    ValueError
+        The result is of several sets of evidence.
     """
     names = {}
     if model is not None:
         names = {(model[v].name, int(model[v].index)): v for v in range(len(model))}
-    beliefs, states = beliefs_of(graph, model, names, result)
+    beliefs = beliefs_of(graph, model, names, result)
     nodes = []
+    states: list[list[str]] = []
     for block in graph.variable_blocks.values():
         for position in range(block.size):
             number = names.get((block.name, position))
@@ -96,18 +111,19 @@ def scene_of(graph: FactorGraph, model: Model | None, result: Any) -> Scene:
             )
             seen = block.observed is not None and bool(block.observed[position])
             nodes.append(Node("variable", label, beliefs[block.name][position], seen))
+            states.append(states_of(block, model, number))
     for factors in graph.factor_blocks.values():
         nodes += [Node("factor", "" if model is not None else factors.name) for _ in range(factors.count)]
     variable, factor = graph.edges()
     forward = _leads_to_factor(graph)
     edges = np.stack([np.where(forward, variable, factor), np.where(forward, factor, variable)], axis=1)
     edges = edges[np.sort(np.unique(edges, axis=0, return_index=True)[1])]  # a block factor may meet a variable twice
-    return Scene(nodes, edges, _image_places(graph), model is not None, states)
+    return Scene(nodes, edges, _image_places(graph), model is not None, called(states))
 
 
 def plates_of(graph: FactorGraph, result: Any) -> Scene:
     """Every block of variables or factors as one node, with its size; a line for each port."""
-    beliefs, states = beliefs_of(graph, None, {}, result)
+    check_single(result)
     nodes: list[Node] = []
     edges: list[tuple[int, ...]] = []
     number: dict[str, int] = {}
@@ -115,9 +131,8 @@ def plates_of(graph: FactorGraph, result: Any) -> Scene:
         number[block.name] = len(nodes)
         seen = 0 if block.observed is None else int(block.observed.sum())
         size = " x ".join(f"{n:,}" for n in block.shape)
-        belief = Belief.mean_of(beliefs[block.name])
+        belief = Belief(bars=None if result is None else mean_bars(graph.variables(block.name), result), short=size)
         belief.text = (f"{size} of " if size else "") + _short(block.type) + (f", {seen:,} observed" if seen else "")
-        belief.short = size
         nodes.append(Node("variable", block.name, belief, seen == block.size, block.size > 1))
     for factors in graph.factor_blocks.values():
         place = len(nodes)
@@ -126,7 +141,9 @@ def plates_of(graph: FactorGraph, result: Any) -> Scene:
         for port, forward in zip(factors.ports, _before(factors), strict=True):
             pair = (number[port.name], place)
             edges.append(pair if forward else pair[::-1])
-    return Scene(nodes, np.array(edges, dtype=np.int64).reshape(-1, 2), states=states)
+    return Scene(
+        nodes, np.array(edges, dtype=np.int64).reshape(-1, 2), states=called(map(states_of, graph.variable_blocks.values()))
+    )
 
 
 def indexed(name: str, shape: tuple[int, ...], position: int) -> str:

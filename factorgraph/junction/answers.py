@@ -49,6 +49,11 @@ class ExactResult:
     def __repr__(self) -> str:
         return f"<ExactResult: log-partition {self.log_partition:.6g}, mode {self.run_mode!r}>"
 
+    def _repr_html_(self) -> str:
+        from factorgraph.drawing.notebook import result_html
+
+        return result_html(self, self._graph)
+
     @staticmethod
     def _collect(tree: CliqueTree) -> float:
         with np.errstate(all="ignore"):

@@ -59,6 +59,11 @@ class ExactBatch:
     def __repr__(self) -> str:
         return f"<ExactBatch: {len(self.status)} sets, mode {self.run_mode!r}>"
 
+    def _repr_html_(self) -> str:
+        from factorgraph.drawing.notebook import result_html
+
+        return result_html(self, self._graph)
+
     def marginals(self, variables: Variables) -> np.ndarray:
         """As `ExactResult.marginals`, ``(B, *variables.shape, q)``."""
         self._graph.block_of(variables)

@@ -49,6 +49,11 @@ class SeparateResult:
     def __repr__(self) -> str:
         return f"<SeparateResult: log-partition {self.log_partition:.6g}>"
 
+    def _repr_html_(self) -> str:
+        from factorgraph.drawing.notebook import result_html
+
+        return result_html(self, self._graph)
+
     def _of(self, variables: Variables) -> Any:
         return self._results[is_normal(self._graph.block_of(variables).type)]
 

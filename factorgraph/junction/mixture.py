@@ -80,6 +80,11 @@ class MixtureResult:
             f"<MixtureResult: {len(self.weights)} joint states, log-partition {self.log_partition:.6g}, mode {self.run_mode!r}>"
         )
 
+    def _repr_html_(self) -> str:
+        from factorgraph.drawing.notebook import result_html
+
+        return result_html(self, self._graph)
+
     def _of_each_state(self, answer: Callable[[FactorGraph, str], ExactResult]) -> Iterator[_Part]:
         """Answers of both parts, the switching variables observed."""
         graph = self._graph

@@ -54,6 +54,11 @@ class LinearResult:
     def __repr__(self) -> str:
         return f"<LinearResult: log-partition {self.log_partition:.6g}, mode {self.run_mode!r}>"
 
+    def _repr_html_(self) -> str:
+        from factorgraph.drawing.notebook import result_html
+
+        return result_html(self, self._graph)
+
     @cached_property
     def _passed(self) -> Any:
         """Belief propagation's result on forests, where it has all variances at once; None elsewhere."""

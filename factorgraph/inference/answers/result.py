@@ -106,6 +106,11 @@ class Result:
             return f"<Result: {self._state.batch} sets, {counts} after at most {max(self.iterations)} iterations{residual}>"
         return f"<Result: {self.status} after {self.iterations} iteration{'s' * (self.iterations != 1)}{residual}>"
 
+    def _repr_html_(self) -> str:
+        from factorgraph.drawing.notebook import result_html
+
+        return result_html(self, self._inference.graph)
+
     @property
     def converged(self) -> Any:
         """Whether the messages are a fixed point (or exact); ``(B,)`` in a batch."""
