@@ -20,6 +20,7 @@ from nets.layers import Architecture
 from nets.layers.base import own_settings
 from nets.model_file import load_model, save_model
 from nets.notebook import fitted_html
+from nets.plots import plot_model
 from nets.prediction import Predictor
 from nets.settings import (
     choose_masks,
@@ -264,6 +265,33 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         model = cls.__new__(cls)
         load_model(model, path)
         return model
+
+    def plot(self, X: Any = None, y: Any = None) -> np.ndarray:
+        """
+        Draw how training went and where the weights are; and, on rows whose targets are known, how good predictions are.
+
+        Of classes these are a reliability diagram and a confusion matrix, of numbers predictions with their deviations and the
+        coverage of intervals of every size. Needs matplotlib: ``pip install "factorgraph-nets[plot]"``.
+
+        Parameters
+        ----------
+        X : (n, features) array, optional
+        y : (n,) or (n, n_outputs) array, optional
+            Labels or numbers of the same rows.
+
+        Returns
+        -------
+        (2,) array of matplotlib Axes, or (4,) with rows
+
+        Raises
+        ------
+        ValueError
+            Only one of X and y is given, or y has labels that training did not.
+        ImportError
+            matplotlib is not installed.
+        """
+        check_is_fitted(self, "weight_beliefs_")
+        return plot_model(self, X, y)
 
     def _repr_html_inner(self) -> str:
         """scikit-learn's table of settings, and below it what the fit found."""

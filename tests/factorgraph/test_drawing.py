@@ -309,3 +309,35 @@ def test_a_label_without_room_is_shortened_and_then_left_out() -> None:
     assert found is not None
     assert found.form == 1
     assert place_labels([np.array([[11.0, 2.0]])], anchor, np.array([1.0]), node, none, bounds, 1.0) == [None]
+
+
+def test_a_run_is_drawn_by_its_residuals_and_what_still_moves() -> None:
+    rng = np.random.default_rng(0)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), (4, 4))
+    graph.add_factors("down", fg.Ising(rng.normal(size=12)), x[:-1].ravel(), x[1:].ravel())
+    graph.add_factors("across", fg.Ising(rng.normal(size=12)), x[:, :-1].ravel(), x[:, 1:].ravel())
+    graph.set_prior(x, rng.normal(size=(4, 4)))
+    with pytest.warns(fg.ConvergenceWarning):
+        result = fg.Inference(graph, fg.Flooding()).run(max_iterations=6, tolerance=1e-12, check_every=2)
+    left, right = result.plot()
+    (curve,) = left.lines
+    np.testing.assert_allclose(curve.get_xydata(), np.stack([result.residual_iterations, result.residuals], axis=1))
+    assert left.get_yscale() == "log"
+    assert left.get_xlabel() == "iteration"
+    name, index, change = (result.largest_changes(1)[0][i] for i in (2, 3, 4))
+    assert right.get_yticklabels()[0].get_text() == f"{name}[{index[0]},{index[1]}]"
+    assert right.lines[0].get_xdata()[0] == pytest.approx(change)
+    right.figure.canvas.draw()
+
+
+def test_an_exact_run_and_a_batch_are_drawn_too() -> None:
+    import matplotlib.pyplot as plt
+
+    left, _ = fg.run(star()).plot()
+    assert "nothing to iterate" in left.texts[0].get_text()
+    _, given = plt.subplots(2, 1)
+    graph = grid()
+    found = fg.Inference(graph, fg.Flooding(), batch=2).run().plot(given)
+    assert found[1] is given[1]
+    assert len(found[0].lines) == 1

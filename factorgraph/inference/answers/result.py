@@ -300,6 +300,23 @@ class Result:
                     rows.append((block.name, factor, port.name, index, float(host[i])))
         return sorted(rows, key=lambda row: row[-1], reverse=True)[:number]
 
+    def plot(self, axes: Any = None) -> Any:
+        """
+        Draw how the run went: the residual at each check, and the variables whose messages changed most at the last one.
+
+        Parameters
+        ----------
+        axes : two matplotlib Axes, optional
+            Default: a new figure. Needs matplotlib: ``pip install "factorgraph-nets[plot]"``.
+
+        Returns
+        -------
+        (2,) array of matplotlib Axes
+        """
+        from factorgraph.drawing.convergence import plot_result
+
+        return plot_result(self, axes)
+
     @cached_property
     def _decoded(self) -> list[np.ndarray]:
         return self._best_states(self._state)
