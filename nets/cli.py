@@ -8,6 +8,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from nets.experiments.figure import draw
 from nets.layers import Architecture
 from nets.model_file import check_same_settings
 from nets.options import parser_of
+from nets.report import require_matplotlib, write_report
 from nets.settings import check_settings, choose_learning, hidden_layers, input_shape_of
 from nets.signals import Listener, Stopped
 from nets.table_files import named
@@ -54,6 +56,7 @@ def _run(
         if getattr(options, "config", None):
             _read_config(parser, options, arguments)
         options.listener = listener
+        options.words = list(sys.argv[1:] if arguments is None else arguments)
         code: int = options.run(options)
         return code
     except _TOLD as error:
@@ -105,8 +108,11 @@ def _train(options: argparse.Namespace) -> int:
     ranks = get_communicator("auto")
     options.ranks = ranks.size
     if ranks.rank == 0:
-        for name in ("save", "json"):
+        for name in ("save", "json", "report"):
             _check_writable(getattr(options, name))
+        if options.report:
+            require_matplotlib()
+    started = datetime.now().astimezone()
     options.method = _one_or_many(options.method)
     data = load_dataset(options.dataset, options.data, options.target)
     if options.validate:
@@ -201,6 +207,9 @@ def _train(options: argparse.Namespace) -> int:
     )
     if options.save:
         print(f"model saved to {options.save}")
+    if options.report:
+        write_report(options.report, model, data, ["nets", *options.words], started)
+        print(f"report: {options.report}")
     return code
 
 
@@ -239,7 +248,7 @@ def _keep(model: BPClassifier, options: argparse.Namespace) -> None:
     if options.save:
         model.save(options.save)
     if options.json:
-        config = {name: value for name, value in vars(options).items() if name not in ("run", "listener")}
+        config = {name: value for name, value in vars(options).items() if name not in ("run", "listener", "words")}
         epochs = [{name: row[name] for name in _COLUMNS} for row in model.history_]
         _write_json(options.json, {"config": config, "epochs": epochs, "final": epochs[-1]})
 

@@ -85,6 +85,8 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     train.add_argument("--save", metavar="FILE", help="write the model here, after each epoch")
     train.add_argument("--resume", action="store_true", help="go on with the run in the file of --save, if it is there")
     train.add_argument("--json", metavar="FILE", help="write configuration and results here")
+    report_help = "write pictures, figures, settings and versions as one HTML page here (needs matplotlib)"
+    train.add_argument("--report", metavar="FILE.html", help=report_help)
     train.add_argument("--config", metavar="FILE.toml", help="options of the same names; the command line has precedence")
     train.set_defaults(run=runs["train"])
 
