@@ -20,6 +20,7 @@ from factorgraph import (
     get_communicator,
 )
 from factorgraph.files import write_text
+from nets.asked import check_targets, estimator_of, load_saved, one_or_many
 from nets.classifier import BPClassifier
 from nets.datasets import DatasetError, hold_out, load_dataset, load_rows
 from nets.downloads import download_dataset
@@ -29,6 +30,7 @@ from nets.experiments.figure import draw
 from nets.layers import Architecture
 from nets.model_file import check_same_settings
 from nets.options import parser_of
+from nets.regressor import BPRegressor
 from nets.report import require_matplotlib, write_report
 from nets.settings import check_settings, choose_learning, hidden_layers, input_shape_of
 from nets.signals import Listener, Stopped
@@ -38,6 +40,7 @@ from nets.training import CollapsedTrainingError
 _TOLD = (
     DatasetError, BackendUnavailableError, CommunicatorUnavailableError, CollapsedTrainingError, ValueError, OSError
 )  # fmt: skip
+_NO_SETTINGS = ("run", "listener", "words", "left_open")
 _COLUMNS = ("epoch", "train_error", "test_error", "test_error_bayes", "seconds")
 
 
@@ -87,11 +90,11 @@ def _read_config(parser: argparse.ArgumentParser, options: argparse.Namespace, a
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{options.config}: not TOML ({error})") from error
     words: list[str] = []
-    known = vars(options)
+    known = set(vars(options)) - {*_NO_SETTINGS, "config"}
     dataset = settings.pop("dataset", None)
     for name, value in settings.items():
-        if name.replace("-", "_") not in known or name in ("run", "config"):
-            raise ValueError(f"{options.config}: unknown option {name!r}; known: {sorted(set(known) - {'run', 'config'})}")
+        if name.replace("-", "_") not in known:
+            raise ValueError(f"{options.config}: unknown option {name!r}; known: {sorted(known)}")
         if isinstance(value, bool):
             switch = name.replace("_", "-")
             words += [f"--{switch}"] if value else [f"--no-{switch}"] * (switch == "averaging")
@@ -113,71 +116,45 @@ def _train(options: argparse.Namespace) -> int:
         if options.report:
             require_matplotlib()
     started = datetime.now().astimezone()
-    options.method = _one_or_many(options.method)
+    options.method = one_or_many(options.method)
     data = load_dataset(options.dataset, options.data, options.target)
     if options.validate:
         data = hold_out(data, options.validate)
-    model = BPClassifier(
-        options.hidden,
-        layers=options.layers,
-        input_shape=options.input_shape,
-        method=options.method,
-        cavity=options.cavity,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        prior_strength=_one_or_many(options.prior_strength),
-        damping=_one_or_many(options.damping),
-        reinforcement=options.reinforcement,
-        iterations=options.iterations,
-        argmax=options.argmax,
-        density=_one_or_many(options.density),
-        backend=options.backend,
-        dtype=options.dtype,
-        products=options.products,
-        weights=_weights(options.weights),
-        activation=_one_or_many(options.activation),
-        biases=options.biases,
-        activation_noise=options.activation_noise,
-        averaging=options.averaging,
-        prediction=options.prediction,
-        temperature=options.temperature,
-        init_scale=options.init_scale,
-        replicas=options.replicas,
-        coupling=options.coupling,
-        memory_limit=options.memory_limit << 20,
-        communicator=ranks,
-        random_state=options.seed,
-        verbose=True,
-    )
+    check_targets(data, options.regression)
+    model = estimator_of(options, ranks)
     resume = options.resume and _to_resume(options.save)
     if resume:
         model = _saved_run(options.save, model)
         if ranks.rank == 0:
             _keep(model, options)  # the results may have been left an epoch behind
-    classes = len(np.unique(data.y_train))
     check_settings(model)
     shape = input_shape_of(model, data.X_train.shape[1])
-    network = Architecture(shape, hidden_layers(model), 1 if classes == 2 else classes)
-    method = choose_learning(model, len(data.X_train), choose_code(model.encoding, data.X_train))[0]
+    classes = 0 if options.regression else len(np.unique(data.y_train))
+    network = Architecture(shape, hidden_layers(model), classes if classes > 2 else 1)
+    method = model.method
+    if isinstance(model, BPClassifier):
+        method = choose_learning(model, len(data.X_train), choose_code(model.encoding, data.X_train))[0]
+    error = "rmse" if options.regression else "error"
     together = f", {ranks.size} ranks" if ranks.size > 1 else ""
     if ranks.rank == 0:
         print(
             f"{data.name}: {len(data.X_train):,} training and {len(data.X_test):,} test rows; "
             f"network {network}, {method}, {options.backend}{together}"
         )
-        print(f"{'epoch':>5} {'train %':>8} {'test %':>8} {'Bayes %':>8} {'seconds':>8}", flush=True)
+        names = ("train", "test", "Bayes")
+        heads = [f"{name} RMSE" if options.regression else f"{name} %" for name in names]
+        width = 10 if options.regression else 8
+        print(f"{'epoch':>5} {' '.join(f'{head:>{width}}' for head in heads)} {'seconds':>8}", flush=True)
 
     finished = [model.n_iter_] if resume else []  # epochs that are kept
 
-    def on_epoch(fitted: BPClassifier) -> None:
+    def on_epoch(fitted: Any) -> None:
         row = fitted.history_[-1]
         if ranks.rank > 0:
             return
-        print(
-            f"{row['epoch']:>5} {row['train_error']:>8.2f} {row['test_error']:>8.2f} "
-            f"{row['test_error_bayes']:>8.2f} {row['seconds']:>8.2f}",
-            flush=True,
-        )
+        numbers = [row[name] for name in (f"train_{error}", f"test_{error}", f"test_{error}_bayes")]
+        cells = " ".join(f"{number:>10.4g}" if options.regression else f"{number:>8.2f}" for number in numbers)
+        print(f"{row['epoch']:>5} {cells} {row['seconds']:>8.2f}", flush=True)
         with options.listener.held():
             _keep(fitted, options)
             finished.append(row["epoch"])
@@ -185,7 +162,7 @@ def _train(options: argparse.Namespace) -> int:
     code = 0
     try:
         X, held = (named(rows, data.features) for rows in (data.X_train, data.X_test))
-        model.fit(X, data.y_train, (held, data.y_test), on_epoch, resume)
+        model.fit(X, data.y_train, validation_data=(held, data.y_test), on_epoch=on_epoch, resume=resume)
     except Stopped as stop:
         code = stop.exit_code
         if ranks.size > 1:  # the others may wait for this one
@@ -201,28 +178,16 @@ def _train(options: argparse.Namespace) -> int:
         return code
     row = model.history_[-1]
     seconds = sum(entry["seconds"] for entry in model.history_)
-    print(
-        f"after {row['epoch']} epochs and {seconds:.1f} s of training: test error {row['test_error']:.2f} % point-wise, "
-        f"{row['test_error_bayes']:.2f} % Bayesian"
-    )
+    ends = [row[f"test_{error}"], row[f"test_{error}_bayes"]]
+    told = [f"{end:.4g}" if options.regression else f"{end:.2f} %" for end in ends]
+    what = "root mean square error" if options.regression else "error"
+    print(f"after {row['epoch']} epochs and {seconds:.1f} s of training: test {what} {told[0]} point-wise, {told[1]} Bayesian")
     if options.save:
         print(f"model saved to {options.save}")
     if options.report:
         write_report(options.report, model, data, ["nets", *options.words], started)
         print(f"report: {options.report}")
     return code
-
-
-def _weights(words: list[str] | None) -> str | list[float] | None:
-    """A name, or numbers, or nothing."""
-    if words is None:
-        return None
-    try:
-        return [float(word) for word in words]
-    except ValueError:
-        if len(words) > 1:
-            raise ValueError(f"--weights takes one name, or numbers, not {' '.join(words)}") from None
-        return words[0]
 
 
 def _to_resume(path: str | None) -> bool:
@@ -232,9 +197,9 @@ def _to_resume(path: str | None) -> bool:
     return Path(path).exists()
 
 
-def _saved_run(path: str, asked: BPClassifier) -> BPClassifier:
+def _saved_run(path: str, asked: BPClassifier | BPRegressor) -> BPClassifier | BPRegressor:
     """The model of a saved run, for as many epochs as are asked for, if it has the other settings that are asked for."""
-    model = BPClassifier.load(path)
+    model = type(asked).load(path)
     model.epochs, model.communicator = asked.epochs, asked.communicator
     check_same_settings(model, asked, path)
     model.verbose = True
@@ -243,13 +208,14 @@ def _saved_run(path: str, asked: BPClassifier) -> BPClassifier:
     return model
 
 
-def _keep(model: BPClassifier, options: argparse.Namespace) -> None:
+def _keep(model: BPClassifier | BPRegressor, options: argparse.Namespace) -> None:
     """Write the model and the results as they are after an epoch."""
     if options.save:
         model.save(options.save)
     if options.json:
-        config = {name: value for name, value in vars(options).items() if name not in ("run", "listener", "words")}
-        epochs = [{name: row[name] for name in _COLUMNS} for row in model.history_]
+        config = {name: value for name, value in vars(options).items() if name not in _NO_SETTINGS}
+        columns = [name.replace("error", "rmse") if model.real_output else name for name in _COLUMNS]
+        epochs = [{name: row[name] for name in columns} for row in model.history_]
         _write_json(options.json, {"config": config, "epochs": epochs, "final": epochs[-1]})
 
 
@@ -277,13 +243,19 @@ def _reproduce(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     _check_writable(options.json)
-    model = BPClassifier.load(options.model)
+    model = load_saved(options.model)
     data = load_dataset(options.dataset, options.data, options.target)
     found = model.evaluate(named(data.X_test, data.features), data.y_test)
     print(f"{data.name}, {len(data.X_test):,} test rows")
-    print(f"{'':<12}{'error %':>9}{'-log p':>9}{'calibration error %':>21}")
-    for name, suffix in (("point-wise", ""), ("Bayesian", "_bayes")):
-        print(f"{name:<12}{found['test_error' + suffix]:>9.2f}{found['nll' + suffix]:>9.3f}{found['ece' + suffix]:>21.2f}")
+    heads, names = ("error %", "-log p", "calibration error %"), ("test_error", "nll", "ece")
+    if model.real_output:
+        heads, names = ("RMSE", "-log p", "within 90 % intervals, %"), ("rmse", "nll", "coverage")
+    print(f"{'':<12}" + "".join(f"{head:>{max(9, len(head) + 2)}}" for head in heads))
+    for kind, suffix in (("point-wise", ""), ("Bayesian", "_bayes")):
+        digits = (".4g" if model.real_output else ".2f", ".3f", ".2f")
+        cells = zip(heads, names, digits, strict=True)
+        row = "".join(f"{found[name + suffix]:>{max(9, len(head) + 2)}{form}}" for head, name, form in cells)
+        print(f"{kind:<12}{row}")
     if options.json:
         _write_json(options.json, found)
     return 0
@@ -291,12 +263,18 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     _check_writable(options.output)
-    model = BPClassifier.load(options.model)
+    model = load_saved(options.model)
+    if options.proba and model.real_output:
+        raise ValueError(f"--proba prints the probabilities of classes; {options.model} tells numbers: try --std")
+    if options.std and not model.real_output:
+        raise ValueError(f"--std prints standard deviations of numbers; {options.model} tells classes: try --proba")
     columns = list(model.feature_names_in_) if hasattr(model, "feature_names_in_") else None
     X = load_rows(options.dataset, options.data, columns)
     X = named(X, columns) if columns is not None and X.shape[1] == len(columns) else X
-    if options.proba:
+    if isinstance(model, BPClassifier) and options.proba:
         lines = [" ".join(f"{p:.6f}" for p in row) for row in model.predict_proba(X)]
+    elif isinstance(model, BPRegressor) and options.std:
+        lines = [f"{mean:.8g} {deviation:.4g}" for mean, deviation in zip(*model.predict(X, return_std=True), strict=True)]
     else:
         lines = [str(label) for label in model.predict(X)]
     text = "\n".join(lines) + "\n"
@@ -317,10 +295,6 @@ def _download(options: argparse.Namespace) -> int:
     for path in download_dataset(options.name, options.folder, options.mirror):
         print(path)
     return 0
-
-
-def _one_or_many(values: list[Any] | None) -> Any:
-    return values[0] if values is not None and len(values) == 1 else values
 
 
 def _check_writable(path: str | None) -> None:

@@ -51,6 +51,20 @@ def save_model(model: Any, path: str | Path, state: bool = True) -> None:
     write_npz(path, arrays)
 
 
+def kind_of(path: str | Path) -> str | None:
+    """
+    Name of the kind of model in a file, such as "nets.BPRegressor"; None where it cannot be told.
+
+    Raises
+    ------
+    FileNotFoundError
+    """
+    try:
+        return str(parse_json(read_npz(path)["meta"].tobytes())["format"])
+    except (ValueError, KeyError, TypeError):  # a DamagedFileError is a ValueError
+        return None
+
+
 def load_model(model: Any, path: str | Path) -> None:
     """
     Fill a new estimator from a file of `save_model`.

@@ -21,7 +21,7 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     arrays_help = "a path.npz with X_train, y_train, X_test, y_test (or X and y), a folder of such .npy files"
     data_help = f"one of {', '.join(NAMES)}, {arrays_help}, or a table.csv"
-    target_help = "column of a table that holds the labels"
+    target_help = "column of a table that holds the labels or numbers"
     validate_help = "hold out so many training rows, and test on them: for choosing settings"
     folder_help = "folder of the idx or idx.gz files (default: NETS_DATA, a path list, then the usual places)"
 
@@ -29,6 +29,7 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     train.add_argument("dataset", nargs="?", default="digits", metavar="DATASET", help=data_help)
     train.add_argument("--data", metavar="FOLDER", help=folder_help)
     train.add_argument("--target", metavar="COLUMN", help=target_help)
+    train.add_argument("--regression", action="store_true", help="targets are numbers, not labels")
     train.add_argument("--hidden", type=int, nargs="*", default=[101, 101], metavar="N", help="units of each hidden layer")
     words = "hidden layers of any kind in their place: 501 (units), 32c5s2p1 (filters, size, stride, padding), pool2"
     train.add_argument("--layers", nargs="+", metavar="LAYER", help=words)
@@ -37,7 +38,7 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     train.add_argument("--method", choices=METHODS, nargs="+", help="approximation of the layers, one or one a layer")
     train.add_argument("--cavity", choices=CAVITIES, default="first-order", help="how bpi takes an input out of a sum")
     train.add_argument("--memory-limit", type=int, default=2048, metavar="MIB", help="for messages of bp and exact cavities")
-    train.add_argument("--epochs", type=int, default=20, help="passes through the training data")
+    train.add_argument("--epochs", type=int, help="passes through the training data; default: 20, for numbers 40")
     train.add_argument("--batch-size", type=int, help="rows of a mini-batch; default: by rows and layers")
     train.add_argument(
         "--prior-strength",
@@ -58,7 +59,10 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
         help="binary, ternary or real, or the numbers that weights can be; default: by the features",
     )
     train.add_argument(
-        "--activation", choices=ACTIVATIONS, nargs="+", default=["sign"], help="of hidden units, one or one a hidden layer"
+        "--activation",
+        choices=ACTIVATIONS,
+        nargs="+",
+        help="of hidden units, one or one a hidden layer; default: sign, for numbers relu",
     )
     train.add_argument("--biases", action=argparse.BooleanOptionalAction, help="weights for constant inputs too")
     train.add_argument("--activation-noise", type=float, help="variance added to each unit's sum; default: by the features")
@@ -88,7 +92,8 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     report_help = "write pictures, figures, settings and versions as one HTML page here (needs matplotlib)"
     train.add_argument("--report", metavar="FILE.html", help=report_help)
     train.add_argument("--config", metavar="FILE.toml", help="options of the same names; the command line has precedence")
-    train.set_defaults(run=runs["train"])
+    left_open = {name: train.get_default(name) for name in vars(train.parse_args([]))}
+    train.set_defaults(run=runs["train"], left_open=left_open)
 
     repeat = commands.add_parser("reproduce", help="repeat a published experiment, our figures beside the published ones")
     repeat.add_argument("experiment", choices=list(EXPERIMENTS))
@@ -112,11 +117,12 @@ def parser_of(runs: Mapping[str, Run]) -> argparse.ArgumentParser:
     evaluate.add_argument("--json", metavar="FILE", help="write the figures here")
     evaluate.set_defaults(run=runs["evaluate"])
 
-    predict = commands.add_parser("predict", help="labels that a saved model gives to rows")
+    predict = commands.add_parser("predict", help="labels or numbers that a saved model gives to rows")
     predict.add_argument("model", metavar="MODEL")
     predict.add_argument("dataset", metavar="DATASET", help="path.npz with X, table.csv, or a data set's test part")
     predict.add_argument("--data", metavar="FOLDER", help=folder_help)
     predict.add_argument("--proba", action="store_true", help="print the probability of each class instead")
+    predict.add_argument("--std", action="store_true", help="print the standard deviation of each number too")
     predict.add_argument("--output", metavar="FILE", help="write there instead of to the screen")
     predict.set_defaults(run=runs["predict"])
 

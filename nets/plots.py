@@ -169,7 +169,7 @@ def plot_confusion(axes: Any, probabilities: np.ndarray, labels: np.ndarray, cla
                 colour = "white" if shares[row, column] > 55 else "black"
                 axes.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=size)
         names = [str(name) if len(str(name)) <= 12 else str(name)[:11] + "…" for name in classes]
-        axes.set_xticks(range(number), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_xticks(range(number), names, rotation=90 if number * max(map(len, names)) > 36 else 0)
         axes.set_yticks(range(number), names)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
