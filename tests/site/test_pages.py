@@ -76,7 +76,8 @@ def visited(browser: Any, address: str) -> dict[str, dict[str, Any]]:
             """() => ({
                 links: [...document.querySelectorAll("a[href]")].map(a => a.getAttribute("href")),
                 places: [...document.querySelectorAll("[id], a[name]")].map(e => e.id || e.name),
-                missing: [...document.images].filter(i => i.complete && !i.naturalWidth && i.loading !== "lazy").map(i => i.src),
+                missing: [...document.images]
+                    .filter(i => i.complete && !i.naturalWidth && i.loading !== "lazy").map(i => i.src),
                 width: document.documentElement.scrollWidth,
                 title: document.title,
             })"""
@@ -116,13 +117,16 @@ def test_every_page_is_as_wide_as_a_phone(visited: dict[str, dict[str, Any]]) ->
 def test_search_finds(word: str, target: str, page: Any, address: str) -> None:
     page.goto(f"{address}search.html?q={word}")
     page.wait_for_selector("#search-results li a", timeout=20_000)
-    page.wait_for_function("() => /found \\d+|Search finished|pages? matching/.test(document.body.innerText)", timeout=20_000)
+    finished = "() => /found \\d+|Search finished|pages? matching/.test(document.body.innerText)"
+    page.wait_for_function(finished, timeout=20_000)
     links = page.eval_on_selector_all("#search-results li a", "links => links.map(link => link.getAttribute('href'))")
     assert any(target in link for link in links), links
 
 
 def test_the_gallery_shows_all_examples_and_their_pictures(page: Any, address: str) -> None:
     page.goto(f"{address}gallery/index.html")
-    cards = page.eval_on_selector_all(".sphx-glr-thumbcontainer img", "pictures => pictures.map(picture => picture.naturalWidth)")
+    cards = page.eval_on_selector_all(
+        ".sphx-glr-thumbcontainer img", "pictures => pictures.map(picture => picture.naturalWidth)"
+    )
     assert len(cards) == len(list((SITE.parents[2] / "examples").glob("*.py")))
     assert all(width > 0 for width in cards)

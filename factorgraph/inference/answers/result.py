@@ -109,7 +109,7 @@ class Result:
     def _repr_html_(self) -> str:
         from factorgraph.drawing.notebook import result_html
 
-        return result_html(self, self._inference.graph)
+        return result_html(self, self._graph)
 
     @property
     def converged(self) -> Any:
