@@ -68,7 +68,7 @@ def main():
 
     figure, axes = plt.subplots(figsize=(9, 9))
     fg.draw(model, exact, ax=axes)
-    axes.set_title("ALARM given five readings (thick rims)")
+    axes.set_title("ALARM given five readings (grey)")
     figure.tight_layout()
     figure.savefig("alarm_network.png", dpi=120)
     print("picture: alarm_network.png")

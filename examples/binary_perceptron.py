@@ -80,17 +80,20 @@ def main():
         import matplotlib.pyplot as plt
     except ImportError:
         return
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
+    plt.style.use("tableau-colorblind10")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for alpha, (found, theory) in curves.items():
         (line,) = left.plot(range(1, iterations + 1), theory, label=f"theory, alpha = {alpha}")
         left.plot(range(1, iterations + 1), found, "o", color=line.get_color())
     left.set(xlabel="iteration", ylabel="overlap with the teacher", title="Learning a rule")
-    left.legend(loc="center right")
-    right.plot(loads, fractions, "o-")
-    right.axvline(0.833, color="gray", linestyle="--")
-    right.text(0.826, 0.05, "capacity", rotation=90, color="gray", ha="right")
-    right.set(xlabel="patterns for each weight", ylabel="fraction solved", title="Storing random labels")
-    figure.tight_layout()
+    left.plot([], [], "o", color="0.4", label="found")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
+    right.plot(loads, fractions, "o-", label="found")
+    right.axvline(0.833, color="gray", linestyle="--", label="capacity")
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
+    right.set(
+        xlabel="patterns for each weight", ylabel="share of problems solved", ylim=(-0.02, 1.05), title="Storing random labels"
+    )
     figure.savefig("binary_perceptron.png", dpi=120)
     print("picture: binary_perceptron.png")
 

@@ -74,13 +74,14 @@ def main():
         import matplotlib.pyplot as plt
     except ImportError:
         return
-    figure, axes = plt.subplots(figsize=(5, 3.6))
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
     for alpha, (found, theory) in curves.items():
         (line,) = axes.plot(range(1, iterations + 1), theory, label=f"theory, alpha = {alpha}")
         axes.plot(range(1, iterations + 1), found, "o", color=line.get_color())
     axes.set(xlabel="iteration", ylabel="overlap with the teacher", title="A committee of three")
-    axes.legend(loc="lower right")
-    figure.tight_layout()
+    axes.plot([], [], "o", color="0.4", label="found")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig("committee_machine.png", dpi=120)
     print("picture: committee_machine.png")
 

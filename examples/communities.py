@@ -85,12 +85,16 @@ def main():
     assert max(np.array(found)[below]) < 0.1
     assert np.abs(np.array(found) - expected)[~below].max() < 0.05
 
-    figure, axes = plt.subplots(figsize=(6, 4))
-    axes.plot(GAPS, found, "o", label=f"belief propagation, {NODES:,} nodes")
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
+    axes.plot(GAPS, found, "o", label=f"found, {NODES:,} nodes")
     axes.plot(GAPS, expected, "k-", label="infinite tree")
     axes.axvline(THRESHOLD, color="0.7", label="threshold")
-    axes.set(xlabel="c_in - c_out", ylabel="overlap with the hidden groups")
-    axes.legend()
+    axes.set(
+        xlabel="links to the own group less links to the other, for each node: c_in - c_out",
+        ylabel="overlap with the hidden groups",
+    )
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig("communities.png", dpi=120)
     print("picture: communities.png")
 

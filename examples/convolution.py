@@ -34,10 +34,12 @@ def main(seeds=2):
         errors[name] = bayesian
     assert max(errors.values()) < 4.0
 
-    figure, axes = plt.subplots(4, 8, figsize=(6, 3.2))
+    figure, axes = plt.subplots(4, 8, figsize=(7, 3.4), layout="constrained")
     for axis, filter_ in zip(axes.ravel(), model.weight_means_[0], strict=True):
-        axis.imshow(filter_[:9].reshape(3, 3), cmap="gray", vmin=-1, vmax=1)
-        axis.axis("off")
+        shown = axis.imshow(filter_[:9].reshape(3, 3), cmap="gray", vmin=-1, vmax=1)
+        axis.set(xticks=[], yticks=[])
+    figure.colorbar(shown, ax=axes, label="mean of a weight")
+    figure.suptitle("filters of the first layer")
     figure.savefig("convolution.png", dpi=120)
     print("picture: convolution.png")
 

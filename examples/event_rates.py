@@ -70,13 +70,16 @@ def picture(counts: np.ndarray, rate: np.ndarray, mean: np.ndarray, deviation: n
     except ImportError:
         return
     months = np.arange(MONTHS)
-    figure, axes = plt.subplots(figsize=(8, 3.5), layout="constrained")
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(9, 3.5), layout="constrained")
     axes.bar(months, counts, color="0.85", label="events")
     axes.step(months, rate, where="mid", color="0.4", label="their rate")
     axes.plot(months, np.exp(mean), color="C0", label="as found")
-    axes.fill_between(months, np.exp(mean - 2 * deviation), np.exp(mean + 2 * deviation), color="C0", alpha=0.2)
+    axes.fill_between(
+        months, np.exp(mean - 2 * deviation), np.exp(mean + 2 * deviation), color="C0", alpha=0.2, label="2 deviations"
+    )
     axes.set(xlabel="month", ylabel="events a month")
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig("event_rates.png", dpi=120)
     print("picture: event_rates.png")
 

@@ -63,12 +63,13 @@ def main():
     assert np.abs(deviation).max() < 5
     assert np.sqrt(np.mean((fits["Bethe"] - truth) ** 2)) < 0.1
 
-    figure, axes = plt.subplots(figsize=(5, 4))
-    axes.errorbar(truth, fits["exact"], 2 * error, fmt="o", label="exact")
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(6.5, 4), layout="constrained")
+    axes.errorbar(truth, fits["exact"], 2 * error, fmt="o", label="exact, 2 deviations")
     axes.plot(truth, fits["Bethe"], "x", label="Bethe")
-    axes.plot([-1.5, 1.5], [-1.5, 1.5], "k-", lw=0.5)
+    axes.plot([-1.5, 1.5], [-1.5, 1.5], "k-", lw=0.5, label="as true")
     axes.set(xlabel="true coupling", ylabel="fitted coupling")
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig("fitting.png", dpi=120)
     print("picture: fitting.png")
 

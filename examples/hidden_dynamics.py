@@ -54,12 +54,13 @@ def main(seeds=5):
     curves = 100 * np.array(curves)
     assert np.median(curves[:, -1, 0]) > 95
 
-    figure, axes = plt.subplots(figsize=(6, 4))
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(7.5, 4), layout="constrained")
     for number, name in enumerate(("weights", "missing values")):
         lines = axes.plot(10 * np.arange(1, curves.shape[1] + 1), curves[:, :, number].T, color=f"C{number}", alpha=0.7)
         lines[0].set_label(name)
-    axes.set(xlabel="iterations", ylabel="right, percent")
-    axes.legend()
+    axes.set(xlabel="iteration", ylabel="right (%)")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig("hidden_dynamics.png", dpi=120)
     print("picture: hidden_dynamics.png")
 

@@ -64,7 +64,7 @@ def main():
     assert errors[1] < 0.25 * errors[0]
     assert gap < 0.02
 
-    figure, panels = plt.subplots(1, 3, figsize=(10, 3.6))
+    figure, panels = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
     for axes, shown, title in zip(panels, (image, noisy, restored), ("original", "noisy", "restored"), strict=True):
         axes.imshow(shown, cmap="gray", vmin=0, vmax=LEVELS - 1)
         axes.set(title=title, xticks=[], yticks=[])

@@ -53,13 +53,16 @@ def main():
     inside = np.mean(np.abs(hidden - mean) < 1.96 * np.sqrt(variance))
     print(f"{inside:.1%} of the hidden values are within the 95 % band")
 
-    figure, axes = plt.subplots(figsize=(9, 4))
-    axes.fill_between(range(STEPS), mean - 1.96 * np.sqrt(variance), mean + 1.96 * np.sqrt(variance), alpha=0.3, label="95 %")
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(10, 4), layout="constrained")
+    axes.fill_between(
+        range(STEPS), mean - 1.96 * np.sqrt(variance), mean + 1.96 * np.sqrt(variance), alpha=0.3, label="95 % band"
+    )
     axes.plot(mean, label="smoothed")
     axes.plot(hidden, "k", lw=0.8, label="hidden")
     axes.plot(np.flatnonzero(kept), seen[kept], ".", ms=3, color="0.5", label="seen")
-    axes.set(xlabel="step", title="Smoothing a hidden walk")
-    axes.legend()
+    axes.set(xlabel="step", ylabel="place", title="Smoothing a hidden walk")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig("kalman_smoother.png", dpi=120)
     print("picture: kalman_smoother.png")
 

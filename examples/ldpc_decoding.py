@@ -68,13 +68,16 @@ def main():
     assert (np.array(limits)[below] < 1e-3).all(), "density evolution should agree"
     assert (np.array(limits)[~below] > 1e-2).all(), "density evolution should agree"
 
-    figure, axes = plt.subplots(figsize=(6, 4))
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(8.5, 4), layout="constrained")
     axes.plot(FLIPS, frames, "o-", label="wrong frames")
     axes.plot(FLIPS, errors, "s-", label="wrong bits")
-    axes.plot(FLIPS, limits, "k:", label="wrong messages, density evolution")
+    axes.plot(FLIPS, limits, "k:", label="wrong messages,\ndensity evolution")
     axes.axvline(0.084, color="0.7", label="threshold 0.084")
-    axes.set(xlabel="probability that the channel flips a bit", ylabel="share", title=f"(3,6) code of {BITS:,} bits")
-    axes.legend()
+    axes.set(
+        xlabel="probability that the channel flips a bit", ylabel="share that is wrong", title=f"(3,6) code of {BITS:,} bits"
+    )
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig("ldpc_decoding.png", dpi=120)
     print("picture: ldpc_decoding.png")
 

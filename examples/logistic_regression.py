@@ -98,6 +98,7 @@ def picture(peer: np.ndarray, mean: np.ndarray, deviation: np.ndarray, sampled: 
         import matplotlib.pyplot as plt
     except ImportError:
         return
+    plt.style.use("tableau-colorblind10")
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     places = np.arange(len(mean))
     axes.axvline(0, color="0.8", lw=1)

@@ -64,11 +64,12 @@ def main():
     print(f"as one batch: {time.perf_counter() - start:.1f} s; largest difference {np.abs(at_once - one_by_one).max():.1e}")
     assert np.allclose(at_once, one_by_one, atol=1e-9)
 
-    figure, axes = plt.subplots(figsize=(6, 3.5))
-    axes.hist(at_once, bins=12)
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    axes.hist(at_once, bins=np.linspace(0, 1, 21))
     axes.set_xlabel(f"probability of {CAUSE}")
     axes.set_ylabel("patients")
-    figure.tight_layout()
+    axes.yaxis.get_major_locator().set_params(integer=True)
     figure.savefig("many_patients.png", dpi=120)
     print("picture: many_patients.png")
 

@@ -140,13 +140,14 @@ def picture(truth: np.ndarray, seen: np.ndarray, found: dict[str, tuple[np.ndarr
         import matplotlib.pyplot as plt
     except ImportError:
         return
+    plt.style.use("tableau-colorblind10")
     figure, axes = plt.subplots(figsize=(8, 3.8), layout="constrained")
     time = DT * np.arange(STEPS)
     mean, spread = found["settled"][0][:, 0], np.sqrt(found["settled"][1][:, 0, 0])
     axes.fill_between(time, mean - 2 * spread, mean + 2 * spread, alpha=0.25, label="settled, 2 deviations")
     axes.plot(time, truth[:, 0], "k", lw=1, label="angle")
     axes.plot(time, seen, ".", color="0.6", ms=4, label="seen: its sine")
-    for name, style in (("extended", "C1--"), ("unscented", "C2:")):
+    for name, style in (("extended", "C1--"), ("unscented", "C5:")):
         axes.plot(time, found[name][0][:, 0], style, label=name)
     axes.set(xlabel="time (s)", ylabel="angle (rad)")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

@@ -64,12 +64,13 @@ def picture(path: np.ndarray, found: np.ndarray, variance: np.ndarray) -> None:
         import matplotlib.pyplot as plt
     except ImportError:
         return
-    figure, axes = plt.subplots(figsize=(5.5, 5), layout="constrained")
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
     axes.plot(*path.T, color="0.7", lw=4, label="path")
     axes.errorbar(*found.T, *(2 * np.sqrt(variance.T))[::-1], fmt="C0.-", lw=1, elinewidth=0.5, label="as found, 2 deviations")
     axes.plot(*BEACONS.T, "k^", label="beacons")
-    axes.set(aspect="equal", xlim=(-4.0, 5.0), ylim=(-2.7, 4.7))
-    axes.legend(loc="upper center", fontsize=8)
+    axes.set(aspect="equal", xlabel="x (arbitrary units)", ylabel="y (arbitrary units)", xlim=(-4.0, 5.0), ylim=(-2.7, 4.7))
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     figure.savefig("range_only.png", dpi=120)
     print("picture: range_only.png")
 

@@ -39,9 +39,10 @@ def main():
     assert np.mean(areas, axis=0)[0] > 0.9
 
     bins = np.linspace(0, np.log(8), 30)
-    figure, axes = plt.subplots(figsize=(6, 4))
+    plt.style.use("tableau-colorblind10")
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     axes.hist([found["total"][~unknown], found["total"][unknown]], bins, density=True, label=["0 to 7", "8 and 9, never shown"])
-    axes.set(xlabel="entropy of the label [nats]", ylabel="density")
+    axes.set(xlabel="entropy of the label (nats)", ylabel="share of the rows for each nat")
     axes.legend()
     figure.savefig("strange_digits.png", dpi=120)
     print("picture: strange_digits.png")

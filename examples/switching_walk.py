@@ -91,6 +91,7 @@ def picture(price: np.ndarray, seen: np.ndarray, moments: np.ndarray, probabilit
         import matplotlib.pyplot as plt
     except ImportError:
         return
+    plt.style.use("tableau-colorblind10")
     figure, (above, below) = plt.subplots(2, 1, figsize=(8, 4.5), sharex=True, height_ratios=(3, 1), layout="constrained")
     mean, deviation = moments[:, 0], np.sqrt(moments[:, 1])
     days = np.arange(len(price))
@@ -100,7 +101,7 @@ def picture(price: np.ndarray, seen: np.ndarray, moments: np.ndarray, probabilit
     above.plot(days, seen, ".", color="0.6", ms=3, label="seen")
     above.set(ylabel="price")
     above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    below.bar(days[1:], probability, width=1.0, color="C3")
+    below.bar(days[1:], probability, width=1.0, color="C5")
     below.set(xlabel="day", ylabel="P(jump)", ylim=(0, 1))
     figure.savefig("switching_walk.png", dpi=120)
     print("picture: switching_walk.png")

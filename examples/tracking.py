@@ -88,6 +88,7 @@ def picture(states: np.ndarray, seen: np.ndarray, moments: np.ndarray) -> None:
         from matplotlib.patches import Ellipse
     except ImportError:
         return
+    plt.style.use("tableau-colorblind10")
     figure, axes = plt.subplots(figsize=(5.5, 6), layout="constrained")
     for mean, covariance in zip(moments[:, 0, :2], moments[:, 1:3, :2], strict=True):
         sizes, vectors = np.linalg.eigh(covariance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from factorgraph.drawing.colours import BLUE, ORANGE, SERIES
 from nets.experiments.base import Case, Experiment, summary
 
 
@@ -32,17 +33,17 @@ def draw(experiment: Experiment, results: dict[str, Any], path: str) -> None:
     cases = [case for case in experiment.cases if case.label in found]
     metrics = list(found[cases[0].label][0])
     metrics = [name for name in metrics if any(name in case.published for case in cases)] or metrics
-    height = 4.0 if experiment.axis else 0.3 * len(cases) + 1.5
-    figure, axes = plt.subplots(1, len(metrics), figsize=(4.5 * len(metrics), height), squeeze=False)
+    height = 4.5 if experiment.axis else 0.3 * len(cases) + 2.0
+    figure, axes = plt.subplots(1, len(metrics), figsize=(4.5 * len(metrics), height), squeeze=False, layout="constrained")
     for axes_of_metric, name in zip(axes[0], metrics, strict=True):
         ours = {case.label: summary([values[name] for values in found[case.label]]) for case in cases}
         published = {case.label: case.published[name] for case in cases if name in case.published}
         (_curves if experiment.axis else _rows)(axes_of_metric, cases, ours, published)
         axes_of_metric.set_title(f"{name} ({experiment.unit})")
         axes_of_metric.set_xlabel(experiment.axis)
-        axes_of_metric.legend()
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 * len(metrics), frameon=False)
     figure.suptitle(f"{experiment.title}, {results['epochs']} epochs (published: {experiment.full_epochs})")
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
@@ -57,14 +58,23 @@ def _curves(
             means, errors = ([values[case.label][part] for case in there] for part in (0, 1))
             places = [case.x for case in there]
             hollow = {"markerfacecolor": "none"} if values is published else {}
-            axes.errorbar(places, means, errors, fmt=style, color=f"C{number}", capsize=2, label=f"{curve}, {label}", **hollow)
+            axes.errorbar(
+                places,
+                means,
+                errors,
+                fmt=style,
+                color=SERIES[number % len(SERIES)],
+                capsize=2,
+                label=f"{curve}, {label}",
+                **hollow,
+            )
 
 
 def _rows(
     axes: Any, cases: list[Case], ours: dict[str, tuple[float, float]], published: dict[str, tuple[float, float]]
 ) -> None:
-    for values, marker, label in ((ours, "o", "ours"), (published, "s", "published")):
+    for values, marker, colour, label in ((ours, "o", BLUE, "ours"), (published, "s", ORANGE, "published")):
         places = [place for place, case in enumerate(cases) if case.label in values]
         means, errors = ([values[cases[place].label][part] for place in places] for part in (0, 1))
-        axes.errorbar(means, places, xerr=errors, fmt=marker, capsize=2, label=label, markerfacecolor="none")
+        axes.errorbar(means, places, xerr=errors, fmt=marker, color=colour, capsize=2, label=label, markerfacecolor="none")
     axes.set_yticks(range(len(cases)), [case.label for case in cases])
