@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from factorgraph.drawing.colours import BLUE, GREEN, LINE, ORANGE, SERIES
+from factorgraph.drawing.texts import literal
 from nets.metrics import expected_calibration_error, reliability
 
 _MOST_POINTS = 300  # of predictions with their deviations
@@ -169,6 +170,7 @@ def plot_confusion(axes: Any, probabilities: np.ndarray, labels: np.ndarray, cla
                 colour = "white" if shares[row, column] > 55 else "black"
                 axes.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=size)
         names = [str(name) if len(str(name)) <= 12 else str(name)[:11] + "…" for name in classes]
+        names = list(map(literal, names))
         axes.set_xticks(range(number), names, rotation=90 if number * max(map(len, names)) > 36 else 0)
         axes.set_yticks(range(number), names)
     axes.set_xlabel("predicted class")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.drawing.colours import BLUE, LINE, ORANGE
+from factorgraph.drawing.texts import literal
 
 _MOST_VARIABLES, _MOST_MESSAGES = 12, 200
 
@@ -61,6 +62,6 @@ def _movers(axes: Any, result: Any) -> None:
     axes.hlines(range(len(names)), min(changes) / 2, changes, color=LINE)
     axes.plot(changes, range(len(names)), "o", color=ORANGE)
     axes.set_xscale("log")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), list(map(literal, names)))
     axes.invert_yaxis()
     axes.set_xlabel("change of a message to the variable")

@@ -114,8 +114,10 @@ def _new_axes(scene: Scene, places: np.ndarray, paths: list[np.ndarray], rooms: 
 
         figure: Any = plt.figure(figsize=tuple(size))
     else:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=tuple(size), dpi=_DPI)
+        FigureCanvasAgg(figure)  # which keeps what measures its texts
     figure.subplots_adjust(left=0.02, right=0.98, bottom=0.02, top=1 - 0.25 / size[1])
     return figure.add_subplot()

@@ -11,6 +11,7 @@ from factorgraph.drawing.colours import LEADER, LINE, OBSERVED, PLATE, RIM, of_s
 from factorgraph.drawing.labels import place_labels
 from factorgraph.drawing.scene import Node, Scene
 from factorgraph.drawing.shapes import FACTOR, FONT, VARIABLE, bars_of, half_width
+from factorgraph.drawing.texts import literal
 
 _SMALLEST_FONT, _LARGEST_FONT = 5.5, 9.0
 _FONT_SHARE = FONT / 46.0  # of a unit
@@ -98,7 +99,7 @@ def _add_legend(ax: Any, scene: Scene, width: float) -> float:
     rows = legend_of(scene)
     if not rows:
         return 0.0
-    handles, words = [handle(sign, colour) for sign, colour, _ in rows], [text for _, _, text in rows]
+    handles, words = [handle(sign, colour) for sign, colour, _ in rows], [literal(text) for _, _, text in rows]
     for columns in range(len(rows), 0, -1):
         legend = ax.legend(
             handles, words, loc="lower center", ncols=columns, fontsize=FONT, frameon=False, handletextpad=0.4,
@@ -183,7 +184,7 @@ class _Labels:
             variable = scene.nodes[number].kind == "variable"
             text = ax.text(
                 *places[number], forms[0], fontsize=font if variable else 0.9 * font, ha="center", va="center", zorder=4,
-                color="black" if variable else "#606060", linespacing=1.05, clip_on=False,
+                color="black" if variable else "#606060", linespacing=1.05, clip_on=False, parse_math=False,
             )  # fmt: skip
             text.set_gid("label")
             text.set_in_layout(False)

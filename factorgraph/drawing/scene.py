@@ -136,7 +136,9 @@ def plates_of(graph: FactorGraph, result: Any) -> Scene:
         nodes.append(Node("variable", block.name, belief, seen == block.size, block.size > 1))
     for factors in graph.factor_blocks.values():
         place = len(nodes)
-        belief = Belief(f"{factors.count:,} of {_short(factors.factor)}", f"{factors.count:,}")
+        belief = Belief(_short(factors.factor))
+        if factors.count > 1:
+            belief = Belief(f"{factors.count:,} of {_short(factors.factor)}", f"{factors.count:,}")
         nodes.append(Node("factor", factors.name, belief, plate=factors.count > 1))
         for port, forward in zip(factors.ports, _before(factors), strict=True):
             pair = (number[port.name], place)

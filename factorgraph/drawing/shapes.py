@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from factorgraph.drawing.colours import SERIES
 from factorgraph.drawing.scene import Node, Scene
 
 VARIABLE, FACTOR, PLATE = 0.25, 0.11, 1.55  # half the width of a circle and of a square; of a plate, times that
@@ -43,11 +44,18 @@ def rooms_of(scene: Scene, unit: float) -> np.ndarray:
 
 
 def bars_of(probabilities: np.ndarray, centre: np.ndarray, radius: float) -> np.ndarray:
-    """Left, bottom, width and height of a bar for each state, within a circle, ``(q, 4)``."""
+    """
+    Left, bottom, width and height of a bar for each state, within a circle, ``(q, 4)``.
+
+    The bars of many states, which are low, are as high as there is room.
+    """
     number = len(probabilities)
+    probabilities = np.clip(np.nan_to_num(probabilities), 0.0, 1.0)
+    if number > len(SERIES):
+        probabilities = probabilities / max(float(probabilities.max()), 1e-9)
     width = 1.24 * radius / number
     gap = min(0.06 * radius, 0.2 * width)
     left = centre[0] - 0.62 * radius + width * np.arange(number) + gap / 2
-    height = 1.2 * radius * np.clip(np.nan_to_num(probabilities), 0.0, 1.0)
+    height = 1.2 * radius * probabilities
     bottom = np.full(number, centre[1] - 0.6 * radius)
     return np.stack([left, bottom, np.full(number, width - gap), height], axis=1)

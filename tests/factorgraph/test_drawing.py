@@ -206,6 +206,17 @@ def test_values_have_the_names_of_states_and_numbers_their_deviations() -> None:
     assert f"level[2]\n{mean:.3g} ± {variance**0.5:.2g}" in words
 
 
+def test_names_are_written_as_they_are(tmp_path: Path) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("$x_{$", fg.Categorical(["_a", "$b{$"]), 2)
+    graph.add_factors("<f>", fg.Potts(1.0), x[0], x[1])
+    axes = fg.draw(graph, fg.run(graph), file=tmp_path / "names.pdf")
+    assert any(text.get_text().startswith("$x_{$[0]") for text in labels_of(axes))
+    assert len(axes.get_legend().get_texts()) == 4
+    axes.figure.savefig(tmp_path / "tight.png", bbox_inches="tight")
+    assert_nothing_is_over_a_label(axes)
+
+
 def test_bars_are_probabilities_and_the_legend_tells_their_colours() -> None:
     graph = tree()
     result = fg.run(graph)
