@@ -145,7 +145,7 @@ def _cards(model: Any, data: Dataset, scores: Mapping[str, float]) -> str:
     cards.append((name, f"{scores[second + own]:.{digits}f} {unit}"))
     cards.append(("epochs", str(model.n_iter_) + (f" of {model.epochs}" if model.n_iter_ < model.epochs else "")))
     cards.append(("training", _duration(sum(row["seconds"] for row in model.history_))))
-    cards.append(("rows", f"{len(data.X_train):,} + {len(data.X_test):,}"))
+    cards.append(("rows, training + test", f"{len(data.X_train):,} + {len(data.X_test):,}"))
     return "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in cards)
 
 
@@ -227,7 +227,7 @@ def _processor() -> str:
 
 def _table(rows: Rows) -> str:
     body = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
-    return f'<div class="wide"><table>{body}</table></div>'
+    return f'<div class="wide"><table class="facts">{body}</table></div>'
 
 
 def _section(title: str, body: str) -> str:
@@ -257,7 +257,8 @@ img { display: block; width: 100%; max-width: 34rem; margin: 0 auto; height: aut
 table { border-collapse: collapse; font-size: 0.92rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.25rem 1rem 0.25rem 0; border-bottom: 1px solid var(--line);
   overflow-wrap: anywhere; }
-th { font-weight: 500; color: var(--soft); min-width: 8rem; }
+th { font-weight: 500; color: var(--soft); }
+.facts th { white-space: nowrap; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 0.5rem; padding: 0.7rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
 """
