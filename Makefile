@@ -33,6 +33,7 @@ $(BIN)/.installed-docs: pyproject.toml constraints.txt | install
 
 # The site, in docs/_build/html: every example is run, and a warning is an error.
 docs: $(BIN)/.installed-docs
+	rm -rf docs/_build/html
 	$(BIN)/sphinx-build -E -W --keep-going -q -b html docs docs/_build/html
 
 # Every page of the site in a browser, which must be installed: chromium or Chrome.

@@ -19,6 +19,8 @@ import factorgraph
 matplotlib.use("Agg")
 HERE = Path(__file__).parent
 
+sys.path[:0] = [str(HERE / "extensions"), str(HERE / "pictures")]
+
 project = "factorgraph"
 author = "The factorgraph developers"
 copyright = "the factorgraph developers"
@@ -26,10 +28,11 @@ version = release = factorgraph.__version__
 
 extensions = [
     "myst_parser",
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "mathml",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
@@ -39,6 +42,7 @@ exclude_patterns = ["_build", "_static"]
 templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "factorgraph"
 html_theme_options = {
@@ -129,8 +133,6 @@ for command in (
     (HELP / f"{module}_{verb}.txt").write_text(shown.stdout, encoding="utf-8")
 
 # Pictures of the background pages are drawn when the site is built.
-sys.path.insert(0, str(HERE / "pictures"))
-extensions.append("matplotlib.sphinxext.plot_directive")
 plot_basedir = str(HERE)
 plot_include_source = False
 plot_html_show_source_link = False

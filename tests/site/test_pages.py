@@ -65,8 +65,13 @@ def visited(browser: Any, address: str) -> dict[str, dict[str, Any]]:
     """Of each page its errors, its links, its places, its pictures that do not show, and its width on a phone."""
     found: dict[str, dict[str, Any]] = {}
     tab = browser.new_page(viewport=PHONE)
-    tab.route(lambda url: not url.startswith(address), lambda route: route.abort())
     errors: list[str] = []
+
+    def refuse(route: Any) -> None:
+        errors.append(f"asks {route.request.url}")
+        route.abort()
+
+    tab.route(lambda url: not url.startswith(address), refuse)
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("response", lambda reply: errors.append(f"{reply.status} {reply.url}") if reply.status >= 400 else None)
     for name in PAGES:
