@@ -33,7 +33,7 @@ def best(function: Callable[[], object], seconds: float = 0.3) -> float:
 
 def state_bytes(inference: fg.Inference) -> float:
     """Bytes of a state's messages, beliefs and potentials."""
-    pools = sum(pool.messages.nbytes + pool.total.nbytes + pool.prior.nbytes for pool in inference.state.pools)
+    pools = sum(pool.messages.nbytes + pool.total.nbytes + pool.terms.prior.nbytes for pool in inference.state.pools)
     potentials = sum(a.nbytes for p in inference.state.potentials.values() for a in p.parameters.values())
     return float(pools + potentials)
 

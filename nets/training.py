@@ -252,7 +252,8 @@ class Trainer:
         arrays: dict[str, np.ndarray] = {}
         for layer, weights in enumerate(self.network.weights):
             plate, to_host = self.inference.state.plate(weights), self.inference.backend.to_host
-            arrays |= {f"belief/{layer}": to_host(plate.evidence), f"mean/{layer}": to_host(plate.means())}
+            plate.bring_up_to_date()
+            arrays |= {f"belief/{layer}": to_host(plate.own_belief), f"mean/{layer}": to_host(plate.means())}
         return arrays
 
     def restore(self, arrays: dict[str, np.ndarray], rng_state: Any) -> None:

@@ -13,9 +13,9 @@ from factorgraph.graph import FactorGraph
 from factorgraph.inference.answers.certainty import most_certain
 from factorgraph.inference.layout.layout import Layout
 from factorgraph.inference.state.adoption import adopt
-from factorgraph.inference.state.evidence import put_evidence, put_prior, take_evidence_back
 from factorgraph.inference.state.observations import Observations, Rows
 from factorgraph.inference.state.plate_state import PlateState
+from factorgraph.inference.state.put import put_evidence, put_prior, take_evidence_back
 from factorgraph.inference.state.state import State
 
 

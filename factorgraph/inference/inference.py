@@ -23,7 +23,7 @@ from factorgraph.inference.executors.recording import Recording
 from factorgraph.inference.layout.controls import PerBlock, check_mode_and_batch, damping_of, reinforcement_of
 from factorgraph.inference.layout.layout import compile_layout
 from factorgraph.inference.layout.memory import naming_the_memory_needed
-from factorgraph.inference.state.evidence import put_graph_evidence
+from factorgraph.inference.state.put import put_graph_evidence
 from factorgraph.inference.state.sharing import Shared, Sharing
 from factorgraph.inference.state.state import State
 from factorgraph.schedules import Flooding, Schedule, Tree

@@ -15,7 +15,7 @@ from factorgraph.factors import Factor
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError
 from factorgraph.inference.layout.memory import memory_needed
-from factorgraph.inference.state.evidence import by_set, chosen_sets
+from factorgraph.inference.state.put import by_set, chosen_sets
 from factorgraph.junction.answers import ExactResult
 from factorgraph.junction.batch import ExactBatch
 from factorgraph.junction.clique_tree import CliqueTree

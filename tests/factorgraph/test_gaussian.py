@@ -283,7 +283,7 @@ def test_centred_terms_do_not_cancel_where_noise_is_small(noise: float) -> None:
     with np.errstate(all="ignore"):
         mean, centred = fg.Gaussian().centre(belief, state.backend)
         alone = fg.Gaussian().log_partition(centred, semiring)
-        total = (alone + (pool.prior[0] - 0.5 * pool.prior[1] * mean) * mean).sum()
+        total = (alone + (pool.terms.prior[0] - 0.5 * pool.terms.prior[1] * mean) * mean).sum()
         for name, ports in (("walk", 2), ("seen", 1)):
             call = edge_call(Step(name, tuple(range(ports))), state.layout, state.backend)
             assert isinstance(call, EdgeCall)

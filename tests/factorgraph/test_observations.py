@@ -32,8 +32,8 @@ def test_rows_are_observed_as_their_values_are(backend: str, rng: np.random.Gene
         inference.observe(net.output, labels[rows] if by_rows else y[rows])
         inference.step()
         beliefs.append(inference.state.belief(net.weights[0]))
-        np.testing.assert_array_equal(inference.state.pool(net.output).values, y[rows])
-        np.testing.assert_array_equal(inference.state.pool(net.input).values, X[rows].T.reshape(-1))
+        np.testing.assert_array_equal(inference.state.pool(net.output).evidence.values, y[rows])
+        np.testing.assert_array_equal(inference.state.pool(net.input).evidence.values, X[rows].T.reshape(-1))
         assert inference.run(1, tolerance=0).mode(net.output).tolist() == y[rows].tolist()
     np.testing.assert_allclose(beliefs[0], beliefs[1], rtol=1e-12)
 
@@ -89,7 +89,7 @@ def test_a_plate_updated_at_once_equals_single_steps(
         found.append(
             [state.belief(w) for w in net.weights] + [state.backend.to_host(state.plate(w).means()) for w in net.weights]
         )
-        found[-1] += [state.backend.to_host(state.plate(w).prior) for w in net.weights]
+        found[-1] += [state.backend.to_host(state.plate(w).settle_prior()) for w in net.weights]
         found[-1] += [state.backend.to_host(state.plate(w).variances()) for w in net.weights]
     for mine, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-12)

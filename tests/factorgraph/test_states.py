@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.inference.state.pool_state import PoolState
+from factorgraph.inference import State
+from factorgraph.inference.state import state_file
+from factorgraph.inference.state.record import Record
+from factorgraph.inference.state.terms import Base
 from nets.network import Network
 
-CONSTANT = {"slots", "step", "reinforcement", "pool", "backend", "_expected"}  # the last is worked out anew where it is missing
+CONSTANT = {"slots", "step", "strength", "pool", "backend", "_expected"}  # the last is worked out anew where it is missing
 
 
 def network(backend: str = "numpy", weights: fg.VariableType | None = None) -> tuple[Network, fg.Inference]:
@@ -55,7 +58,7 @@ def arrays_in(value: Any, path: str = "") -> dict[str, np.ndarray]:
         inner = value
     elif isinstance(value, (list, tuple)):
         inner = dict(enumerate(value))
-    elif isinstance(value, PoolState):
+    elif isinstance(value, Record):
         inner = {name: held for name, held in vars(value).items() if name not in CONSTANT}
     return {key: array for name, held in inner.items() for key, array in arrays_in(held, f"{path}/{name}").items()}
 
@@ -72,6 +75,8 @@ def test_a_copy_shares_no_array_with_its_original(make: Callable[[], tuple[Any, 
     state = inference.state
     twin = state.copy()
     for mine, theirs in zip(state.pools, twin.pools, strict=True):
+        mine.check()
+        theirs.check()
         own, copied = arrays_in(mine), arrays_in(theirs)
         assert own.keys() == copied.keys()
         for path, array in own.items():
@@ -118,6 +123,9 @@ def test_any_verbs_in_any_order(kind: str, seed: int, tmp_path: Path) -> None:
             result = VERBS[verb](inference, block, np.random.default_rng(draw))
             if isinstance(result, fg.Result):
                 kept.append((result, result.belief(block)))
+        for inference in inferences:
+            for pool in inference.state.pools:
+                pool.check()
         found = [inference.state.copy().belief(block) for inference, block in zip(inferences, blocks, strict=True)]
         for other in found[1:]:
             same(other, found[0], exactly=False)
@@ -222,3 +230,56 @@ def test_inferences_results_and_graphs_can_be_pickled(make: Callable[[], tuple[A
             if x.type.can_be_random:
                 np.testing.assert_array_equal(twin[2].belief(twin[1].graph.variables(name)), result.belief(x))
         twin[1].step()
+
+
+def _held(state: State) -> list[tuple[str, Any]]:
+    """Every value of every pool, and the numbers of every array."""
+    found: list[tuple[str, Any]] = []
+    for pool in state.pools:
+        for part in pool.parts():
+            # What is looked through once and kept says nothing new.
+            found += [(name, value) for name, value in vars(part).items() if name not in ("_any_and_all", "_plate_shape")]
+    return [(name, value.copy() if isinstance(value, np.ndarray) else value) for name, value in found]
+
+
+def test_reading_the_properties_of_a_pool_changes_nothing() -> None:
+    """Also while its prior is still to follow from the belief."""
+    net, inference = network()
+    for verb in (inference.step, lambda: inference.posterior_as_prior(net.weights[0], 0.9), inference.step):
+        verb()
+        before = _held(inference.state)
+        for pool in inference.state.pools:
+            for part in pool.parts():
+                for kind in type(part).__mro__:
+                    for name, member in vars(kind).items():
+                        if isinstance(member, property) and (name != "possible_values" or pool.evidence.any_observed):
+                            getattr(part, name)
+        after = _held(inference.state)
+        assert [name for name, _ in before] == [name for name, _ in after]
+        for (name, was), (_, now) in zip(before, after, strict=True):
+            same_value = np.array_equal(was, now) if isinstance(was, np.ndarray) else was is now or was == now
+            assert same_value, name
+
+
+def test_a_prior_that_follows_from_the_belief_is_worked_out_when_asked_for_and_once() -> None:
+    net, inference = network()
+    inference.step()
+    plate = inference.state.plate(net.weights[0])
+    inference.posterior_as_prior(net.weights[0], 0.5)
+    assert plate.terms.power == 0.5
+    expected = 0.5 * plate.belief
+    prior = plate.settle_prior()
+    np.testing.assert_array_equal(prior, expected)
+    assert plate.terms.power is None
+    assert plate.settle_prior() is prior
+
+
+def test_flags_of_older_files_are_read() -> None:
+    """They said in two words how the base of beliefs is known, and had other names."""
+    inference = loopy()[1]
+    pool = inference.state.pools[0]
+    older = {"_power": None, "prior_is_finite": True, "hard": False, "may_grow": False, "stale": False}
+    for words, base in (((True, True), Base.TO_COME), ((False, True), Base.IN_BELIEF), ((False, False), Base.KNOWN)):
+        to_reinforce, in_belief = words
+        given = {**older, "_to_reinforce": to_reinforce, "_base_in_belief": in_belief, "mean_is_current": True}
+        assert state_file._flags(pool, given)["base"] is base

@@ -55,9 +55,9 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
             free = pool.pool.type.log_partition(pool.total, semiring, pool.infinite)
             variable_terms.append(free)
             host = backend.to_host(free)
-            if pool.any_observed:
-                given = pool.pool.type.log_density(pool.prior, pool.possible_values, backend)
-                host = np.where(pool.fixed, backend.to_host(given), host)
+            if pool.evidence.any_observed:
+                given = pool.pool.type.log_density(pool.settle_prior(), pool.evidence.possible_values, backend)
+                host = np.where(pool.evidence.fixed, backend.to_host(given), host)
             total = total + (host if sharing is None else sharing.counted(number, host)).sum(axis=0)
         for call in calls:
             potentials = state.potentials[call.factors]
@@ -74,8 +74,8 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
                 if infinite is not None:
                     apart = backend.to_host(kind.log_partition(finite, semiring, infinite))
                     term = term + np.where(apart == handed, 0.0, apart - handed)  # both are infinite where a cavity is flat
-                if pool.any_observed:
-                    observed = backend.to_host(backend.take(backend.mask_array(pool.fixed), read.places, 0))
+                if pool.evidence.any_observed:
+                    observed = backend.to_host(backend.take(backend.mask_array(pool.evidence.fixed), read.places, 0))
                     term = np.where(observed, -handed, term)
                 total = total + term.sum(axis=0)
         for name, pools in blocks.items():
@@ -103,14 +103,14 @@ def _centred_log_partition(
             belief = pool.total if pool.infinite is None else kind.join(pool.total, pool.infinite, backend)
             mean, centred = kind.centre(belief, backend)
             free = kind.log_partition(centred, semiring)
-            if pool.any_observed:
-                observed = backend.mask_array(pool.fixed)
-                mean = xp.where(observed, backend.asarray(pool.possible_values), mean)
+            if pool.evidence.any_observed:
+                observed = backend.mask_array(pool.evidence.fixed)
+                mean = xp.where(observed, backend.asarray(pool.evidence.possible_values), mean)
                 free = xp.where(observed, xp.zeros_like(free), free)
             host = backend.to_host(free)
             if not np.isfinite(host).all():
                 return None  # improper: infinite in any form
-            terms = host + backend.to_host(kind.log_density(pool.prior, backend.to_host(mean), backend))
+            terms = host + backend.to_host(kind.log_density(pool.settle_prior(), backend.to_host(mean), backend))
             total = total + (terms if state.sharing is None else state.sharing.counted(number, terms)).sum(axis=0)
             means.append(mean)
             alone.append(free)
@@ -177,13 +177,13 @@ def improper(state: State) -> str | None:
 
 def _impossible(pool: PoolState, semiring: Semiring) -> np.ndarray | None:
     kind, backend = pool.pool.type, pool.backend
-    any_observed = pool.any_observed and kind.can_be_random
-    if not (pool.hard or (any_observed and not pool.prior_is_finite)):
+    any_observed = pool.evidence.any_observed and kind.can_be_random
+    if not (pool.hard or (any_observed and not pool.terms.prior_is_finite)):
         return None
     finite, infinite = pool.unclamped()
     belief = finite if infinite is None else kind.join(finite, infinite, backend)
     impossible = backend.to_host(kind.log_partition(belief, semiring)) == -np.inf
     if any_observed:
-        density = backend.to_host(kind.log_density(belief, pool.possible_values, backend))
-        impossible = np.where(pool.fixed, density == -np.inf, impossible)
+        density = backend.to_host(kind.log_density(belief, pool.evidence.possible_values, backend))
+        impossible = np.where(pool.evidence.fixed, density == -np.inf, impossible)
     return impossible

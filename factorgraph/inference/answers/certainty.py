@@ -18,7 +18,7 @@ def most_certain(state: State, candidates: list[Variables], share: float) -> lis
         kind, positions = pool.pool.type, pool.pool.positions(block)
         certainty = pool.backend.to_host(kind.certainty(pool.belief, pool.backend))[positions]
         modes.append(pool.backend.to_host(kind.mode(pool.belief, pool.backend))[positions])
-        free = np.flatnonzero(~pool.observed[positions])
+        free = np.flatnonzero(~pool.evidence.observed[positions])
         rows.append((certainty[free], np.full(free.size, number), free))
     certainty, owner, place = (np.concatenate(column) for column in zip(*rows, strict=True))
     count = min(certainty.size, max(1, round(share * certainty.size)))

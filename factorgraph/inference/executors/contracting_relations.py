@@ -70,10 +70,10 @@ class RelationContracting(Contracting):
             kind = pool.pool.type
             known, first = (self.known, start) if inside else (Known(kind, pool.pool.size * self.sets, self.backend), 0)
             self.known_of.append((known, first))
-            prior = pool.prior
-            if pool.mask is not None:
+            prior = pool.settle_prior()
+            if pool.evidence.mask is not None:
                 finite, infinite = kind.split(prior, self.backend)
-                clamped = kind.clamped(finite, infinite, pool.mask, pool.certain, self.backend)
+                clamped = kind.clamped(finite, infinite, pool.evidence.mask, pool.evidence.certain, self.backend)
                 prior = kind.join(clamped[0], clamped[1], self.backend)
             said = self.xp.reshape(prior, (*kind.param_shape, -1))
             known.add(slice(first * self.sets, (first + pool.pool.size) * self.sets), said)

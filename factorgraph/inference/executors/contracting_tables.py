@@ -45,10 +45,11 @@ class TableContracting(Contracting):
         self.sent = [self.backend.zeros((len(self.is_sent[0]) * self.sets, q)) for _ in range(2)]
         for start, pool in zip(contraction.starts.tolist(), state.pools, strict=True):
             kind: Any = pool.pool.type
-            weights = kind.log_weights(pool.prior, self.backend)
-            if pool.mask is not None:
-                mask = xp.reshape(pool.mask, (1, *pool.mask.shape))
-                weights = xp.where(mask, kind.log_weights(pool.certain, self.backend), weights)
+            weights = kind.log_weights(pool.settle_prior(), self.backend)
+            evidence = pool.evidence
+            if evidence.mask is not None:
+                mask = xp.reshape(evidence.mask, (1, *evidence.mask.shape))
+                weights = xp.where(mask, kind.log_weights(evidence.certain, self.backend), weights)
             self._add(slice(start * self.sets, (start + pool.pool.size) * self.sets), self._items_first(weights))
         for name in contraction.singles:
             (segment,) = state.layout.groups[name].segments

@@ -49,7 +49,7 @@ def decode(graph: FactorGraph, state: State, semiring: Semiring) -> list[np.ndar
             call = edge_call(Step(name, (port,), position[edges]), state.layout, state.backend)
             _send(call, state, semiring)
             _fix(state, *places, forest.variable[edges])
-    return [pool.values for pool in state.pools]
+    return [pool.evidence.values for pool in state.pools]
 
 
 def _node_places(graph: FactorGraph, state: State) -> tuple[np.ndarray, np.ndarray]:

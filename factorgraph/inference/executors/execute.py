@@ -35,7 +35,7 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
     residuals: list[Array] = []
     if not undamped:
         for pool in state.pools:
-            pool.reinforce()
+            pool.terms.reinforce()
     for stage in program:
         outgoing = [
             block_totals(call, state) if isinstance(call, BlockCall) else edge_messages(call, state, semiring)
@@ -70,6 +70,8 @@ def run_once(program: Sequence[Stage], state: State, semiring: Semiring, undampe
 def _fused(program: Sequence[Stage], state: State, mode: str, undamped: bool, check: bool) -> FusedProgram:
     """The program bound to the state's arrays: the one of the last iteration, if nothing was replaced since."""
     found = state.fused.get(check)
+    for pool in state.pools:
+        pool.settle_prior()
     if found is not None:
         key = bound_to(state, undamped)
         if len(key) == len(found.key) and all(

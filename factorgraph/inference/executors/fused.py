@@ -80,20 +80,20 @@ class FusedProgram:
         return [self._launch("clear", math.prod(pool.change.shape), pool.change)]
 
     def _reinforce(self, pool: PoolState) -> list[Launch]:
-        strength = pool.reinforcement
-        if not np.any(pool.pool.reinforcement):
+        terms, strength = pool.terms, pool.terms.strength
+        if not terms.reinforces:
             return []
-        if pool.reinforced is None:
-            pool.reinforced = self._backend.zeros(pool.prior.shape)
+        if terms.reinforced is None:
+            terms.reinforced = self._backend.zeros(terms.prior.shape)
         by_variable = not isinstance(strength, float)
         given = (0.0, strength) if by_variable else (float(strength), None)
-        count = math.prod(pool.prior.shape)
-        return [self._launch("reinforce", count, pool.prior, pool.total, pool.reinforced, *given, pool.pool.size, self._sets)]
+        count = math.prod(terms.prior.shape)
+        return [self._launch("reinforce", count, terms.prior, pool.total, terms.reinforced, *given, pool.pool.size, self._sets)]
 
     def _refresh(self, refresh: Refresh) -> list[Launch]:
         pool = self._state.pools[refresh.pool]
         states, sets = math.prod(pool.pool.type.param_shape), self._sets
-        base = pool.prior if pool.reinforced is None else pool.reinforced
+        base = pool.terms.prior if pool.terms.reinforced is None else pool.terms.reinforced
         steps = (pool.pool.size * sets, pool.messages, (pool.pool.num_edges + 1) * sets)
         launches = []
         for places, slots in refresh.groups or pool.slots:
@@ -107,7 +107,7 @@ class FusedProgram:
                 launches.append(self._launch("partial_sums", math.prod(partial.shape), *arguments))
                 summed = (base, pool.total, steps[0], partial, positions * sets, None, states * positions * sets, shares)
             where = (None, places.start) if isinstance(places, slice) else (places, 0)
-            arguments = (*summed, *where, positions, states, sets, pool.mask, pool.certain)
+            arguments = (*summed, *where, positions, states, sets, pool.evidence.mask, pool.evidence.certain)
             known = self._known(_beliefs(), "refresh", positions * sets, arguments, {"states", "sets", "degree"})
             source = specialised(_beliefs(), known)
             launches.append(self._backend.launcher(source, "refresh", positions * sets, arguments))
@@ -170,7 +170,7 @@ def can_fuse(program: Sequence[Stage], state: State, mode: str, undamped: bool) 
         return False
     for pool in state.pools:
         damped = not undamped and not (isinstance(pool.step, float) and pool.step == 1.0)
-        if pool.hard or pool.centre is not None or (damped and pool.pool.damping.parameters != "natural"):
+        if pool.hard or pool.terms.centre is not None or (damped and pool.pool.damping.parameters != "natural"):
             return False
         if pool.pool.type.device_normalize() is None:
             return False
@@ -186,8 +186,8 @@ def bound_to(state: State, undamped: bool) -> list[Any]:
     """The arrays and settings that a fused program is bound to, to be compared one by one by identity."""
     key: list[Any] = [undamped]
     for pool in state.pools:
-        key += [pool.prior, pool.reinforced, pool.total, pool.messages, pool.mask, pool.certain, pool.step, pool.may_grow]
-        key += [pool.hard]
+        key += [pool.terms.prior, pool.terms.reinforced, pool.total, pool.messages, pool.evidence.mask, pool.evidence.certain]
+        key += [pool.step, pool.may_grow, pool.hard]
     return key + [potentials for potentials in state.potentials.values()]
 
 

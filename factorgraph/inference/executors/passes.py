@@ -100,7 +100,9 @@ def modes(state: State) -> list[np.ndarray]:
     """The best values of related variables, which are those of the beliefs: no two are equally good."""
     backend = state.backend
     with np.errstate(all="ignore"):
-        return [np.asarray(backend.to_host(pool.pool.type.mode(pool.evidence, backend))) for pool in state.pools]
+        for pool in state.pools:
+            pool.bring_up_to_date()
+        return [np.asarray(backend.to_host(pool.pool.type.mode(pool.own_belief, backend))) for pool in state.pools]
 
 
 def best_states(contraction: Contraction, state: State, semiring: Semiring) -> list[np.ndarray] | None:

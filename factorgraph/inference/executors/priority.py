@@ -68,8 +68,8 @@ class Priorities:
     def run_once(self, state: State, semiring: Semiring, tolerance: float) -> list[Array]:
         """As many updates as there are messages, or until none is above the tolerance; the largest residuals then."""
         for pool in state.pools:
-            pool.reinforce()
-            if pool.reinforced is not None:
+            pool.terms.reinforce()
+            if pool.terms.reinforced is not None:
                 pool.candidates = None
             pool.refresh()  # so that rounding does not add up
         if any(pool.candidates is None for pool in state.pools):

@@ -16,6 +16,7 @@ from factorgraph.inference.state.plate_state import PlateState
 from factorgraph.inference.state.state import State
 
 _MOST_ATTEMPTS = 8  # to record a procedure that leaves the state otherwise than it finds it
+_PLAIN = (bool, int, float, str, type(None))
 _COUNTERS = ("version", "mean_version")
 
 
@@ -119,7 +120,7 @@ def can_be_recorded(program: Sequence[Stage], state: State) -> bool:
 
 
 def _carried(call: BlockCall, state: State) -> Sequence[str] | None:
-    return state.block_factors[call.factors].carried([state.pools[pool].all_observed for pool in call.pools])
+    return state.block_factors[call.factors].carried([state.pools[pool].evidence.all_observed for pool in call.pools])
 
 
 def _forget_what_is_not_carried(program: Sequence[Stage], state: State) -> None:
@@ -148,7 +149,8 @@ def _arrays(state: State) -> Iterator[tuple[tuple[Any, ...], _Place]]:
     """Every array of the state, with a path that names it."""
     kind = state.backend.xp.ndarray
     for number, pool in enumerate(state.pools):
-        for holder in (vars(pool), pool.totals):
+        holders: list[dict[Any, Any]] = [*(vars(part) for part in pool.parts()), pool.totals]
+        for holder in holders:
             for name, value in holder.items():
                 if isinstance(value, kind):
                     yield (number, name), _Place(holder, name, value, value)
@@ -162,9 +164,11 @@ def _kind_of(state: State) -> tuple[Any, ...]:
     """All that decides what a procedure does, but for numbers: which arrays there are, and settings that are no arrays."""
     found: list[Any] = [(path, place.array.shape, place.array.dtype) for path, place in _arrays(state)]
     for pool in state.pools:
-        values = {name: value for name, value in vars(pool).items() if isinstance(value, (bool, int, float, str, type(None)))}
-        found.append({name: value for name, value in values.items() if name not in _COUNTERS})
-        found.append((pool.all_observed, pool.any_observed and not pool.all_observed and pool.observed.tobytes()))
+        for part in pool.parts():
+            plain = {name: value for name, value in vars(part).items() if isinstance(value, _PLAIN)}
+            found.append({name: value for name, value in plain.items() if name not in _COUNTERS})
+        some = pool.evidence.any_observed and not pool.evidence.all_observed
+        found.append((pool.evidence.all_observed, some and pool.evidence.observed.tobytes()))
         found.append(isinstance(pool, PlateState) and pool.mean_is_current)
     return tuple(found)
 
@@ -189,7 +193,8 @@ def _put_back(state: State, before: dict[Any, _Place], backend: KernelBackend) -
 
 def _keep(state: State) -> Callable[[], None]:
     """A callable that gives the state the arrays and settings back that it has now."""
-    held: list[dict[Any, Any]] = [*(vars(pool) for pool in state.pools), *(pool.totals for pool in state.pools)]
+    held: list[dict[Any, Any]] = [vars(part) for pool in state.pools for part in pool.parts()]
+    held += [pool.totals for pool in state.pools]
     kept = [(held, dict(held)) for held in (*held, *state.memories.values())]
 
     def restore() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 
 from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
-from factorgraph.inference.state.evidence import put_prior
 from factorgraph.inference.state.plate_state import PlateState
+from factorgraph.inference.state.put import put_prior
 from factorgraph.inference.state.state import State
 
 
@@ -58,17 +58,17 @@ def _take_evidence(own: Variables, theirs: Variables, state: State, other: State
         state.adopt(own, other)
     else:
         before: tuple[Any, ...] = (slice(None),) * source.pool.axis
-        front = source.backend.to_host(source.prior)[(*before, source.pool.positions(theirs))]
+        front = source.backend.to_host(source.settle_prior())[(*before, source.pool.positions(theirs))]
         axes = (-1, -2) if source.batch else (-1,)
         prior = np.moveaxis(front, axes, range(len(axes)))
         put_prior(pool, own, prior.reshape((*source.batch, *own.shape, *own.type.param_shape)), None)
     here, there = pool.pool.positions(own), source.pool.positions(theirs)
-    pool.values = pool.values.astype(np.result_type(pool.values, source.values), copy=True)
+    seen, known = pool.evidence, source.evidence
+    seen.values = seen.values.astype(np.result_type(seen.values, known.values), copy=True)
     whole: tuple[Any, ...] = tuple(slice(None) for _ in source.batch)
-    pool.values[(..., here, *whole)] = source.values[(..., there, *whole)]
-    pool.mark_observed(here, source.observed[there])
+    seen.values[(..., here, *whole)] = known.values[(..., there, *whole)]
+    seen.mark(here, known.observed[there])
     pool.upload_evidence()
-    pool.stale = True
 
 
 def _take_messages(blocks: list[Factors], state: State, other: State) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
 from factorgraph.backends import Array, Plate
-from factorgraph.inference.state.observations import Rows, Values
+from factorgraph.inference.state.observations import OnDevice, Rows, Values
 from factorgraph.inference.state.pool_state import PoolState
+from factorgraph.inference.state.terms import Base
 
 
 class PlateState(PoolState):
@@ -21,22 +23,39 @@ class PlateState(PoolState):
         """Of the totals that all ranks add up this rank's own."""
         return {}
 
+    def upload_evidence(self) -> None:
+        """Bring the host's evidence to the device; the belief is to be summed anew."""
+        if self.evidence.all_observed:
+            mean = self.pool.type.certain_mean(self.evidence.values)
+            self.mean = self.backend.asarray(mean.reshape(*mean.shape[:-1], *self.pool.blocks[0].shape))
+            self.mean_variance = None
+            self.version += 1
+        super().upload_evidence()
+
     def observe_rows(self, rows: Rows) -> None:
         """Observe the whole plate at rows of `Observations`, which are on the device."""
         mean, certain = rows.observations.gather(rows.index)
-        self.values = rows
-        self._observe(mean, certain)
+        self._observe(rows, mean, certain)
 
-    def _observe(self, mean: Array, certain: Array | None) -> None:
+    def observe_mode(self) -> None:
+        """Observe the whole plate at the most probable values of its belief."""
+        kind, backend = self.pool.type, self.backend
+        certain = kind.certain_mode(self.belief, backend)
+        self._observe(Values(kind, certain, backend), self.in_shape(kind.mean(certain, backend)), certain)
+
+    def _observe(self, values: OnDevice, mean: Array, certain: Array | None) -> None:
         """Everything is observed: mean parameters in the plate's shape, and natural ones, but for data."""
+        evidence = self.evidence
+        evidence.values = values
         self.mean, self.mean_variance = mean, None
         if certain is not None:
-            if self.mask is None or not self.all_observed:
-                self.mask = self.backend.zeros((self.pool.size,)) == 0.0
-            self.certain = self.backend.xp.reshape(certain, self.total.shape)
-        if not self.all_observed:
-            self.observed = np.ones(self.pool.size, dtype=np.bool_)
+            if evidence.mask is None or not evidence.all_observed:
+                evidence.mask = self.backend.zeros((self.pool.size,)) == 0.0
+            evidence.certain = self.backend.xp.reshape(certain, self.total.shape)
+        if not evidence.all_observed:
+            evidence.observed = np.ones(self.pool.size, dtype=np.bool_)
         self.version += 1
+        self.stale = True
 
     def receive(self, key: tuple[str, int], total: Array, everywhere: Array | None = None) -> Array:
         """
@@ -75,34 +94,35 @@ class PlateState(PoolState):
             self.mean_version, self.mean_variance = self.version, None
         elif strength and parameters == "natural":
             self.total = old + (1.0 - strength) * (self.total - old)
-            if self.mask is not None:
-                self.total, _ = self._clamped(self.total, None, self.mask, self.certain)
+            self.total, _ = self.evidence.clamped(self.total, None)
 
     def _update_at_once(self, strength: float, alone: bool) -> bool:
         """Prior, belief and damped mean in the type's own single pass, where all is as that takes it."""
+        terms, to_come = self.terms, self.terms.base is Base.TO_COME
         damped = strength > 0 and self.pool.damping.parameters == "mean" and self.mean is not None
-        plain = self.mask is None and not self.hard and not self.pool.num_edges and len(self.totals) == 1
+        plain = self.evidence.mask is None and not self.hard and not self.pool.num_edges and len(self.totals) == 1
         if (
-            not ((damped or strength == 0) and plain and (alone or not self._to_reinforce))
-            or self.reinforced is not None
-            or (self.centre is not None and self._to_reinforce)
+            not ((damped or strength == 0) and plain and (alone or not to_come))
+            or terms.reinforced is not None
+            or (terms.centre is not None and to_come)
         ):
             return False
         shape = self._plate_shape
         mean = self.backend.zeros(shape) if self.mean is None else self.mean
         variance = self.backend.zeros(shape) if self.mean_variance is None else self.mean_variance
         (message,) = self.totals.values()
-        message = message if self.centre is None else message + self.centre
-        assert isinstance(self.pool.reinforcement, float)  # as damping
-        prior, belief, message = (self.in_shape(array) for array in (self._prior, self.total, message))
+        message = terms.with_centre(message)
+        prior, belief, message = (self.in_shape(array) for array in (terms.prior, self.total, message))
         plate = Plate(prior, belief, message, mean, variance)
-        reinforcement = self.pool.reinforcement if self._to_reinforce else 0.0
-        found = self.pool.type.update(plate, self._power, reinforcement, strength, self.backend)
+        reinforcement = terms.strength if to_come else 0.0
+        assert isinstance(reinforcement, float)  # as damping
+        found = self.pool.type.update(plate, terms.power, reinforcement, strength, self.backend)
         if found is None:
             return False
         self.mean, self.mean_variance, flat = found.mean, found.variance, self.total.shape
-        self.prior, self.total = (self.backend.xp.reshape(array, flat) for array in (found.prior, found.belief))
-        self._base_in_belief, self._to_reinforce = self._to_reinforce, False
+        prior, self.total = (self.backend.xp.reshape(array, flat) for array in (found.prior, found.belief))
+        terms.put(prior)
+        terms.base = Base.IN_BELIEF if to_come else Base.KNOWN
         self.version += 1
         self.mean_version, self.stale = self.version, False
         return True
@@ -121,10 +141,9 @@ class PlateState(PoolState):
             self._expected = mean, self.pool.type.expectation(mean, self.backend)
         return self._expected[1]
 
-    def copy(self) -> PlateState:
+    def copy(self) -> Self:
         """An independent copy."""
         twin = super().copy()
-        assert isinstance(twin, PlateState)
         twin.own_totals = dict(self.own_totals)
         twin.forget_expectations()
         return twin
@@ -144,20 +163,12 @@ class PlateState(PoolState):
         with np.errstate(divide="ignore"):
             given = self.pool.type.from_mean(self.mean, self.backend) if belief is None else self.backend.asarray(belief)
         self.total = self.backend.settle(self.total, xp.reshape(given, self.total.shape))
-        self.prior = xp.asarray(self.total, copy=True)
-        self.prior_is_finite = bool(self.backend.to_host(xp.all(xp.isfinite(self.total))))
+        self.terms.put(xp.asarray(self.total, copy=True))
+        self.terms.prior_is_finite = bool(self.backend.to_host(xp.all(xp.isfinite(self.total))))
         self.forget_totals()
-        self.centre = self.infinite = None
+        self.terms.centre = self.infinite = None
         self.version += 1
         self.mean_version, self.stale = self.version, False
-
-    def observe_mode(self) -> None:
-        """Observe the whole plate at the most probable values of its belief."""
-        kind, backend = self.pool.type, self.backend
-        certain = kind.certain_mode(self.belief, backend)
-        self.values = Values(kind, certain, backend)
-        self._observe(self.in_shape(kind.mean(certain, backend)), certain)
-        self.stale = True
 
     def cavity_means(self, belief: Array, messages: Array, old: Array | None, axis: int) -> Array:
         """Means of beliefs without some messages, damped as the plate's own: see `Port.cavity_mean`."""
@@ -178,7 +189,7 @@ class PlateState(PoolState):
     @property
     def mean_is_current(self) -> bool:
         """Whether `mean` is of the belief as it is now (or damped on the way to it)."""
-        return self.mean_version == self.version or self.all_observed
+        return self.mean_version == self.version or self.evidence.all_observed
 
     def in_shape(self, params: Array) -> Array:
         """Parameters ``(*param_shape, V)`` in the plate's shape, ``(*param_shape, *shape)``."""

@@ -45,7 +45,7 @@ class PlatePort:
 
     @property
     def observed(self) -> bool:
-        return self._state.all_observed
+        return self._state.evidence.all_observed
 
     @property
     def version(self) -> int:
@@ -78,15 +78,16 @@ class PlatePort:
     @property
     def incoming(self) -> Array:
         state, found = self._state, self._incoming()
-        if state.mask is not None:  # evidence on some variables is certain, whatever the others say
+        evidence = state.evidence
+        if evidence.mask is not None:  # evidence on some variables is certain, whatever the others say
             shape = state.pool.blocks[0].shape
-            mask, certain = state.backend.xp.reshape(state.mask, shape), state.in_shape(state.certain)
+            mask, certain = state.backend.xp.reshape(evidence.mask, shape), state.in_shape(evidence.certain)
             found = state.backend.xp.where(mask, certain, found)
         return self._seen(found, state.pool.axis)
 
     def _incoming(self) -> Array:
         state = self._state
-        cavity, of_others = state.base, state.of_others(self._key)
+        cavity, of_others = state.settle_base(), state.of_others(self._key)
         if state.pool.num_edges:
             finite, infinite = state.unclamped()
             cavity = finite if infinite is None else state.pool.type.join(finite, infinite, state.backend)

@@ -205,9 +205,10 @@ def _hear(pool: PoolState, positions: np.ndarray, said: np.ndarray) -> None:
 def _told(pool: PoolState, positions: np.ndarray) -> np.ndarray:
     """Priors and evidence, ``(n, ...)`` in double precision; the largest numbers for infinite ones."""
     axis = pool.pool.axis
-    prior = np.moveaxis(pool.backend.to_host(pool.prior), axis, 0)[positions].reshape(positions.size, -1)
-    seen = pool.observed[positions].reshape(positions.size, -1)
-    values = np.moveaxis(np.where(pool.observed, pool.values, 0), len(pool.pool.type.value_shape), 0)[positions]
+    prior = np.moveaxis(pool.backend.to_host(pool.settle_prior()), axis, 0)[positions].reshape(positions.size, -1)
+    observed = pool.evidence.observed
+    values = np.moveaxis(np.where(observed, pool.evidence.values, 0), len(pool.pool.type.value_shape), 0)[positions]
+    seen = observed[positions].reshape(positions.size, -1)
     rows = np.concatenate([prior, seen, values.reshape(positions.size, -1)], axis=1).astype(np.float64)
     return np.nan_to_num(rows, posinf=1e300, neginf=-1e300)
 

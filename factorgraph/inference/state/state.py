@@ -64,9 +64,10 @@ class State:
     ) -> State:
         """The state of a graph before any message and any evidence."""
         blocks, batched = graph.factor_blocks.values(), batch is not None
+        sets = (batch,) if batch is not None else ()
         return cls(
             layout,
-            [(PlateState if pool.is_plate else PoolState)(pool, backend, batch) for pool in layout.pools],
+            [(PlateState if pool.is_plate else PoolState)(backend, sets, pool) for pool in layout.pools],
             {
                 group.name: Potentials([block.kernel for block in group.blocks if block.kernel is not None], backend, batched)
                 for group in layout.groups.values()
@@ -148,10 +149,10 @@ class State:
             self.forget_candidates()
         for pool in self.pools:
             kind = pool.pool.type
-            if not kind.can_be_random and not pool.all_observed:
+            if not kind.can_be_random and not pool.evidence.all_observed:
                 raise ValueError(f"variables {pool.pool.blocks[0].name!r} are {kind!r} and must be observed before a run")
             if pool.stale and kind.can_be_random:
-                pool.forget_reinforcement()
+                pool.terms.forget_reinforcement()
                 pool.refresh()
 
     def restart_count(self) -> None:
@@ -177,7 +178,7 @@ class State:
                     self.pools[boundary.pool].harden()
         # Nothing but evidence makes messages infinite.
         seen_only = not (certain or any(potentials.hard for potentials in self.potentials.values())) and all(
-            pool.prior_is_finite and not pool.hard for pool in self.pools
+            pool.terms.prior_is_finite and not pool.hard for pool in self.pools
         )
         certain = certain or any(pool.has_certainty for pool in self.pools)
         for name, potentials in self.potentials.items():
@@ -201,7 +202,7 @@ class State:
         free: Any = 0
         for segment in group.segments:
             pool = self.pools[segment.pool]
-            seen = pool.observed[pool.pool.edge_place[segment.edges(None)]]
+            seen = pool.evidence.observed[pool.pool.edge_place[segment.edges(None)]]
             free = free + (~seen).reshape(segment.width, group.count, *pool.batch).sum(axis=0)
         return bool(np.min(free) >= 2)
 
@@ -243,9 +244,10 @@ class State:
             raise ValueError(f"variables {name!r} differ in type or shape between the two states")
         if not (isinstance(mine, PlateState) and isinstance(theirs, PlateState)):
             raise ValueError(f"variables {name!r} are not a plate of block factors in both states")
-        mine.resume(theirs.evidence, theirs.means())
-        mine.prior = mine.backend.asarray(theirs.prior)
-        mine.prior_is_finite = theirs.prior_is_finite
+        theirs.bring_up_to_date()
+        mine.resume(theirs.own_belief, theirs.means())
+        mine.terms.put(mine.backend.asarray(theirs.settle_prior()))
+        mine.terms.prior_is_finite = theirs.terms.prior_is_finite
 
     def save(self, path: str | Path) -> None:
         """

@@ -12,7 +12,8 @@ import numpy as np
 from factorgraph.files import parse_json, read_npz, write_npz
 from factorgraph.inference.layout.layout import Layout
 from factorgraph.inference.state.plate_state import PlateState
-from factorgraph.inference.state.pool_state import ARRAYS, FLAGS, PoolState
+from factorgraph.inference.state.pool_state import PoolState
+from factorgraph.inference.state.terms import Base
 
 _BY_EDGE = ("messages", "candidates", "residual", "change")  # in files these go by the user's blocks, however merged
 
@@ -33,9 +34,9 @@ def write_pools(path: str | Path, pools: Sequence[PoolState], layout: Layout, co
         for name in _BY_EDGE:
             if (key := f"{name}/{number}") in arrays:
                 arrays[key] = np.take(arrays[key], order, axis=_edge_axis(pool, name))
-        arrays |= {f"observed/{number}": pool.observed, f"values/{number}": pool.values}
+        arrays |= {f"observed/{number}": pool.evidence.observed, f"values/{number}": pool.evidence.values}
     flags = [
-        {name: getattr(pool, name) for name in FLAGS}
+        {name: getattr(part, name) for part, name in pool.flags()}
         | {"mean_is_current": isinstance(pool, PlateState) and pool.mean_is_current}
         for pool in pools
     ]
@@ -83,9 +84,9 @@ def _checked(
     flags: dict[str, Any],
 ) -> Read:
     shapes, found = _shapes(pool), {}
-    for name in ARRAYS:
-        key = f"{name.strip('_')}/{number}"
-        if key not in arrays and name in ("_prior", "messages", "total"):
+    for _, name in pool.arrays():
+        key = f"{name}/{number}"
+        if key not in arrays and name in ("prior", "messages", "total"):
             raise KeyError(key)
         if key in arrays:
             found[name] = _of_shape(arrays[key], shapes[name], key, "f")
@@ -97,16 +98,25 @@ def _checked(
         if block not in block_factors or not port.isdecimal():
             raise ValueError(f"{key} is of no block factor of this graph")
         totals[block, int(port)] = _of_shape(arrays[key], pool.total.shape, key, "f")
-    observed = _of_shape(arrays[f"observed/{number}"], pool.observed.shape, f"observed/{number}", "b")
-    values = _of_shape(arrays[f"values/{number}"], pool.values.shape, f"values/{number}", "iuf")
+    observed = _of_shape(arrays[f"observed/{number}"], pool.evidence.observed.shape, f"observed/{number}", "b")
+    values = _of_shape(arrays[f"values/{number}"], pool.evidence.values.shape, f"values/{number}", "iuf")
     if observed.any():
         pool.pool.type.observe(values[..., observed])
-    power = flags["_power"]
-    if not all(isinstance(flags[name], bool) for name in (*FLAGS, "mean_is_current") if name != "_power"):
+    return Read(found, totals, observed, values, _flags(pool, flags))
+
+
+def _flags(pool: PoolState, given: dict[str, Any]) -> dict[str, Any]:
+    """The plain values of a pool, as fields of its parts have them."""
+    if "base" not in given:  # of before, when it was said in two words
+        base = Base.TO_COME if given["_to_reinforce"] else Base.IN_BELIEF if given["_base_in_belief"] else Base.KNOWN
+        given = {**given, "base": base, "power": given["_power"]}
+    flags = {name: given[name] for name in (*(name for _, name in pool.flags()), "mean_is_current")}
+    flags["base"] = Base(flags["base"])
+    if not (flags["power"] is None or isinstance(flags["power"], float)):
+        raise ValueError(f"power is {flags['power']!r}")
+    if not all(isinstance(value, bool) for name, value in flags.items() if name not in ("base", "power")):
         raise ValueError("its flags are not true or false")
-    if not (power is None or isinstance(power, float)):
-        raise ValueError(f"_power is {power!r}")
-    return Read(found, totals, observed, values, flags)
+    return flags
 
 
 def _edge_axis(pool: PoolState, name: str) -> int:
@@ -124,7 +134,7 @@ def _shapes(pool: PoolState) -> dict[str, tuple[int, ...]]:
     kind, total, messages = pool.pool.type, pool.total.shape, pool.messages.shape
     edges = messages[pool.pool.axis :]
     counts = np.shape(kind.split(pool.backend.zeros((*kind.param_shape, 1)), pool.backend)[1])[:-1]
-    shapes = {"_prior": total, "messages": messages, "total": total, "reinforced": total, "centre": total}
+    shapes = {"prior": total, "messages": messages, "total": total, "reinforced": total, "centre": total}
     shapes |= {"remote": total, "remote_infinite": (*counts, *total[pool.pool.axis :])}
     shapes |= {"infinite": (*counts, *total[pool.pool.axis :]), "candidates": messages, "residual": edges, "change": edges}
     if not isinstance(pool, PlateState):
@@ -138,21 +148,21 @@ def _shapes(pool: PoolState) -> dict[str, tuple[int, ...]]:
 
 def fill(pool: PoolState, read: Read) -> None:
     """Take over what was read of a pool."""
-    pool.observed, pool.values = read.observed, read.values
+    pool.evidence.observed, pool.evidence.values = read.observed, read.values
     pool.upload_evidence()
-    for name in ARRAYS:
-        setattr(pool, name, pool.backend.asarray(read.arrays[name]) if name in read.arrays else None)
+    for part, name in pool.arrays():
+        setattr(part, name, pool.backend.asarray(read.arrays[name]) if name in read.arrays else None)
     pool.totals = {key: pool.backend.asarray(total) for key, total in read.totals.items()}
-    for name in FLAGS:
-        setattr(pool, name, read.flags[name])
+    for part, name in pool.flags():
+        setattr(part, name, read.flags[name])
     pool.version += 1
     pool.mean_version = pool.version if read.flags["mean_is_current"] else -1
 
 
 def _arrays(number: int, pool: PoolState) -> Iterator[tuple[str, np.ndarray]]:
-    for name in ARRAYS:
-        array = getattr(pool, name)
+    for part, name in pool.arrays():
+        array = getattr(part, name)
         if array is not None:
-            yield f"{name.strip('_')}/{number}", pool.backend.to_host(array)
+            yield f"{name}/{number}", pool.backend.to_host(array)
     for (block, port), total in pool.totals.items():
         yield f"totals/{number}/{block}/{port}", pool.backend.to_host(total)
