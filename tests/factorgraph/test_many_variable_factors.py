@@ -17,7 +17,7 @@ SPIN = fg.Spin()
 LITERALS = np.array([[1, -1, 1, -1, -1], [1, 1, 1, 1, 1], [-1, -1, -1, -1, -1]])
 
 
-@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("width", [1, 4])
 @pytest.mark.parametrize(
     "factor",
     [
@@ -39,7 +39,7 @@ def test_factors_of_many_spins_equal_enumeration(factor: fg.Factor, width: int) 
     check_factor(factor, SPIN, widths=[width])
 
 
-@pytest.mark.parametrize("width", [1, 2, 5])
+@pytest.mark.parametrize("width", [2, 5])
 @pytest.mark.parametrize("kind", [fg.Or, fg.And, fg.ExactlyOne, lambda literals: fg.AtMost(1, literals)])
 def test_literals_equal_enumeration(kind: type, width: int) -> None:
     check_factor(kind(LITERALS[:, :width]), SPIN, widths=[width])
@@ -47,7 +47,7 @@ def test_literals_equal_enumeration(kind: type, width: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [fg.Or, fg.And])
-@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("width", [1, 4])
 def test_logical_factors_with_an_output_equal_enumeration(kind: type, width: int) -> None:
     check_factor(kind(LITERALS[:, :width]), SPIN, SPIN, widths=[width, 1])
 
@@ -59,14 +59,14 @@ def test_cardinality_with_a_row_for_each_factor_equals_enumeration(rng: np.rando
     check_factor(fg.Cardinality(rows, LITERALS[:, :4]), SPIN, widths=[4])
 
 
-@pytest.mark.parametrize("states", [1, 2, 4])
-@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("states", [1, 4])
+@pytest.mark.parametrize("width", [1, 3])
 def test_max_equals_enumeration(states: int, width: int) -> None:
     check_factor(fg.Max(), fg.Categorical(states), fg.Categorical(states), widths=[width, 1])
 
 
 @pytest.mark.parametrize("kind", [SPIN, fg.Categorical(3)], ids=repr)
-@pytest.mark.parametrize("ports", [2, 3, 5])
+@pytest.mark.parametrize("ports", [2, 5])
 def test_equality_equals_enumeration(kind: fg.VariableType, ports: int) -> None:
     check_factor(fg.Equality(), *[kind] * ports)
 
@@ -205,7 +205,7 @@ def test_fields_on_loops_of_parity_checks_do_not_overflow(backend: str, dtype: s
     assert np.isfinite(result.belief(x)).all()
 
 
-@pytest.mark.parametrize("width", [1, 2, 4])
+@pytest.mark.parametrize("width", [1, 4])
 @pytest.mark.parametrize(
     "make",
     [
