@@ -25,7 +25,7 @@ def weighted_cases(model, evidence, rng):
     number = {(model[v].name, int(model[v].index)): v for v in range(len(model))}
     tables = {}
     for block in model.graph.factor_blocks.values():
-        for factor, table in enumerate(np.moveaxis(np.exp(block.kernel.enumerated()), -1, 0)):
+        for factor, table in enumerate(np.moveaxis(np.exp(block.bound.enumerated()), -1, 0)):
             *parents, child = [number[port.name, int(port.index[factor])] for port in block.ports]
             tables[child] = parents, table
     given = {model.number(name): int(model.state(name, state)) for name, state in evidence.items()}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from factorgraph.factors import BlockFactor, Factor
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.bound import BoundFactor
 from factorgraph.variables import VariableType
 
 
@@ -255,15 +255,25 @@ class Factors:
         One for each port: ``(F,)`` variables, ``(F, d)`` at plural ports, whole plates for block factors.
     count : int
         Number of factors F; 1 for a block factor.
-    kernel : FactorKernel or None
-        The factor bound to its variables' types; None for a block factor.
     """
 
     name: str
     factor: Factor | BlockFactor
     ports: tuple[Variables, ...]
     count: int
-    kernel: FactorKernel | None = field(repr=False)
+    _bound: BoundFactor | None = field(default=None, repr=False)
+
+    @property
+    def is_block(self) -> bool:
+        """Whether this is one block factor on whole plates, and not edgewise factors."""
+        return isinstance(self.factor, BlockFactor)
+
+    @property
+    def bound(self) -> BoundFactor:
+        """The edgewise factor bound to its variables' types; a block factor has none."""
+        if self._bound is None:
+            raise TypeError(f"factors {self.name!r} are a block factor, which is not bound as edgewise ones are")
+        return self._bound
 
     @property
     def open_ports(self) -> tuple[int, ...]:
@@ -274,6 +284,16 @@ class Factors:
     def num_edges(self) -> int:
         """Number of edges; for a block factor, the variables of its plates."""
         return sum(port.size for port in self.ports)
+
+    def nodes(self, first: Mapping[str, int]) -> np.ndarray:
+        """
+        The variables of each factor, port by port, ``(F, variables)``.
+
+        Parameters
+        ----------
+        first : number of the first variable of each block, as `FactorGraph.first_nodes` counts them
+        """
+        return np.concatenate([port.index.reshape(self.count, -1) + first[port.name] for port in self.ports], axis=1)
 
     def __repr__(self) -> str:
         ports = ", ".join(f"{port.name}{list(port.shape)}" for port in self.ports)

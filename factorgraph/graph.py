@@ -19,7 +19,7 @@ from factorgraph.blocks import (
     numbers_of,
 )
 from factorgraph.factors import BlockFactor, Factor
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.bound import BoundFactor
 from factorgraph.variables import VariableType
 
 
@@ -168,9 +168,9 @@ class FactorGraph:
             flat.append(Variables(port.block, np.broadcast_to(port.index, (*shape, *width)).reshape(count, *width)))
             widths.append(int(np.prod(width, dtype=np.int64)))
         check_distinct(flat)
-        kernel = FactorKernel(factor, [port.type for port in ports], widths, count, owners)
-        kernel.parameters()  # potentials are refused now, where the block is named
-        return Factors(name, factor, tuple(flat), count, kernel)
+        bound = BoundFactor(factor, [port.type for port in ports], widths, count, owners)
+        bound.parameters()  # potentials are refused now, where the block is named
+        return Factors(name, factor, tuple(flat), count, bound)
 
     def set_prior(self, variables: Variables, params: Any) -> None:
         """
@@ -287,7 +287,7 @@ class FactorGraph:
         for block in self.factor_blocks.values():
             numbers = np.arange(block.count) + factor_start
             for port in block.ports:
-                index = port.index[port.index >= 0] if block.kernel is None else port.index.T.reshape(-1)
+                index = port.index[port.index >= 0] if block.is_block else port.index.T.reshape(-1)
                 variables.append(index + first[port.name])
                 factors.append(np.resize(numbers, index.size))
             factor_start += block.count
@@ -311,7 +311,7 @@ class FactorGraph:
     @property
     def is_forest(self) -> bool:
         """Whether the graph has no cycle, so that belief propagation on it is exact."""
-        if any(block.kernel is None for block in self.factor_blocks.values()):
+        if any(block.is_block for block in self.factor_blocks.values()):
             return False
         return self.num_edges == self.num_variables + self.num_factors - self.components()[0]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from factorgraph.blocks import Factors, Variables
 from factorgraph.communication import Communicator
-from factorgraph.factors.selected import SelectedKernel
+from factorgraph.factors.selected import SelectedFactor
 from factorgraph.graph import FactorGraph
 
 
@@ -95,7 +95,7 @@ def partition(graph: FactorGraph, parts: int, owners: Mapping[str, Any] | None =
     if isinstance(parts, bool) or not isinstance(parts, (int, np.integer)) or parts < 1:
         raise ValueError(f"parts must be a whole number of at least 1, not {parts!r}")
     for block in graph.factor_blocks.values():
-        if block.kernel is None:
+        if block.is_block:
             raise ValueError(
                 f"factors {block.name!r} are a block factor, which is not split: give each rank its own patterns, and share "
                 "the plates that all have"
@@ -174,12 +174,11 @@ def _part(graph: FactorGraph, owners: dict[str, np.ndarray], part: int, touched:
         mine = np.flatnonzero(owners[name] == part)
         if not mine.size:
             continue
-        assert factors.kernel is not None
         numbers[name] = mine
         try:
-            kernel = factors.kernel if mine.size == factors.count else SelectedKernel(factors.kernel, mine)
+            bound = factors.bound if mine.size == factors.count else SelectedFactor(factors.bound, mine)
         except TypeError as error:
             raise TypeError(f"factors {name!r}: {error}") from error
         ports = tuple(Variables(small.variable_blocks[port.name], local[port.name][port.index[mine]]) for port in factors.ports)
-        small.factor_blocks[name] = Factors(name, factors.factor, ports, int(mine.size), kernel)
+        small.factor_blocks[name] = Factors(name, factors.factor, ports, int(mine.size), bound)
     return Part(small, shared, numbers, shapes)

@@ -1,7 +1,7 @@
 """The contract of edgewise factor types.
 
 A factor type is written in the least of three forms that serves: a function of the states (`Factor.log_potential`), the
-log of the local sum (`Factor.log_partition`), or the messages themselves (`Factor.messages`). `kernel.FactorKernel` makes the
+log of the local sum (`Factor.log_partition`), or the messages themselves (`Factor.messages`). `bound.BoundFactor` makes the
 three forms one for the engine.
 """
 

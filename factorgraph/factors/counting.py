@@ -9,9 +9,9 @@ import numpy as np
 
 from factorgraph.backends import Array
 from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.bound import check_log_potentials, check_spins
 from factorgraph.factors.combining import Combination
 from factorgraph.factors.counting_source import counting_source
-from factorgraph.factors.kernel import check_log_potentials, check_spins
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Spin, VariableType
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from factorgraph.backends import Array
 from factorgraph.factors.base import Factor, Parameters
-from factorgraph.factors.kernel import check_same_states
+from factorgraph.factors.bound import check_same_states
 from factorgraph.semiring import Semiring
 from factorgraph.variables import DiscreteType, VariableType
 

@@ -1,4 +1,4 @@
-"""Kernels of several factor blocks made one, so that small blocks run in one call."""
+"""Bound factors of several blocks made one, so that small blocks run in one call."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.bound import BoundFactor
 
 
-class MergedKernel(FactorKernel):
+class MergedFactor(BoundFactor):
     """
     The factors of several blocks whose `merge_key` is the same, one block after another.
 
     Parameters
     ----------
-    members : kernels of the blocks, two at least
+    members : bound factors of the blocks, two at least
     """
 
-    def __init__(self, members: Sequence[FactorKernel]) -> None:
+    def __init__(self, members: Sequence[BoundFactor]) -> None:
         # Parameters that some blocks do without, all do without: called is a factor that does.
         first = min(members, key=lambda member: len(member.own_parameters()))
         vars(self).update({name: value for name, value in vars(first).items() if name != "members"})
@@ -43,18 +43,18 @@ class MergedKernel(FactorKernel):
         return np.concatenate(spread, axis=-1)
 
 
-def merge_key(kernel: FactorKernel) -> Hashable | None:
-    """What kernels that run as one have in common; None for one that runs alone."""
-    factor = kernel.factor
-    given = () if kernel.is_table else factor.merge_key() if _speaks_for_its_messages(type(factor)) else None
+def merge_key(bound: BoundFactor) -> Hashable | None:
+    """What bound factors that run as one have in common; None for one that runs alone."""
+    factor = bound.factor
+    given = () if bound.is_table else factor.merge_key() if _speaks_for_its_messages(type(factor)) else None
     if given is None:
         return None
-    arrays = tuple((name, array.shape[:-1], array.dtype.kind) for name, array in sorted(kernel.own_parameters().items()))
-    return type(factor), given, kernel.types, kernel.widths, kernel.owners, arrays
+    arrays = tuple((name, array.shape[:-1], array.dtype.kind) for name, array in sorted(bound.own_parameters().items()))
+    return type(factor), given, bound.types, bound.widths, bound.owners, arrays
 
 
-def can_replace(old: FactorKernel, new: FactorKernel) -> bool:
-    """Whether a kernel may take the place of another among merged ones: it may lack parameters, or have more."""
+def can_replace(old: BoundFactor, new: BoundFactor) -> bool:
+    """Whether a bound factor may take the place of another among merged ones: it may lack parameters, or have more."""
     mine, theirs = merge_key(old), merge_key(new)
     if not (isinstance(mine, tuple) and isinstance(theirs, tuple)) or mine[:-1] != theirs[:-1]:
         return False

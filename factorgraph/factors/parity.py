@@ -10,9 +10,9 @@ import numpy as np
 from factorgraph.backends import Array
 from factorgraph.backends.kernels import unroll
 from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.bound import check_spins
 from factorgraph.factors.combining import Combination
 from factorgraph.factors.ising import check_coupling
-from factorgraph.factors.kernel import check_spins
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Spin, VariableType
 

@@ -7,17 +7,17 @@ import copy
 import numpy as np
 
 from factorgraph.factors.base import Factor
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.bound import BoundFactor
 from factorgraph.factors.merged import merge_key
 
 
-class SelectedKernel(FactorKernel):
+class SelectedFactor(BoundFactor):
     """
-    A kernel of some factors of another one's, whose factor is still made for all.
+    Some of the factors of a block, bound; the factor itself is still made for all.
 
     Parameters
     ----------
-    whole : kernel of all factors
+    whole : all of them, bound
     index : (n,) numbers of those that are here
 
     Raises
@@ -26,7 +26,7 @@ class SelectedKernel(FactorKernel):
         The factor reads more than its parameters, as far as one can know: it has messages and no `merge_key`.
     """
 
-    def __init__(self, whole: FactorKernel, index: np.ndarray) -> None:
+    def __init__(self, whole: BoundFactor, index: np.ndarray) -> None:
         if merge_key(whole) is None:
             raise TypeError(
                 f"{type(whole.factor).__name__} needs a merge_key, so that some of its factors can run without the others"
@@ -36,8 +36,8 @@ class SelectedKernel(FactorKernel):
         self.factor = copy.copy(whole.factor)
         vars(self.factor)["pointwise"] = False  # its own arrays have entries for all factors
 
-    def rebound(self, factor: Factor) -> FactorKernel:
-        return SelectedKernel(self.whole.rebound(factor), self.index)
+    def rebound(self, factor: Factor) -> BoundFactor:
+        return SelectedFactor(self.whole.rebound(factor), self.index)
 
     def own_parameters(self) -> dict[str, np.ndarray]:
         return {name: self._chosen(np.asarray(array)) for name, array in self.whole.own_parameters().items()}

@@ -276,9 +276,9 @@ def _factors(graph: FactorGraph) -> list[tuple[np.ndarray, np.ndarray]]:
             weights = block.type.log_weights(np.moveaxis(block.prior, 0, -1), host).T
             found += [(np.array([first[block.name] + i]), weights[i]) for i in np.flatnonzero((weights != 0).any(axis=1))]
     for factors in graph.factor_blocks.values():
-        if factors.kernel is None:
+        if factors.is_block:
             raise TypeError(f"factors {factors.name!r} are a block factor, which has no table to write")
-        nodes = np.concatenate([p.index.reshape(factors.count, -1) + first[p.name] for p in factors.ports], axis=1)
-        tables = factors.kernel.enumerated()
+        nodes = factors.nodes(first)
+        tables = factors.bound.enumerated()
         found += [(nodes[f], tables[..., min(f, tables.shape[-1] - 1)]) for f in range(factors.count)]
     return found

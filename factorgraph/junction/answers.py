@@ -118,9 +118,8 @@ class ExactResult:
         assert self.tree is not None
         _ = self._marginals  # messages from the roots
         block = self._graph.factors(factors)
-        assert block.kernel is not None
-        shape = [len(kind.states) for kind in block.kernel.spread_types()]
-        nodes = np.concatenate([p.index.reshape(block.count, -1) + self._first[p.name] for p in block.ports], axis=1)
+        shape = [len(kind.states) for kind in block.bound.spread_types()]
+        nodes = block.nodes(self._first)
         result = np.zeros((block.count, *shape))
         tables = [self._place[block.name, number] for number in range(block.count)]
         with np.errstate(all="ignore"):
@@ -134,8 +133,7 @@ class ExactResult:
     def gradient(self, factors: str | Factors) -> np.ndarray:
         """Derivative of `log_partition` by a block's potentials; as `Result.gradient`."""
         block = self._graph.factors(factors)
-        assert block.kernel is not None
-        return block.kernel.factor.gradient(self.factor_marginals(block))
+        return block.bound.factor.gradient(self.factor_marginals(block))
 
     def sample(self, n: int = 1, seed: Any = None) -> dict[str, np.ndarray]:
         """

@@ -164,10 +164,10 @@ class JunctionTree:
         """Replace a block's potentials; as `Inference.set_potentials`."""
         self._check_size()
         block = self.graph.factors(factors)
-        if block.kernel is None or type(factor) is not type(block.factor):
+        if block.is_block or type(factor) is not type(block.factor):
             raise TypeError(f"factors {block.name!r} need a new {type(block.factor).__name__}, not {factor!r}")
         try:
-            whole = tables_of(block, block.kernel.rebound(factor))
+            whole = tables_of(block, factor)
         except (ValueError, TypeError) as error:
             raise type(error)(f"factors {block.name!r}: {error}") from error
         tables = split(whole, block.count)
@@ -292,9 +292,9 @@ def _evidence_of(graph: FactorGraph) -> dict[int, int]:
 def is_wide_forest(graph: FactorGraph) -> bool:
     """Whether belief propagation is exact, and tables of the factors would be large."""
     return graph.is_forest and any(
-        np.prod([float(len(kind.states)) for kind in block.kernel.spread_types()]) > _WIDE
+        np.prod([float(len(kind.states)) for kind in block.bound.spread_types()]) > _WIDE
         for block in graph.factor_blocks.values()
-        if block.kernel is not None
+        if not block.is_block
     )
 
 

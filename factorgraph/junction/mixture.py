@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from factorgraph.blocks import Factors, VariableBlock, Variables
-from factorgraph.factors.kernel import FactorKernel
-from factorgraph.factors.selected import SelectedKernel
+from factorgraph.factors.bound import BoundFactor
+from factorgraph.factors.selected import SelectedFactor
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError
 from factorgraph.inference.answers.marginal_table import marginal_table
@@ -141,7 +142,7 @@ class MixtureResult:
         for name, factors in self._graph.factor_blocks.items():
             if all(port.name in part.variable_blocks for port in factors.ports):
                 ports = tuple(Variables(part.variable_blocks[port.name], port.index) for port in factors.ports)
-                part.factor_blocks[name] = Factors(name, factors.factor, ports, factors.count, factors.kernel)
+                part.factor_blocks[name] = replace(factors, ports=ports)
         return part
 
     def _normal(self, values: dict[str, np.ndarray]) -> FactorGraph:
@@ -155,15 +156,14 @@ class MixtureResult:
         }
         for block in self._switching:
             states = values[block.ports[0].name][block.ports[0].index]
-            assert block.kernel is not None
             for state in np.unique(states):
                 index = np.flatnonzero(states == state)
-                kernel = FactorKernel(
-                    block.kernel.factor.given(int(state)), block.kernel.types[1:], block.kernel.widths[1:], block.count
+                bound = BoundFactor(
+                    block.bound.factor.given(int(state)), block.bound.types[1:], block.bound.widths[1:], block.count
                 )
                 name = f"{block.name} in state {state}"
                 ports = tuple(port[index] for port in block.ports[1:])
-                part.factor_blocks[name] = Factors(name, kernel.factor, ports, index.size, SelectedKernel(kernel, index))
+                part.factor_blocks[name] = Factors(name, bound.factor, ports, index.size, SelectedFactor(bound, index))
         return part
 
     def _is_normal(self, variables: Variables) -> bool:
@@ -252,7 +252,7 @@ def _refuse_others(blocks: list[Factors]) -> None:
     """Refuse factors of discrete and normal variables which are no linear relation in each state of a variable."""
     for block in blocks:
         kinds = [is_normal(port.type) for port in block.ports]
-        if block.kernel is None or not block.kernel.factor.gives("given") or kinds != [False, *[True] * (len(kinds) - 1)]:
+        if block.is_block or not block.bound.factor.gives("given") or kinds != [False, *[True] * (len(kinds) - 1)]:
             raise TypeError(
                 f"exact answers: factors {block.name!r} have discrete and normal variables, and are no linear relation in each "
                 "state; run the graph by belief propagation"

@@ -10,7 +10,7 @@ import numpy as np
 
 from factorgraph.backends import get_backend
 from factorgraph.blocks import Factors
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors import Factor
 from factorgraph.graph import FactorGraph
 from factorgraph.junction.weights import Weights
 from factorgraph.variables import DiscreteType
@@ -79,9 +79,9 @@ class TableModel:
         self._add_priors(graph)
         first = graph.first_nodes()
         for block in graph.factor_blocks.values():
-            found, whole = _scopes_of(block, first), tables_of(block, block.kernel)
+            whole = tables_of(block)
             self.place |= {(block.name, number): len(self.tables) + number for number in range(block.count)}
-            self.scopes += found
+            self.scopes += [tuple(row) for row in block.nodes(first).tolist()]
             self.tables += split(whole, block.count)
         self._look_for_zeros()
 
@@ -241,23 +241,19 @@ class TableModel:
         return True
 
 
-def _scopes_of(block: Factors, first: dict[str, int]) -> list[tuple[int, ...]]:
-    nodes = np.concatenate([p.index.reshape(block.count, -1) + first[p.name] for p in block.ports], axis=1)
-    return [tuple(row) for row in nodes.tolist()]
-
-
-def tables_of(block: Factors, kernel: FactorKernel | None) -> np.ndarray:
-    """The log-potentials of a block's factors with some kernel, ``(q_0, ..., q_k, F or 1)``."""
-    if kernel is None:
+def tables_of(block: Factors, factor: Factor | None = None) -> np.ndarray:
+    """The log-potentials of a block's factors, or of another factor in place of its own, ``(q_0, ..., q_k, F or 1)``."""
+    if block.is_block:
         raise TypeError(f"exact answers need factors with tables, but {block.name!r} are a block factor")
-    states = [len(kind.states) for kind in kernel.spread_types()]
+    bound = block.bound if factor is None else block.bound.rebound(factor)
+    states = [len(kind.states) for kind in bound.spread_types()]
     entries = float(np.prod([float(q) for q in states])) * (block.count if len(states) > 8 else 1)
     if entries > _MOST_ENTRIES:
         raise TooLargeError(
             f"exact answers need a table for each factor; those of {block.name!r} have {len(states)} variables and would take "
             f"{entries * 8 / 2**30:.3g} GiB"
         )
-    return kernel.enumerated()
+    return bound.enumerated()
 
 
 def split(whole: np.ndarray, count: int) -> list[np.ndarray]:

@@ -141,11 +141,11 @@ class LinearSystem:
         rows, columns, entries = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
         offsets, variances, start, scale = [np.zeros(0)], [np.zeros(0)], 0, 0.0
         for block in self._graph.factor_blocks.values():
-            if block.kernel is None or not block.kernel.factor.gives("linear"):
+            if block.is_block or not block.bound.factor.gives("linear"):
                 raise TypeError(
                     f"exact answers by linear algebra need linear relations; factors {block.name!r} are {block.factor!r}"
                 )
-            found = block.kernel.factor.linear(block.kernel.own_parameters())
+            found = block.bound.factor.linear(block.bound.own_parameters())
             numbers = self.numbers_at(block)
             for of_row, offset, variance in zip(found.coefficients, found.offsets, found.variances, strict=True):
                 for column, coefficients in zip(numbers.T, of_row, strict=True):

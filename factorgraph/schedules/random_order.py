@@ -43,5 +43,5 @@ class RandomOrder(Schedule):
             start += block.count
             for batch in np.unique(own).tolist():
                 index = np.flatnonzero(own == batch)
-                stages[batch].append(Step(block.name, block.open_ports, None if block.kernel is None else index))
+                stages[batch].append(Step(block.name, block.open_ports, None if block.is_block else index))
         return Plan([tuple(stage) for stage in stages if stage])

@@ -31,7 +31,7 @@ class Residual(Schedule):
 
     def plan(self, graph: FactorGraph) -> Plan:
         for block in graph.factor_blocks.values():
-            if block.kernel is None:
+            if block.is_block:
                 raise ValueError(f"Residual cannot schedule the block factor {block.name!r}; use Sweep")
         steps = (Step(block.name, tuple(range(len(block.ports)))) for block in graph.factor_blocks.values())
         return Plan([tuple(steps)], share=self.share)

@@ -33,7 +33,7 @@ class Tree(Schedule):
 
     def plan(self, graph: FactorGraph) -> Plan:
         for block in graph.factor_blocks.values():
-            if block.kernel is None:
+            if block.is_block:
                 raise NotAForestError(f"Tree cannot schedule the block factor {block.name!r}, which has cycles; use Sweep")
         forest = SpanningForest.of(graph)
         if not graph.is_forest:
@@ -48,8 +48,7 @@ class _TreePlan(Plan):
     _forest: SpanningForest
 
     def __init__(self, graph: FactorGraph, forest: SpanningForest) -> None:
-        kernels = [block.kernel for block in graph.factor_blocks.values()]
-        exact = not any(kernel is not None and kernel.factor.approximates for kernel in kernels)
+        exact = not any(not block.is_block and block.bound.factor.approximates for block in graph.factor_blocks.values())
         vars(self).update(exact=exact, share=None, _graph=graph, _forest=forest)
 
     @property
@@ -67,7 +66,7 @@ class _TreePlan(Plan):
             depth, name = int(forest.depth[edges[0]]), names[forest.block[edges[0]]]
             parent, index = int(forest.port[edges[0]]), forest.position[edges]
             block = graph.factor_blocks[name]
-            plural = block.kernel is not None and parent in block.kernel.plural
+            plural = not block.is_block and parent in block.bound.plural
             children = tuple(port for port in range(len(block.ports)) if port != parent or plural)
             up.setdefault(depth, []).append(Step(name, (parent,), index))
             if children:

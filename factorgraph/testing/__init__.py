@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from factorgraph.factors import Factor
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.bound import BoundFactor
 from factorgraph.testing.block import check_block_factor
 from factorgraph.testing.discrete import available_backends, check_discrete_factor, check_discrete_variable
 from factorgraph.testing.enumeration import Enumeration
@@ -50,13 +50,13 @@ def check_factor(
     >>> from factorgraph.testing import check_factor
     >>> check_factor(fg.Ising([0.3, -2.0, 1.0]), fg.Spin(), fg.Spin())
     """
-    kernel = FactorKernel(factor, types, widths or [1] * len(types), count)
+    bound = BoundFactor(factor, types, widths or [1] * len(types), count)
     if all(isinstance(kind, DiscreteType) for kind in types):
-        check_discrete_factor(kernel, random_state)
+        check_discrete_factor(bound, random_state)
     elif all(isinstance(kind, Gaussian) for kind in types) and not factor.approximates:
-        check_real_factor(kernel, random_state)
+        check_real_factor(bound, random_state)
     else:
-        check_tilted_factor(kernel, random_state)
+        check_tilted_factor(bound, random_state)
 
 
 def check_variable(kind: VariableType, random_state: int = 0) -> None:

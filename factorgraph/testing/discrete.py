@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from factorgraph.backends import Backend, BackendUnavailableError, KernelBackend, get_backend
-from factorgraph.factors.kernel import FactorKernel, to_device
+from factorgraph.factors.bound import BoundFactor, to_device
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import Inference
 from factorgraph.schedules import Flooding
@@ -31,23 +31,23 @@ def available_backends(dtype: str = "float64") -> list[Backend]:
     return found
 
 
-def check_discrete_factor(kernel: FactorKernel, random_state: int) -> None:
+def check_discrete_factor(bound: BoundFactor, random_state: int) -> None:
     """`check_factor` for variables with states."""
-    table = kernel.enumerated()
-    table = np.broadcast_to(table, (*table.shape[:-1], kernel.count))
-    parameters = kernel.parameters()
+    table = bound.enumerated()
+    table = np.broadcast_to(table, (*table.shape[:-1], bound.count))
+    parameters = bound.parameters()
     rng = np.random.default_rng(random_state)
     for dtype, mode, batch in itertools.product(("float64", "float32"), MODES, (None, 4)):
-        for label, weights in _inputs(kernel, batch, rng):
+        for label, weights in _inputs(bound, batch, rng):
             for backend in available_backends(dtype):
-                case = _Case(kernel, table, parameters, weights, batch, Semiring(backend, mode), label)
+                case = _Case(bound, table, parameters, weights, batch, Semiring(backend, mode), label)
                 with np.errstate(all="ignore"):
                     case.check()
             if label != "zero-probability":
-                check_device_messages(kernel, [np.moveaxis(w, 1, 0) for w in weights], dtype, mode, batch)
+                check_device_messages(bound, [np.moveaxis(w, 1, 0) for w in weights], dtype, mode, batch)
 
 
-def check_device_messages(kernel: FactorKernel, weights: list[np.ndarray], dtype: str, mode: str, batch: int | None) -> None:
+def check_device_messages(bound: BoundFactor, weights: list[np.ndarray], dtype: str, mode: str, batch: int | None) -> None:
     """
     One step on backends with kernels, where messages are those of `Factor.device_messages`, against the same on NumPy.
 
@@ -56,13 +56,13 @@ def check_device_messages(kernel: FactorKernel, weights: list[np.ndarray], dtype
     weights : one (F, q, *batch) array of incoming log-weights for each variable of a factor, finite
     """
     backends = [backend for backend in available_backends(dtype) if isinstance(backend, KernelBackend)]
-    if kernel.device_messages(mode) is None or not backends:
+    if bound.device_messages(mode) is None or not backends:
         return
-    graph, rest = FactorGraph(), iter(zip(kernel.spread_types(), weights, strict=True))
+    graph, rest = FactorGraph(), iter(zip(bound.spread_types(), weights, strict=True))
     ports, priors = [], []
-    for number, (kind, width) in enumerate(zip(kernel.types, kernel.widths, strict=True)):
-        plural = number in kernel.plural
-        ports.append(graph.add_variables(f"port{number}", kind, (kernel.count, width) if plural else kernel.count))
+    for number, (kind, width) in enumerate(zip(bound.types, bound.widths, strict=True)):
+        plural = number in bound.plural
+        ports.append(graph.add_variables(f"port{number}", kind, (bound.count, width) if plural else bound.count))
         each = []
         for _ in range(width):
             spread, weight = next(rest)
@@ -75,7 +75,7 @@ def check_device_messages(kernel: FactorKernel, weights: list[np.ndarray], dtype
             stacked = np.moveaxis(stacked, lead, -1)
             first -= 1
         priors.append(stacked)
-    graph.add_factors("factor", kernel.factor, *ports)
+    graph.add_factors("factor", bound.factor, *ports)
     beliefs = []
     for backend in (_HOST, *backends):
         inference = Inference(graph, Flooding(), backend=backend, mode=mode, batch=batch)
@@ -88,7 +88,7 @@ def check_device_messages(kernel: FactorKernel, weights: list[np.ndarray], dtype
     with np.errstate(invalid="ignore"):
         for backend, found in zip(backends, beliefs[1:], strict=True):
             for number, (mine, theirs) in enumerate(zip(found, beliefs[0], strict=True)):
-                _compare_beliefs(f"{kernel.factor!r}, mode {mode!r}, {backend!r}", number, kernel.types[number], mine, theirs)
+                _compare_beliefs(f"{bound.factor!r}, mode {mode!r}, {backend!r}", number, bound.types[number], mine, theirs)
 
 
 def _compare_beliefs(case: str, port: int, kind: VariableType, mine: np.ndarray, theirs: np.ndarray) -> None:
@@ -104,10 +104,10 @@ def _compare_beliefs(case: str, port: int, kind: VariableType, mine: np.ndarray,
         )
 
 
-def _inputs(kernel: FactorKernel, batch: int | None, rng: np.random.Generator) -> Iterator[tuple[str, list[np.ndarray]]]:
+def _inputs(bound: BoundFactor, batch: int | None, rng: np.random.Generator) -> Iterator[tuple[str, list[np.ndarray]]]:
     """Incoming log-weights of each spread-out port, ``(q, F, *batch)``, largest 0."""
-    shape = (kernel.count,) if batch is None else (kernel.count, batch)
-    sizes = [len(kind.states) for kind in kernel.spread_types()]
+    shape = (bound.count,) if batch is None else (bound.count, batch)
+    sizes = [len(kind.states) for kind in bound.spread_types()]
     for label, scale in (("uniform", 0.0), ("random", 1.0), ("extreme", 40.0), ("zero-probability", 1.0)):
         weights = [scale * rng.normal(size=(size, *shape)) for size in sizes]
         if label == "zero-probability":
@@ -123,7 +123,7 @@ class _Case:
 
     def __init__(
         self,
-        kernel: FactorKernel,
+        bound: BoundFactor,
         table: np.ndarray,
         parameters: dict[str, np.ndarray],
         weights: list[np.ndarray],
@@ -131,9 +131,9 @@ class _Case:
         semiring: Semiring,
         label: str,
     ) -> None:
-        self.kernel, self.semiring, self.label = kernel, semiring, label
+        self.bound, self.semiring, self.label = bound, semiring, label
         self.backend = semiring.backend
-        self.kinds = kernel.spread_types()
+        self.kinds = bound.spread_types()
         host = get_backend("numpy", "float64")
         tail = () if batch is None else (1,)
         self.parameters = to_device({k: v.reshape(*v.shape, *tail) for k, v in parameters.items()}, self.backend)
@@ -156,15 +156,15 @@ class _Case:
 
     def _gather(self, arrays: list[Any]) -> list[Any]:
         gathered, rest = [], iter(arrays)
-        for port, width in enumerate(self.kernel.widths):
+        for port, width in enumerate(self.bound.widths):
             each = [next(rest) for _ in range(width)]
-            axis = len(self.kernel.types[port].param_shape)
-            gathered.append(self.backend.xp.stack(each, axis=axis) if port in self.kernel.plural else each[0])
+            axis = len(self.bound.types[port].param_shape)
+            gathered.append(self.backend.xp.stack(each, axis=axis) if port in self.bound.plural else each[0])
         return gathered
 
     def _describe(self, what: str) -> str:
         return (
-            f"{self.kernel.factor!r}, mode {self.semiring.mode!r}, {self.backend!r}, {self.label} input, "
+            f"{self.bound.factor!r}, mode {self.semiring.mode!r}, {self.backend!r}, {self.label} input, "
             f"{'batch' if self.joint.ndim > len(self.kinds) + 1 else 'no batch'}: {what}"
         )
 
@@ -182,26 +182,26 @@ class _Case:
         return np.asarray(joint.max(axis=axes) if self.semiring.mode == "max" else logsumexp(joint, axis=axes))
 
     def check(self) -> None:
-        ports = tuple(range(len(self.kernel.types)))
-        outgoing = self.kernel.messages(self.incoming, self.parameters, ports, self.semiring)
+        ports = tuple(range(len(self.bound.types)))
+        outgoing = self.bound.messages(self.incoming, self.parameters, ports, self.semiring)
         if len(outgoing) != len(ports):
             raise AssertionError(self._describe(f"messages returned {len(outgoing)} arrays for {len(ports)} ports"))
         axis = 0
-        for port, width in enumerate(self.kernel.widths):
+        for port, width in enumerate(self.bound.widths):
             for slot in range(width):
                 self._check_message(port, slot, axis, outgoing[port])
                 axis += 1
         states = tuple(range(len(self.kinds)))
         self._check_scale(states)
-        if self.kernel.factor.gives("log_potential") or self.kernel.factor.gives("log_partition"):
+        if self.bound.factor.gives("log_potential") or self.bound.factor.gives("log_partition"):
             expected = np.exp(self.joint - logsumexp(self.joint, axis=states))
-            found = self.backend.to_host(self.kernel.marginals(self.incoming, self.parameters, self.semiring))
+            found = self.backend.to_host(self.bound.marginals(self.incoming, self.parameters, self.semiring))
             possible = self.joint.max(axis=states) > -np.inf
             self._compare("joint marginals", np.where(possible, found, 0.0), np.where(possible, expected, 0.0))
 
     def _check_message(self, port: int, slot: int, axis: int, outgoing: Any) -> None:
         kind = self.kinds[axis]
-        if port in self.kernel.plural:
+        if port in self.bound.plural:
             outgoing = outgoing[(slice(None),) * len(kind.param_shape) + (slot, ...)]
         others = self._without(axis)
         expected = self._reduce(others, tuple(a for a in range(len(self.kinds)) if a != axis))
@@ -211,7 +211,7 @@ class _Case:
         possible = expected.max(axis=0) > -np.inf
         shifted = [np.where(possible, w - np.where(possible, w.max(axis=0), 0.0), 0.0) for w in (found, expected)]
         # A spin far beyond certainty has no more digits than its field.
-        self._compare(f"message to port {port}{f', slot {slot}' if self.kernel.widths[port] > 1 else ''}", *shifted)
+        self._compare(f"message to port {port}{f', slot {slot}' if self.bound.widths[port] > 1 else ''}", *shifted)
 
     def _without(self, axis: int) -> np.ndarray:
         joint = np.broadcast_to(self.table, (*self.table.shape[: len(self.kinds)], *self.weights[0].shape[1:]))
@@ -222,10 +222,10 @@ class _Case:
         return joint
 
     def _check_scale(self, states: tuple[int, ...]) -> None:
-        factor = self.kernel.factor
+        factor = self.bound.factor
         if not (factor.gives("log_potential") or factor.gives("log_partition")):
             return
-        found = self.backend.to_host(self.kernel.log_partition(self.incoming, self.parameters, self.semiring))
+        found = self.backend.to_host(self.bound.log_partition(self.incoming, self.parameters, self.semiring))
         self._compare("log_partition", found.astype(np.float64), self._reduce(self.joint, states))
 
 

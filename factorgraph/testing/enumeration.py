@@ -58,9 +58,9 @@ class Enumeration:
                 for place in np.flatnonzero(block.observed):
                     total[rows[place] != block.type.position(block.values[place])] = -np.inf
         for factors in graph.factor_blocks.values():
-            if factors.kernel is None:
+            if factors.is_block:
                 raise TypeError(f"factors {factors.name!r} are a block factor and cannot be enumerated")
-            table = factors.kernel.enumerated()
+            table = factors.bound.enumerated()
             for factor in range(factors.count):
                 total += table[..., min(factor, table.shape[-1] - 1)][tuple(self._digits[self._nodes(factors, factor)])]
         return total

@@ -11,7 +11,7 @@ from scipy import optimize
 from scipy.special import logsumexp
 
 from factorgraph.backends import Backend
-from factorgraph.factors.kernel import FactorKernel, to_device
+from factorgraph.factors.bound import BoundFactor, to_device
 from factorgraph.semiring import MODES, Semiring
 from factorgraph.testing.discrete import available_backends
 from factorgraph.variables import Gaussian
@@ -21,32 +21,32 @@ _POINTS = 81
 _REACH = 9.0  # standard deviations to each side
 
 
-def check_real_factor(kernel: FactorKernel, random_state: int) -> None:
+def check_real_factor(bound: BoundFactor, random_state: int) -> None:
     """`check_factor` for real variables."""
-    if not kernel.factor.gives("log_potential"):
-        raise TypeError(f"{type(kernel.factor).__name__} has no log_potential to integrate")
-    if len(kernel.types) > 3 or kernel.plural:
+    if not bound.factor.gives("log_potential"):
+        raise TypeError(f"{type(bound.factor).__name__} has no log_potential to integrate")
+    if len(bound.types) > 3 or bound.plural:
         raise ValueError("at most three ports, none of them plural, can be integrated")
     rng = np.random.default_rng(random_state)
     for mode, batch, label in itertools.product(MODES, (None, 2), ("random", "certain")):
-        shape = (kernel.count,) if batch is None else (kernel.count, batch)
-        params = [np.stack([rng.normal(size=shape), np.exp(0.5 * rng.normal(size=shape))]) for _ in kernel.types]
+        shape = (bound.count,) if batch is None else (bound.count, batch)
+        params = [np.stack([rng.normal(size=shape), np.exp(0.5 * rng.normal(size=shape))]) for _ in bound.types]
         if label == "certain":
             if len(params) == 1:
                 continue
             params[0][1] = np.inf
-        expected = _Integrals(kernel, params, mode)
+        expected = _Integrals(bound, params, mode)
         for dtype in ("float64", "float32"):
             for backend in available_backends(dtype):
                 with np.errstate(all="ignore"):
-                    _compare_factor(kernel, params, expected, Semiring(backend, mode), label)
+                    _compare_factor(bound, params, expected, Semiring(backend, mode), label)
 
 
 class _Integrals:
     """What integration (or maximisation) of a factor's potential times incoming densities gives, factor by factor."""
 
-    def __init__(self, kernel: FactorKernel, params: list[np.ndarray], mode: str) -> None:
-        self.kernel, self.params, self.mode = kernel, params, mode
+    def __init__(self, bound: BoundFactor, params: list[np.ndarray], mode: str) -> None:
+        self.bound, self.params, self.mode = bound, params, mode
         self.shape = params[0].shape[1:]
         ports = len(params)
         self.log_partition = np.zeros(self.shape)
@@ -62,7 +62,7 @@ class _Integrals:
                 self._moments(place)
 
     def _log_joint(self, place: tuple[int, ...], values: list[Any], asked: dict[int, float]) -> np.ndarray:
-        total = np.asarray(self.kernel.factor.log_potential(*(np.asarray(v)[..., None] for v in values)))
+        total = np.asarray(self.bound.factor.log_potential(*(np.asarray(v)[..., None] for v in values)))
         result = total[..., min(place[0], total.shape[-1] - 1)]
         for port, params in enumerate(self.params):
             h, precision = params[0][place], params[1][place]
@@ -117,16 +117,14 @@ class _Integrals:
             self.covariance[(i, j, *place)] = (weights * deviations[0] * deviations[1]).sum()
 
 
-def _compare_factor(
-    kernel: FactorKernel, params: list[np.ndarray], expected: _Integrals, semiring: Semiring, label: str
-) -> None:
+def _compare_factor(bound: BoundFactor, params: list[np.ndarray], expected: _Integrals, semiring: Semiring, label: str) -> None:
     backend = semiring.backend
     batched = params[0].ndim == 3
     incoming = [backend.asarray(p) for p in params]
-    host = {name: array[..., None] if batched else array for name, array in kernel.parameters().items()}
+    host = {name: array[..., None] if batched else array for name, array in bound.parameters().items()}
     parameters = to_device(host, backend)
     tolerance = 1e-6 if backend.dtype_name == "float64" else 1e-3
-    case = f"{kernel.factor!r}, mode {semiring.mode!r}, {backend!r}, {label} input, {'batch' if batched else 'no batch'}"
+    case = f"{bound.factor!r}, mode {semiring.mode!r}, {backend!r}, {label} input, {'batch' if batched else 'no batch'}"
 
     def compare(what: str, found: np.ndarray, wanted: np.ndarray) -> None:
         if found.shape != wanted.shape:
@@ -144,24 +142,24 @@ def _compare_factor(
         found = (h - 0.5 * precision * values) * values
         compare(what, found - found[0], expected.messages[port] - expected.messages[port][0])
 
-    for port, message in zip(ports, kernel.messages(incoming, parameters, ports, semiring), strict=True):
+    for port, message in zip(ports, bound.messages(incoming, parameters, ports, semiring), strict=True):
         compare_message(f"message to port {port}", message, port)
-    relations = kernel.types[0].relations(backend)
-    if kernel.related() > 1 and relations is not None:
+    relations = bound.types[0].relations(backend)
+    if bound.related() > 1 and relations is not None:
         for port, other in itertools.permutations(ports, 2):
-            relation = kernel.factor.relation(incoming, parameters, (port, other), semiring)
-            turned = relations.turned(kernel.factor.relation(incoming, parameters, (other, port), semiring))
+            relation = bound.factor.relation(incoming, parameters, (port, other), semiring)
+            turned = relations.turned(bound.factor.relation(incoming, parameters, (other, port), semiring))
             for seen in (relation, turned):
                 message = relations.through(seen, incoming[other])
                 # Where a factor has no such form, what it says by its messages is taken.
                 known = ~semiring.xp.isnan(message)
-                message = semiring.xp.where(known, message, kernel.messages(incoming, parameters, [port], semiring)[0])
+                message = semiring.xp.where(known, message, bound.messages(incoming, parameters, [port], semiring)[0])
                 compare_message(f"message to port {port} by its relation", message, port)
-    if kernel.factor.gives("log_partition"):
-        found = backend.to_host(kernel.log_partition(incoming, parameters, semiring))
+    if bound.factor.gives("log_partition"):
+        found = backend.to_host(bound.log_partition(incoming, parameters, semiring))
         compare("log_partition", found.astype(np.float64), expected.log_partition)
-    if semiring.mode == "sum" and kernel.factor.gives("marginals"):
-        joint = backend.to_host(kernel.marginals(incoming, parameters, semiring)).astype(np.float64)
+    if semiring.mode == "sum" and bound.factor.gives("marginals"):
+        joint = backend.to_host(bound.marginals(incoming, parameters, semiring)).astype(np.float64)
         compare("joint mean", joint[0], expected.mean)
         compare("joint covariance", joint[1:], expected.covariance)
 

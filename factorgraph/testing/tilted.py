@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from factorgraph.backends import get_backend
-from factorgraph.factors.kernel import FactorKernel, to_device
+from factorgraph.factors.bound import BoundFactor, to_device
 from factorgraph.semiring import Semiring
 from factorgraph.testing.discrete import available_backends
 from factorgraph.variables import DiscreteType, Gaussian, VariableType, is_normal
@@ -22,7 +22,7 @@ _MOST_NUMBERS = 3
 _HOST = get_backend("numpy", "float64")
 
 
-def check_tilted_factor(kernel: FactorKernel, random_state: int) -> None:
+def check_tilted_factor(bound: BoundFactor, random_state: int) -> None:
     """
     `check_factor` for factors with real variables.
 
@@ -30,24 +30,24 @@ def check_tilted_factor(kernel: FactorKernel, random_state: int) -> None:
     and of real variables the mean and the covariance: those of the incoming density times the message. So it serves factors
     whose messages are exact as well as those which match moments.
     """
-    if not kernel.factor.gives("log_potential"):
-        raise TypeError(f"{type(kernel.factor).__name__} has no log_potential to integrate")
-    sizes = [_numbers_of(kind) for kind in kernel.types]
-    if sum(sizes) > _MOST_NUMBERS or kernel.plural:
+    if not bound.factor.gives("log_potential"):
+        raise TypeError(f"{type(bound.factor).__name__} has no log_potential to integrate")
+    sizes = [_numbers_of(kind) for kind in bound.types]
+    if sum(sizes) > _MOST_NUMBERS or bound.plural:
         raise ValueError(f"at most {_MOST_NUMBERS} numbers, at ports none of which is plural, can be integrated")
     rng = np.random.default_rng(random_state)
     for batch, label in itertools.product((None, 2), ("random", "certain")):
-        shape = (kernel.count,) if batch is None else (kernel.count, batch)
-        params = [_incoming(kind, shape, rng) for kind in kernel.types]
+        shape = (bound.count,) if batch is None else (bound.count, batch)
+        params = [_incoming(kind, shape, rng) for kind in bound.types]
         if label == "certain":
             if len(params) == 1 and not sizes[0] > 1:
                 continue
-            params[-1] = _with_certainty(kernel.types[-1], params[-1], rng)
-        expected = _Tilted(kernel, params, shape)
+            params[-1] = _with_certainty(bound.types[-1], params[-1], rng)
+        expected = _Tilted(bound, params, shape)
         for dtype in ("float64", "float32"):
             for backend in available_backends(dtype):
                 with np.errstate(all="ignore"):
-                    _compare(kernel, params, expected, Semiring(backend, "sum"), label)
+                    _compare(bound, params, expected, Semiring(backend, "sum"), label)
 
 
 def _numbers_of(kind: VariableType) -> int:
@@ -84,17 +84,17 @@ def _with_certainty(kind: VariableType, params: np.ndarray, rng: np.random.Gener
 class _Tilted:
     """Log-integral, log-weights of states, and means and covariances, factor by factor."""
 
-    def __init__(self, kernel: FactorKernel, params: list[np.ndarray], shape: tuple[int, ...]) -> None:
-        self.kernel, self.params = kernel, params
+    def __init__(self, bound: BoundFactor, params: list[np.ndarray], shape: tuple[int, ...]) -> None:
+        self.bound, self.params = bound, params
         self.log_partition = np.zeros(shape)
         self.weights = {
             port: np.zeros((len(kind.states), *shape))
-            for port, kind in enumerate(kernel.types)
+            for port, kind in enumerate(bound.types)
             if isinstance(kind, DiscreteType)
         }
         self.moments = {
             port: np.zeros((1 + _numbers_of(kind), _numbers_of(kind), *shape))
-            for port, kind in enumerate(kernel.types)
+            for port, kind in enumerate(bound.types)
             if port not in self.weights
         }
         for place in np.ndindex(shape):
@@ -102,7 +102,7 @@ class _Tilted:
 
     def _at(self, place: Any) -> None:
         """All of one factor."""
-        kinds, axes, volume = self.kernel.types, [], 0.0
+        kinds, axes, volume = self.bound.types, [], 0.0
         for port, kind in enumerate(kinds):
             if isinstance(kind, DiscreteType):
                 axes.append(np.asarray(kind.states))
@@ -122,13 +122,13 @@ class _Tilted:
             axis_of.append(list(range(first, first + max(1, _numbers_of(kind)))))
             whole = np.stack([grid[axis] for axis in axis_of[-1]])
             values.append(whole if isinstance(kind, GaussianVector) else whole[0])
-        found = np.asarray(self.kernel.factor.log_potential(*(value[..., None] for value in values)))
+        found = np.asarray(self.bound.factor.log_potential(*(value[..., None] for value in values)))
         potential = found[..., min(place[0], found.shape[-1] - 1)]
         said = [self._incoming_density(kind, self.params[port][(..., *place)], values[port]) for port, kind in enumerate(kinds)]
         joint = potential + sum(said)
         if np.isneginf(joint).all():
             raise ValueError(
-                f"{self.kernel.factor!r} cannot be integrated: no point of the grid is possible, as of relations without noise"
+                f"{self.bound.factor!r} cannot be integrated: no point of the grid is possible, as of relations without noise"
             )
         self.log_partition[place] = logsumexp(joint) + volume
         for port, weights in self.weights.items():
@@ -163,14 +163,14 @@ def _spread(kind: VariableType, params: np.ndarray) -> list[tuple[float, float]]
     return list(zip(moments[0].tolist(), np.sqrt(np.diag(moments[1:])).tolist(), strict=True))
 
 
-def _compare(kernel: FactorKernel, params: list[np.ndarray], expected: _Tilted, semiring: Semiring, label: str) -> None:
+def _compare(bound: BoundFactor, params: list[np.ndarray], expected: _Tilted, semiring: Semiring, label: str) -> None:
     backend, shape = semiring.backend, expected.log_partition.shape
     batched = len(shape) == 2
     incoming = [backend.asarray(p) for p in params]
-    host = {name: array[..., None] if batched else array for name, array in kernel.parameters().items()}
+    host = {name: array[..., None] if batched else array for name, array in bound.parameters().items()}
     parameters = to_device(host, backend)
     tolerance = 1e-6 if backend.dtype_name == "float64" else 2e-3
-    case = f"{kernel.factor!r}, {backend!r}, {label} input, {'batch' if batched else 'no batch'}"
+    case = f"{bound.factor!r}, {backend!r}, {label} input, {'batch' if batched else 'no batch'}"
 
     def compare(what: str, found: Any, wanted: np.ndarray) -> None:
         host = backend.to_host(found).astype(np.float64)
@@ -181,11 +181,11 @@ def _compare(kernel: FactorKernel, params: list[np.ndarray], expected: _Tilted, 
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             raise AssertionError(f"{case}: {what} at {place} is {host[place]:.9g}; integration gives {wanted[place]:.9g}")
 
-    if kernel.factor.gives("log_partition"):
-        compare("log_partition", kernel.log_partition(incoming, parameters, semiring), expected.log_partition)
+    if bound.factor.gives("log_partition"):
+        compare("log_partition", bound.log_partition(incoming, parameters, semiring), expected.log_partition)
     ports = range(len(params))
-    for port, message in zip(ports, kernel.messages(incoming, parameters, ports, semiring), strict=True):
-        kind: Any = kernel.types[port]
+    for port, message in zip(ports, bound.messages(incoming, parameters, ports, semiring), strict=True):
+        kind: Any = bound.types[port]
         if port in expected.weights:
             weights, wanted = kind.log_weights(message, backend), expected.weights[port]
             probability = semiring.xp.exp(weights - semiring.xp.expand_dims(backend.log_sum_exp(weights, axis=0), axis=0))

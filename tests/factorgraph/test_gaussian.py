@@ -294,7 +294,7 @@ def test_centred_terms_do_not_cancel_where_noise_is_small(noise: float) -> None:
                 total -= alone[read.places].sum()
             potentials = state.potentials[name]
             given = incoming(call, state), values, potentials.parameters, semiring
-            total += potentials.kernel.factor.centred_log_partition(*given).sum()
+            total += potentials.bound.factor.centred_log_partition(*given).sum()
     assert total == pytest.approx(expected, abs=1e-10)
 
 
@@ -328,11 +328,11 @@ def test_a_relation_of_observed_variables_holds_or_contradicts() -> None:
     assert fg.run(graph).log_partition == pytest.approx(0.0, abs=1e-12)
     graph.observe(x[1], 3.5)
     assert fg.Inference(graph).run(raise_on_contradiction=False).log_partition == -np.inf
-    kernel, semiring = graph.factors("equal").kernel, Semiring(fg.get_backend("numpy", "float64"), "sum")
-    assert kernel is not None
+    bound, semiring = graph.factors("equal").bound, Semiring(fg.get_backend("numpy", "float64"), "sum")
+    assert bound is not None
     for second, expected in ((3.0, 0.0), (3.5, -np.inf)):
         incoming = [fg.Gaussian().observe(np.array([value])) for value in (5.0, second)]
-        assert kernel.log_partition(incoming, kernel.parameters(), semiring).item() == expected
+        assert bound.log_partition(incoming, bound.parameters(), semiring).item() == expected
 
 
 def test_a_belief_without_precision_has_no_mean() -> None:

@@ -23,7 +23,7 @@ from factorgraph.backends import Backend, KernelBackend, Plate
 from factorgraph.backends.kernel_backend import parameters_of
 from factorgraph.backends.kernels import text
 from factorgraph.backends.numpy_backend import NumpyBackend
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.bound import BoundFactor
 from factorgraph.factors.table_source import table_source
 from factorgraph.inference.executors import fused
 from nets.channels import argmax, sign, tails
@@ -301,10 +301,10 @@ def written_out(source: str) -> int:
 def test_no_text_is_too_long_to_compile(factor: fg.Factor, types: list[Any], widths: list[int], mode: str) -> None:
     """Compilers for GPUs take minutes over loops of some thousand rounds written out."""
     factor.check(types, widths, 1)
-    kernel = FactorKernel(factor, types, widths, 1)
-    body = kernel.device_messages(mode)
+    bound = BoundFactor(factor, types, widths, 1)
+    body = bound.device_messages(mode)
     assert body is not None
-    source = fused.edge_source(kernel, body, range(len(types)), ("potentials", "table", "coupling", "odds"))
+    source = fused.edge_source(bound, body, range(len(types)), ("potentials", "table", "coupling", "odds"))
     assert written_out(source) <= 1000
     assert written_out("#pragma unroll\nfor (int i = 0; i < 40; ++i)\n#pragma unroll\nfor (int j = 0; j < 50; ++j) {}") == 2000
 

@@ -28,7 +28,7 @@ def dense(graph: fg.FactorGraph) -> tuple[np.ndarray, np.ndarray, float]:
     prior = np.zeros((size, 2)) if block.prior is None else block.prior
     joint, field, constant = np.diag(prior[:, 1]), prior[:, 0].copy(), 0.0
     for factors in graph.factor_blocks.values():
-        coefficients, offset, noise = (part[0] for part in factors.kernel.factor.linear(factors.kernel.own_parameters())[:3])
+        coefficients, offset, noise = (part[0] for part in factors.bound.factor.linear(factors.bound.own_parameters())[:3])
         for number in range(factors.count):
             row = np.zeros(size)
             for port, a in zip(factors.ports, coefficients, strict=True):
@@ -76,7 +76,7 @@ def log_density(graph: fg.FactorGraph, values: np.ndarray) -> float:
     block = graph.variable_blocks["x"]
     total = float(np.sum((block.prior[:, 0] - 0.5 * block.prior[:, 1] * values) * values))
     for factors in graph.factor_blocks.values():
-        total += float(np.sum(factors.kernel.factor.log_potential(*(values[port.index] for port in factors.ports))))
+        total += float(np.sum(factors.bound.factor.log_potential(*(values[port.index] for port in factors.ports))))
     return total
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import factorgraph as fg
 from factorgraph.backends.base import Backend
-from factorgraph.factors.kernel import FactorKernel, to_device
+from factorgraph.factors.bound import BoundFactor, to_device
 from factorgraph.semiring import Semiring
 from factorgraph.testing import Enumeration, check_factor
 
@@ -220,10 +220,10 @@ def test_fields_on_loops_of_parity_checks_do_not_overflow(backend: str, dtype: s
 )
 def test_counting_factors_know_whether_messages_can_be_infinite(make: Any, width: int, rng: np.random.Generator) -> None:
     """From the table: some spin has one value only, whatever the others are."""
-    kernel = FactorKernel(make(width), [fg.Spin()], [width], 1)
-    table = kernel.enumerated()[..., 0]
+    bound = BoundFactor(make(width), [fg.Spin()], [width], 1)
+    table = bound.enumerated()[..., 0]
     forced = [np.isneginf(np.moveaxis(table, axis, 0).reshape(2, -1).max(axis=1)).any() for axis in range(width)]
-    assert kernel.can_be_hard(kernel.parameters()) == any(forced)
+    assert bound.can_be_hard(bound.parameters()) == any(forced)
 
 
 @pytest.mark.parametrize("mode", ["sum", "max"])
@@ -267,8 +267,8 @@ def test_convolutions_by_blocks_equal_the_plain_form(scale: float, zeros: float,
     ids=repr,
 )
 def test_wide_counts_equal_the_plain_form(factor: fg.Factor, scale: float, dtype: str, rng: np.random.Generator) -> None:
-    kernel = FactorKernel(factor, [SPIN], [300], 2)
-    parameters = kernel.parameters()
+    bound = BoundFactor(factor, [SPIN], [300], 2)
+    parameters = bound.parameters()
     fields = scale * rng.normal(size=(300, 2))
     fields[:60, 1] = np.inf
     with np.errstate(all="ignore"):
@@ -276,8 +276,8 @@ def test_wide_counts_equal_the_plain_form(factor: fg.Factor, scale: float, dtype
         for backend, name in ((fg.get_backend("numpy", dtype), dtype), (fg.get_backend("array-api-strict"), "float64")):
             semiring = Semiring(backend, "sum")
             given, device = backend.asarray(fields), to_device(parameters, backend)
-            messages = kernel.messages([given], device, [0], semiring)[0]
-            found.append((backend.to_host(messages), backend.to_host(kernel.log_partition([given], device, semiring)), name))
+            messages = bound.messages([given], device, [0], semiring)[0]
+            found.append((backend.to_host(messages), backend.to_host(bound.log_partition([given], device, semiring)), name))
     rounding = np.finfo(dtype).eps * 300 * scale * 30
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-12, atol=rounding)
     np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-12, atol=rounding)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
-from factorgraph.factors.selected import SelectedKernel
+from factorgraph.factors.selected import SelectedFactor
 
 
 def some_graph(seed: int = 0) -> fg.FactorGraph:
@@ -38,7 +38,7 @@ def test_each_factor_is_in_one_part_with_its_variables_and_potentials(parts: int
             mine = part.graph.factors(name)
             for here, there in zip(mine.ports, block.ports, strict=True):
                 np.testing.assert_array_equal(part.numbers[here.name][here.index], there.index[part.numbers[name]])
-            whole, table = block.kernel.table(), mine.kernel.table()
+            whole, table = block.bound.table(), mine.bound.table()
             expected = whole[..., part.numbers[name]] if whole.shape[-1] == block.count > 1 else whole
             np.testing.assert_array_equal(table, expected)
     for name, variables in graph.variable_blocks.items():
@@ -109,5 +109,5 @@ def test_what_cannot_be_split_is_refused_by_name() -> None:
 def test_selected_factors_are_asked_by_their_messages_alone() -> None:
     graph = some_graph()
     block = graph.factors("count")
-    assert not SelectedKernel(block.kernel, np.array([0, 2])).factor.pointwise
-    assert block.kernel.factor.pointwise == fg.Cardinality.pointwise
+    assert not SelectedFactor(block.bound, np.array([0, 2])).factor.pointwise
+    assert block.bound.factor.pointwise == fg.Cardinality.pointwise

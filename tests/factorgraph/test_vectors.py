@@ -66,7 +66,7 @@ def test_max_mode_gives_the_density_at_the_mode() -> None:
     log_density = 0.0
     for block in graph.factor_blocks.values():
         values = [np.moveaxis(best[port.name][port.index], 0, -1) for port in block.ports]
-        log_density += block.kernel.factor.log_potential(*values).sum()  # type: ignore[union-attr]
+        log_density += block.bound.factor.log_potential(*values).sum()  # type: ignore[union-attr]
     prior = graph.variable_blocks["x"].prior[0]  # type: ignore[index]
     log_density += prior[0] @ best["x"][0] - 0.5 * best["x"][0] @ prior[1:] @ best["x"][0]
     assert result.log_partition == pytest.approx(log_density)

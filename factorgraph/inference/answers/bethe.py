@@ -61,7 +61,7 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
             total = total + (host if sharing is None else sharing.counted(number, host)).sum(axis=0)
         for call in calls:
             potentials = state.potentials[call.factors]
-            local = potentials.kernel.log_partition(incoming(call, state), potentials.parameters, semiring)
+            local = potentials.bound.log_partition(incoming(call, state), potentials.parameters, semiring)
             total = total + backend.to_host(local).sum(axis=0)
             for read in call.reads:
                 pool = state.pools[read.pool]
@@ -89,7 +89,7 @@ def _centred_log_partition(
     state: State, calls: list[EdgeCall], blocks: dict[str, list[int]], semiring: Semiring
 ) -> np.ndarray | None:
     """The same with all counted from the means, where types and factors can: no large terms that cancel; None elsewhere."""
-    factors = [state.potentials[call.factors].kernel.factor for call in calls]
+    factors = [state.potentials[call.factors].bound.factor for call in calls]
     if blocks or not all(factor.gives("centred_log_partition") for factor in factors):
         return None
     if not all(hasattr(pool.pool.type, "centre") for pool in state.pools):
@@ -124,14 +124,14 @@ def _centred_log_partition(
                 total = total - backend.to_host(backend.take(alone[read.pool], read.places, 0)).sum(axis=0)
             potentials = state.potentials[call.factors]
             given = incoming(call, state), [values[port] for port in range(len(values))], potentials.parameters, semiring
-            total = total + backend.to_host(potentials.kernel.factor.centred_log_partition(*given)).sum(axis=0)
+            total = total + backend.to_host(potentials.bound.factor.centred_log_partition(*given)).sum(axis=0)
     return total
 
 
 def factor_marginals(state: State, call: EdgeCall, potentials: Potentials, semiring: Semiring) -> np.ndarray:
     """Joint beliefs of a block's factors, ``(F, q_0, ..., q_k)``, or ``(B, F, q_0, ..., q_k)``."""
     with np.errstate(all="ignore"):
-        joint = potentials.kernel.marginals(incoming(call, state), potentials.parameters, semiring)
+        joint = potentials.bound.marginals(incoming(call, state), potentials.parameters, semiring)
     host = state.backend.to_host(joint)
     return np.moveaxis(host, -1, 0) if state.batch is None else np.moveaxis(host, (-1, -2), (0, 1))
 

@@ -193,7 +193,7 @@ class Result:
         """
         self._check()
         block = self._graph.factors(factors)
-        if block.kernel is None:
+        if block.is_block:
             raise ValueError(f"factors {block.name!r} are a block factor, which has no joint beliefs")
         step = merged_steps([Step(block.name, tuple(range(len(block.ports))))], self._state.layout)[0]
         call = edge_call(step, self._state.layout, self._state.backend)
@@ -211,9 +211,9 @@ class Result:
             on forests, else the derivative of Bethe's approximation at its fixed point.
         """
         block = self._graph.factors(factors)
-        if block.kernel is None:
+        if block.is_block:
             raise ValueError(f"factors {block.name!r} are a block factor, which has no gradient")
-        return self._potentials(block).kernel.factor.gradient(self.factor_marginals(block))
+        return self._potentials(block).bound.factor.gradient(self.factor_marginals(block))
 
     def sample(self, n: int = 1, seed: Any = None) -> dict[str, np.ndarray]:
         """
@@ -263,10 +263,10 @@ class Result:
         edgewise = [
             edge_call(Step(group.name, tuple(range(len(group.segments)))), layout, backend)
             for group in layout.groups.values()
-            if group.kernel is not None
+            if not group.is_block
         ]
         pool_of = layout.pool_of
-        others = {block.name: [pool_of[port.name] for port in block.ports] for block in blocks if block.kernel is None}
+        others = {block.name: [pool_of[port.name] for port in block.ports] for block in blocks if block.is_block}
         found = bethe.log_partition(self._state, edgewise, others, self._semiring)
         if self._state.batch is None:
             return float(found)

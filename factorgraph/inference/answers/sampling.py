@@ -55,12 +55,11 @@ def sample_forest(
     for edges in forest.groups(forest.to_parent, forest.depth, forest.block, forest.port, forest.slot):
         block_of, port, slot = (int(column[edges[0]]) for column in (forest.block, forest.port, forest.slot))
         block = blocks[block_of]
-        assert block.kernel is not None
         if block.name not in joint:
             joint[block.name] = factor_marginals(block.name)
         rows = forest.position[edges]
-        nodes = np.concatenate([p.index.reshape(block.count, -1) + first[p.name] for p in block.ports], axis=1)[rows]
-        parent = sum(block.kernel.widths[:port]) + slot
+        nodes = block.nodes(first)[rows]
+        parent = sum(block.bound.widths[:port]) + slot
         table = np.moveaxis(joint[block.name][rows], 1 + parent, 1)
         others = np.delete(nodes, parent, axis=1)
         cumulated = np.cumsum(table.reshape(*table.shape[:2], -1), axis=-1)

@@ -41,10 +41,10 @@ class Satisfaction:
         self._lookups: list[tuple[Factor, list[tuple[int, np.ndarray]]]] = []
         self._calls: list[EdgeCall] = []
         for group in state.layout.groups.values():
-            potentials = None if group.kernel is None else state.potentials[group.name]
-            if potentials is None or not potentials.kernel.passes_certainty(potentials.kernel.parameters()):
+            potentials = None if group.is_block else state.potentials[group.name]
+            if potentials is None or not potentials.bound.passes_certainty(potentials.bound.parameters()):
                 continue
-            by_values = potentials.kernel.factor.pointwise and len(potentials.kernels) <= _FEW_BLOCKS
+            by_values = potentials.bound.factor.pointwise and len(potentials.members) <= _FEW_BLOCKS
             if (
                 by_values and state.backend.serves_threads
             ):  # values are on the host, and looking one up takes less than a message
@@ -73,7 +73,7 @@ class Satisfaction:
             for call in self._calls:
                 potentials = state.potentials[call.factors]
                 incoming = by_port(call, state, lambda read: _taken(certain[read.pool], read, state))
-                local = backend.to_host(potentials.kernel.log_partition(incoming, potentials.parameters, self._semiring))
+                local = backend.to_host(potentials.bound.log_partition(incoming, potentials.parameters, self._semiring))
                 solved &= ~np.isneginf(local).any(axis=0)
         return solved if state.sharing is None else ~state.sharing.communicator.largest(~solved)
 
@@ -81,14 +81,14 @@ class Satisfaction:
 def _lookups(group: Group, potentials: Potentials, state: State) -> list[tuple[Factor, list[tuple[int, np.ndarray]]]]:
     """For each block of a group its factor, and for each variable of a factor the pool and places, ``(F,)``."""
     found, start = [], 0
-    for kernel in potentials.kernels:
-        part = slice(start, start + kernel.count)
+    for bound in potentials.members:
+        part = slice(start, start + bound.count)
         axes = []
         for segment in group.segments:
             places = state.layout.pools[segment.pool].edge_place[segment.edges(None)].reshape(segment.width, group.count)
             axes += [(segment.pool, row) for row in places[:, part]]
-        found.append((kernel.factor, axes))
-        start += kernel.count
+        found.append((bound.factor, axes))
+        start += bound.count
     return found
 
 

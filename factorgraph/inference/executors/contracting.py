@@ -62,12 +62,12 @@ class Contracting(ABC):
         return self._place(start + self.state.layout.pools[segment.pool].edge_place[edges])
 
     def _parameters_of(self, name: str) -> dict[str, Any]:
-        """A group's parameters, as its kernel takes them."""
+        """A group's parameters, as its bound factor takes them."""
         return take_parameters(self.state.potentials[name].parameters, None, self.backend, self.state.batch is not None)
 
     def _wide_messages(self, name: str, places: slice) -> list[tuple[Segment, Array]]:
         """Messages of factors of more than two variables, of which two were in the rounds."""
-        core, kernel = self.contraction.wide[name], self.state.potentials[name].kernel
+        core, bound = self.contraction.wide[name], self.state.potentials[name].bound
         heard: dict[Segment, list[Array]] = {}
         for number, (segment, edges) in enumerate(self._slots(name)):
             known = (
@@ -77,10 +77,10 @@ class Contracting(ABC):
             )
             heard.setdefault(segment, []).append(known)
         incoming = [
-            self.xp.stack(parts, axis=len(kernel.types[port].param_shape)) if port in kernel.plural else parts[0]
+            self.xp.stack(parts, axis=len(bound.types[port].param_shape)) if port in bound.plural else parts[0]
             for port, parts in enumerate(heard.values())
         ]
-        found = kernel.messages(incoming, self._parameters_of(name), range(len(incoming)), self.semiring)
+        found = bound.messages(incoming, self._parameters_of(name), range(len(incoming)), self.semiring)
         return list(zip(heard, found, strict=True))
 
     def _send(self, messages: list[tuple[Segment, Array]]) -> None:

@@ -107,10 +107,10 @@ class RelationContracting(Contracting):
 
     def _message_of(self, name: str) -> Array:
         """What factors of one variable say."""
-        kernel, (segment, _) = self.state.potentials[name].kernel, self._slots(name)[0]
+        bound, (segment, _) = self.state.potentials[name].bound, self._slots(name)[0]
         nothing = self._nothing(segment, segment.count)
-        (message,) = kernel.messages([nothing], self._parameters_of(name), [0], self.semiring)
-        return self._flat(message, kernel.types[0].param_shape, segment.count)
+        (message,) = bound.messages([nothing], self._parameters_of(name), [0], self.semiring)
+        return self._flat(message, bound.types[0].param_shape, segment.count)
 
     def _from_hung(self, name: str) -> Array:
         """What factors say to their one variable in the rounds."""
@@ -119,7 +119,7 @@ class RelationContracting(Contracting):
             self._nothing(segment, segment.count) if number == slot else self._heard(segment, edges)
             for number, (segment, edges) in enumerate(slots)
         ]
-        (message,) = self.state.potentials[name].kernel.messages(incoming, self._parameters_of(name), [slot], self.semiring)
+        (message,) = self.state.potentials[name].bound.messages(incoming, self._parameters_of(name), [slot], self.semiring)
         return self._flat(message, self.kind.param_shape, slots[slot][0].count)
 
     def _to_hung(self, name: str) -> list[tuple[Segment, Array]]:
@@ -131,8 +131,8 @@ class RelationContracting(Contracting):
             else self._heard(segment, edges)
             for number, (segment, edges) in enumerate(slots)
         ]
-        kernel = self.state.potentials[name].kernel
-        found = kernel.messages(incoming, self._parameters_of(name), range(len(slots)), self.semiring)
+        bound = self.state.potentials[name].bound
+        found = bound.messages(incoming, self._parameters_of(name), range(len(slots)), self.semiring)
         return [(segment, message) for (segment, _), message in zip(slots, found, strict=True)]
 
     def _relations_of(self, name: str) -> Array:
@@ -143,7 +143,7 @@ class RelationContracting(Contracting):
             self._nothing(segment, 1) if port in core else self._heard(segment, edges)
             for port, (segment, edges) in enumerate(self._slots(name))
         ]
-        factor = self.state.potentials[name].kernel.factor
+        factor = self.state.potentials[name].bound.factor
         found = factor.relation(incoming, self._parameters_of(name), core, self.semiring)
         return self._flat(found, self.relations.shape, group.count)
 

@@ -87,7 +87,7 @@ def edge_messages(call: EdgeCall, state: State, semiring: Semiring) -> list[Arra
     potentials = state.potentials[call.factors]
     parameters = take_parameters(potentials.parameters, call.index, state.backend, state.batch is not None)
     try:
-        outgoing = potentials.kernel.messages(incoming(call, state), parameters, call.ports, semiring)
+        outgoing = potentials.bound.messages(incoming(call, state), parameters, call.ports, semiring)
     except ValueError as error:
         raise ValueError(f"factors {call.factors!r}: {error}") from error
     rows = []

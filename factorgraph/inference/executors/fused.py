@@ -20,7 +20,7 @@ import numpy as np
 from factorgraph.backends import Array, Index, KernelBackend, Launch
 from factorgraph.backends.kernels import unroll
 from factorgraph.backends.kernels.sequence import declarations, parameter_name
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.bound import BoundFactor
 from factorgraph.inference.layout.program import EdgeCall, Read, Refresh, Stage
 from factorgraph.inference.state.pool_state import PoolState
 from factorgraph.inference.state.state import State
@@ -127,23 +127,23 @@ class FusedProgram:
 
     def _call(self, call: EdgeCall) -> Launch:
         potentials = self._state.potentials[call.factors]
-        kernel = potentials.kernel
-        body = kernel.device_messages(self._mode)
+        bound = potentials.bound
+        body = bound.device_messages(self._mode)
         assert body is not None
         used = [name for name in potentials.parameters if re.search(rf"\b{name}\b", body)]
         reads = {port: (read, part) for read in call.reads for port, part, _ in read.parts}
-        factors = call.counts[0] // kernel.widths[call.ports[0]]
+        factors = call.counts[0] // bound.widths[call.ports[0]]
         arguments: list[Any] = [factors, self._sets, call.index]
-        for port in range(len(kernel.types)):
+        for port in range(len(bound.types)):
             arguments += self._port(*reads[port], written=port in call.ports)
         for name in used:
             array = potentials.parameters[name]
             lead = array.shape[:-1] if self._state.batch is None else array.shape[:-2]
             length = array.shape[len(lead)]
             arguments += [array, length, int(length > 1)]
-        source = edge_source(kernel, body, call.ports, tuple(used))
+        source = edge_source(bound, body, call.ports, tuple(used))
         # A thread with many numbers has no registers left for what it would know.
-        size = factors * self._sets if number_of_parameters(kernel) <= _MOST_STATES // 2 else 1
+        size = factors * self._sets if number_of_parameters(bound) <= _MOST_STATES // 2 else 1
         known = self._known(source, "edge_update", size, arguments, {"sets"})
         return self._backend.launcher(specialised(source, known), "edge_update", factors * self._sets, arguments)
 
@@ -177,7 +177,7 @@ def can_fuse(program: Sequence[Stage], state: State, mode: str, undamped: bool) 
     for stage in program:
         if not stage.independent or not all(isinstance(call, EdgeCall) for call in stage.calls):
             return False
-        if any(state.potentials[call.factors].kernel.device_messages(mode) is None for call in stage.calls):
+        if any(state.potentials[call.factors].bound.device_messages(mode) is None for call in stage.calls):
             return False
     return True
 
@@ -191,9 +191,9 @@ def bound_to(state: State, undamped: bool) -> list[Any]:
     return key + [potentials for potentials in state.potentials.values()]
 
 
-def number_of_parameters(kernel: FactorKernel) -> int:
+def number_of_parameters(bound: BoundFactor) -> int:
     """Natural parameters of all messages to one factor."""
-    return sum(width * math.prod(kind.param_shape) for width, kind in zip(kernel.widths, kernel.types, strict=True))
+    return sum(width * math.prod(kind.param_shape) for width, kind in zip(bound.widths, bound.types, strict=True))
 
 
 @cache
@@ -209,21 +209,21 @@ def _beliefs() -> str:
     return Path(__file__).with_name("beliefs.cu").read_text(encoding="utf-8")
 
 
-def edge_source(kernel: FactorKernel, body: str, ports: Sequence[int], parameters: Sequence[str]) -> str:
+def edge_source(bound: BoundFactor, body: str, ports: Sequence[int], parameters: Sequence[str]) -> str:
     """
     The kernel of a call: for each factor and set, cavities in, messages out.
 
     Parameters
     ----------
-    kernel : the factor type and its ports
+    bound : the factor type and its ports
     body : from `Factor.device_messages`
     ports : those whose messages are written
     parameters : names that the body uses
     """
-    states = [math.prod(kind.param_shape) for kind in kernel.types]
-    starts = np.cumsum([0, *(w * q for w, q in zip(kernel.widths, states, strict=True))]).tolist()
+    states = [math.prod(kind.param_shape) for kind in bound.types]
+    starts = np.cumsum([0, *(w * q for w, q in zip(bound.widths, states, strict=True))]).tolist()
     takes, gathers, writes = ["int count", "int factors", "int sets", "const int *which"], [], []
-    for port, (width, size, kind) in enumerate(zip(kernel.widths, states, kernel.types, strict=True)):
+    for port, (width, size, kind) in enumerate(zip(bound.widths, states, bound.types, strict=True)):
         written = port in ports
         takes += [f"const T *total{port}", f"int total_step{port}", f"{'' if written else 'const '}T *message{port}"]
         takes += [f"int message_step{port}", f"const int *places{port}", f"int first_place{port}"]
@@ -253,7 +253,7 @@ def edge_source(kernel: FactorKernel, body: str, ports: Sequence[int], parameter
     for name in parameters:
         takes += [f"const T *{name}_at", f"int {name}_step", f"int {name}_by_factor"]
     given = ", ".join(["in", "out", *(f"Entries{{{name}_at + g * {name}_by_factor, {name}_step}}" for name in parameters)])
-    number = number_of_parameters(kernel)
+    number = number_of_parameters(bound)
     return (
         f"DEVICE void messages({entries}) {{\n{body}\n}}\n\n"
         f"KERNEL edge_update({', '.join(takes)}) {{\nEACH_THREAD(t, count) {{\n/* known */\n"

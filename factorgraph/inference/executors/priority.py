@@ -49,7 +49,6 @@ class Priorities:
         owners: list[list[np.ndarray]] = [[np.zeros(0, dtype=np.int64)] for _ in state.pools]
         starts = [0]
         for group in state.layout.groups.values():
-            assert group.kernel is not None
             segments = group.segments
             rows: dict[int, list[int]] = {}
             ports: dict[int, list[tuple[int, int, int]]] = {}
@@ -60,7 +59,7 @@ class Priorities:
                 owners[segment.pool].append(np.resize(np.arange(segment.count), segment.width * segment.count) + starts[-1])
             columns = {pool: np.array(row)[:, None] for pool, row in rows.items()}
             places = [(segment.pool, segment.first, segment.width) for segment in segments]
-            self._blocks.append(_Block(group.name, group.count, group.kernel.plural, columns, ports, places))
+            self._blocks.append(_Block(group.name, group.count, group.bound.plural, columns, ports, places))
             starts.append(starts[-1] + group.count)
         self._starts = np.array(starts)
         self._owner = [np.concatenate(parts) for parts in owners]

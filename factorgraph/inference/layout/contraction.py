@@ -93,9 +93,9 @@ class Contraction:
         singles: list[str] = []
         places: dict[str, np.ndarray] = {}
         for name, group in layout.groups.items():
-            if group.kernel is None:
+            if group.is_block:
                 return None
-            variables = group.kernel.table_axes() if discrete else group.kernel.related()
+            variables = group.bound.table_axes() if discrete else group.bound.related()
             if variables == 0:
                 return None
             if variables == 1:

@@ -112,7 +112,7 @@ def check_mode_and_batch(graph: FactorGraph, mode: str, batch: int | None) -> No
     if mode not in MODES:
         raise ValueError(f"mode must be one of {MODES}, not {mode!r}")
     for block in graph.factor_blocks.values():
-        if mode == "max" and block.kernel is None:
+        if mode == "max" and block.is_block:
             raise ValueError(f"mode 'max': factors {block.name!r} are a block factor, which has a sum form only")
-        if batch is not None and block.kernel is None:
+        if batch is not None and block.is_block:
             raise ValueError(f"batch: factors {block.name!r} are a block factor, which takes one set at a time")

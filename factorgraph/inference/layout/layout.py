@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from factorgraph.blocks import Factors, VariableBlock
-from factorgraph.factors.kernel import FactorKernel
+from factorgraph.factors.bound import BoundFactor
 from factorgraph.factors.merged import merge_key
 from factorgraph.graph import FactorGraph
 from factorgraph.inference.layout.controls import Damping, PerVariable
@@ -61,9 +61,14 @@ class Group:
     segments: tuple[Segment, ...]
 
     @property
-    def kernel(self) -> FactorKernel | None:
-        """The kernel of the first block, which says what all have in common."""
-        return self.blocks[0].kernel
+    def is_block(self) -> bool:
+        """Whether this is one block factor, and not edgewise ones."""
+        return self.blocks[0].is_block
+
+    @property
+    def bound(self) -> BoundFactor:
+        """The bound factor of the first block, which says what all have in common."""
+        return self.blocks[0].bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +102,7 @@ class Layout:
 
 def compile_layout(graph: FactorGraph, damping: dict[str, Damping], reinforcement: dict[str, PerVariable]) -> Layout:
     """Lay out a graph's variables and edges."""
-    plates = {port.name for block in graph.factor_blocks.values() if block.kernel is None for port in block.ports}
+    plates = {port.name for block in graph.factor_blocks.values() if block.is_block for port in block.ports}
     members: dict[tuple[object, ...], list[VariableBlock]] = {}
     for block in graph.variable_blocks.values():
         strengths = damping[block.name].strength, reinforcement[block.name]
@@ -122,7 +127,8 @@ def compile_layout(graph: FactorGraph, damping: dict[str, Damping], reinforcemen
             place_of[factors.name] = name, number, start
             start += factors.count
         row = []
-        for same in zip(*(factors.ports for factors in blocks_of_group), strict=True) if blocks_of_group[0].kernel else ():
+        edgewise = [] if blocks_of_group[0].is_block else [factors.ports for factors in blocks_of_group]
+        for same in zip(*edgewise, strict=True):
             pool = pool_of[same[0].name]
             places = [port.index.T.reshape(-1, len(port.index)) + first[port.name] for port in same]
             joined = places[0] if len(places) == 1 else np.concatenate(places, axis=1)
@@ -138,10 +144,10 @@ def compile_layout(graph: FactorGraph, damping: dict[str, Damping], reinforcemen
 
 
 def group_blocks(graph: FactorGraph, pool_of: dict[str, int]) -> list[list[Factors]]:
-    """Factor blocks that run as one: those of few factors whose kernels and pools are alike; each other one for itself."""
+    """Factor blocks that run as one: those of few factors, bound alike and with the same pools; others for themselves."""
     groups: dict[Hashable, list[Factors]] = {}
     for block in graph.factor_blocks.values():
-        key = None if block.kernel is None or block.count > _MOST_FACTORS else merge_key(block.kernel)
+        key = None if block.is_block or block.count > _MOST_FACTORS else merge_key(block.bound)
         pools = tuple(pool_of[port.name] for port in block.ports)
         groups.setdefault(block.name if key is None else (key, pools), []).append(block)
     return list(groups.values())

@@ -18,7 +18,7 @@ def memory_needed(graph: FactorGraph, backend: Backend, batch: int | None) -> in
     for block in graph.variable_blocks.values():
         numbers += _ARRAYS_OF_VARIABLES * block.size * math.prod(block.type.param_shape)
     for factors in graph.factor_blocks.values():
-        if factors.kernel is not None:
+        if not factors.is_block:
             numbers += sum(port.size * math.prod(port.type.param_shape) for port in factors.ports)
             places += sum(port.size for port in factors.ports)
     return numbers * (batch or 1) * (8 if backend.dtype_name == "float64" else 4) + places * 24
@@ -32,7 +32,7 @@ def naming_the_memory_needed(graph: FactorGraph, backend: Backend, batch: int | 
     except MemoryError as error:
         remedies = ["dtype='float32'"] if backend.dtype_name == "float64" else []
         remedies += [f"a smaller batch than {batch}"] if batch is not None else []
-        if any(block.kernel is None for block in graph.factor_blocks.values()):
+        if any(block.is_block for block in graph.factor_blocks.values()):
             remedies += ["plates of fewer patterns (a network's batch_size)"]
         remedies += ["a smaller graph" if remedies else "dtype='float32' is set already; take a smaller graph"]
         raise MemoryError(

@@ -126,7 +126,7 @@ def _independent(steps: Sequence[Step], layout: Layout) -> bool:
 
 def _call(step: Step, layout: Layout, backend: Backend) -> EdgeCall | BlockCall:
     group = layout.groups[step.factors]
-    if group.kernel is None:
+    if group.is_block:
         return BlockCall(group.name, step.ports, [layout.pool_of[port.name] for port in group.blocks[0].ports])
     return edge_call(step, layout, backend)
 
@@ -134,10 +134,9 @@ def _call(step: Step, layout: Layout, backend: Backend) -> EdgeCall | BlockCall:
 def edge_call(step: Step, layout: Layout, backend: Backend) -> EdgeCall:
     """Compile one step of a group of edgewise blocks."""
     group = layout.groups[step.factors]
-    assert group.kernel is not None
     segments = group.segments
     index = None if step.index is None or step.index.size == group.count else step.index
-    plural = group.kernel.plural
+    plural = group.bound.plural
     reads = [
         _read(pool, [p for p, s in enumerate(segments) if s.pool == pool], segments, index, plural, layout, backend)
         for pool in dict.fromkeys(segment.pool for segment in segments)

@@ -38,7 +38,7 @@ def adopt(graph: FactorGraph, state: State, other_graph: FactorGraph, other: Sta
             )
     for own, theirs in variables:
         _take_evidence(own, theirs, state, other)
-    _take_messages([mine for mine, _ in factors if mine.kernel is not None], state, other)
+    _take_messages([mine for mine, _ in factors if not mine.is_block], state, other)
     state.forget_candidates()
     state.find_hard_pools()
 

@@ -69,13 +69,13 @@ class State:
             layout,
             [(PlateState if pool.is_plate else PoolState)(backend, sets, pool) for pool in layout.pools],
             {
-                group.name: Potentials([block.kernel for block in group.blocks if block.kernel is not None], backend, batched)
+                group.name: Potentials([block.bound for block in group.blocks], backend, batched)
                 for group in layout.groups.values()
-                if group.kernel is not None
+                if not group.is_block
             },
             {block.name: block.factor for block in blocks if isinstance(block.factor, BlockFactor)},
-            {block.name: [View.of(port, backend) for port in block.ports] for block in blocks if block.kernel is None},
-            {block.name: {} for block in blocks if block.kernel is None},
+            {block.name: [View.of(port, backend) for port in block.ports] for block in blocks if block.is_block},
+            {block.name: {} for block in blocks if block.is_block},
             backend,
             batch,
             sharing=sharing,
@@ -83,19 +83,19 @@ class State:
 
     def put_potentials(self, block: Factors, factor: Factor) -> None:
         """Replace a block's potentials: see `Inference.set_potentials`."""
-        if block.kernel is None or type(factor) is not type(block.factor):
+        if block.is_block or type(factor) is not type(block.factor):
             raise TypeError(f"factors {block.name!r} need a new {type(block.factor).__name__}, not {factor!r}")
         try:
-            kernel = block.kernel.rebound(factor)
-            kernel.parameters()  # refused now, if at all
+            bound = block.bound.rebound(factor)
+            bound.parameters()  # refused now, if at all
             name, number, _ = self.layout.place_of[block.name]
             group = self.layout.groups[name]
-            if len(group.blocks) > 1 and not can_replace(block.kernel, kernel):
+            if len(group.blocks) > 1 and not can_replace(block.bound, bound):
                 raise ValueError(
                     "run together with other blocks, and the new potentials are of another kind than the old ones: make a new "
                     "Inference of the graph with the new potentials"
                 )
-            self.potentials[name] = self.potentials[name].replaced(number, kernel)
+            self.potentials[name] = self.potentials[name].replaced(number, bound)
         except (ValueError, TypeError) as error:
             raise type(error)(f"factors {block.name!r}: {error}") from error
 
@@ -197,7 +197,7 @@ class State:
     def _leaves_two_free(self, name: str) -> bool:
         """Whether evidence leaves two variables of each of a group's factors free, and so makes no message certain."""
         group = self.layout.groups[name]
-        if group.kernel is None or not group.kernel.factor.certainty_needs_all():
+        if group.is_block or not group.bound.factor.certainty_needs_all():
             return False
         free: Any = 0
         for segment in group.segments:

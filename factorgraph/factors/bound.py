@@ -17,7 +17,7 @@ from factorgraph.variables import Categorical, DiscreteType, Spin, VariableType
 _MAX_TABLE_ENTRIES = 1 << 28  # 2 GiB in float64
 
 
-class FactorKernel:
+class BoundFactor:
     """
     A factor type with the variable types of its ports: messages, log-partition and marginals, whatever its form.
 
@@ -66,9 +66,9 @@ class FactorKernel:
         if not (self._tabulated or factor.gives("log_partition") or factor.gives("messages")):
             raise TypeError(f"{type(factor).__name__} must define log_potential, log_partition or messages")
 
-    def rebound(self, factor: Factor) -> FactorKernel:
+    def rebound(self, factor: Factor) -> BoundFactor:
         """The same with another factor of the type."""
-        return FactorKernel(factor, self.types, self.widths, self.count, self.owners)
+        return BoundFactor(factor, self.types, self.widths, self.count, self.owners)
 
     def parameters(self) -> dict[str, np.ndarray]:
         """The factor's own host arrays; with the table where the messages are taken from one."""
