@@ -141,8 +141,8 @@ class FactorGraph:
         if any(sum(port.name == name for port in apart) > 1 for name in whole):
             raise ValueError(f"meets a block twice: {[port.name for port in ports]}")
         ports = tuple(factor.arranged(ports))
-        factor.check([port.type for port in ports], [port.shape for port in ports])
-        return Factors(name, factor, ports, 1, None)
+        factor.bind([port.type for port in ports], [port.shape for port in ports])
+        return Factors(name, factor, ports, 1)
 
     def _add_edgewise(self, name: str, factor: Factor, ports: list[Variables], owners: list[int]) -> Factors:
         for number, port in enumerate(ports):

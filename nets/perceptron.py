@@ -142,7 +142,7 @@ class Perceptron(BlockFactor):
             ]
         return weights, inputs, output, *more
 
-    def check(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
+    def bind(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
         self._types = tuple(types)
         weights, inputs, output = self._types[:3]
         if not _is_number(weights):

@@ -45,7 +45,7 @@ def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str]]:
     skipped: set[int] = set()
     for node in ast.walk(tree):
         is_text = isinstance(node, (ast.Raise, ast.Assert, ast.JoinedStr, ast.AnnAssign, ast.arguments))
-        if is_text or (isinstance(node, ast.FunctionDef) and node.name in ("__repr__", "check")):
+        if is_text or (isinstance(node, ast.FunctionDef) and node.name in ("__repr__", "check", "bind")):
             skipped |= {id(inner) for inner in ast.walk(node)}
         is_setting = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
         if is_setting or (isinstance(node, ast.keyword) and node.arg in ("strict", "flush", "stacklevel")):

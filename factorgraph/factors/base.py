@@ -8,7 +8,7 @@ three forms one for the engine.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -61,12 +61,16 @@ class Factor:
     pointwise: ClassVar[bool] = False
     approximates: ClassVar[bool] = False
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        refuse_old_names(cls)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         """
-        Refuse variables that the factor cannot take.
+        Take note of the variables of a block, and refuse those that the factor cannot take; optional.
 
         Called once on a copy of the factor that is this block's own, so that it may keep what it learns on ``self``.
 
@@ -185,7 +189,7 @@ class Factor:
 
         Parameters
         ----------
-        types, widths : as in `check`
+        types, widths : as in `bind`
         mode : {"sum", "max"}
 
         Returns
@@ -249,6 +253,12 @@ class Factor:
     def gives(cls, form: str) -> bool:
         """Whether the type has its own method of that name."""
         return getattr(cls, form) is not getattr(Factor, form)
+
+
+def refuse_old_names(kind: type) -> None:
+    """Refuse a factor type whose `Factor.bind` still has the name that it had: it would never be called."""
+    if "check" in vars(kind):
+        raise TypeError(f"{kind.__name__}.check: this method is now called bind; rename it to bind")
 
 
 def for_each_factor(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from factorgraph.backends import Array, Backend
+from factorgraph.factors.base import refuse_old_names
 from factorgraph.variables import VariableType
 
 
@@ -96,18 +97,26 @@ class BlockFactor(ABC):
     may_be_outside: tuple[str, ...] = ()
     may_share: tuple[str, ...] = ()
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        refuse_old_names(cls)
+
     def arranged(self, ports: Sequence[Any]) -> Sequence[Any]:
         """
         The views that the block works on, from the `factorgraph.Variables` that ``add_factors`` was given; optional.
 
         For blocks that take arrays of several shapes, and work on one: ``port.reshape(len(port), -1)``. What cannot be
-        arranged is refused as by `check`. Default: as they are.
+        arranged is refused as by `bind`. Default: as they are.
         """
         return ports
 
     @abstractmethod
-    def check(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
-        """Refuse plates that the block cannot take, with a ValueError or TypeError that says why."""
+    def bind(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
+        """
+        Take note of the plates, and refuse those that the block cannot take, with a ValueError or TypeError that says why.
+
+        Called once, when the block is added to a graph; it may keep what it learns on ``self``.
+        """
 
     @abstractmethod
     def update(

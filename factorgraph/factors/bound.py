@@ -60,7 +60,7 @@ class BoundFactor:
         self.plural = tuple(p for p, owner in enumerate(self.owners) if owner in factor.plural)
         self._own_types = [self.types[members[0]] for members in self._members]
         self._own_widths = [sum(self.widths[p] for p in members) for members in self._members]
-        self.factor.check(self._own_types, self._own_widths, count)
+        self.factor.bind(self._own_types, self._own_widths, count)
         self._tabulated = factor.gives("log_potential")
         self._device_messages: dict[str, str | None] = {}
         if not (self._tabulated or factor.gives("log_partition") or factor.gives("messages")):

@@ -45,7 +45,7 @@ class Counting(Factor):
         """Log-potentials of the counts 0 to d: ``(d + 1, F or 1)``; with an output port ``(2, d + 1, F or 1)``."""
         raise NotImplementedError
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         name = type(self).__name__
         if len(types) != 1 and not (self.takes_output and len(types) == 2):
             takes = "the spins, and after them one output spin if wanted" if self.takes_output else "one port of several spins"
@@ -167,8 +167,8 @@ class Cardinality(Counting):
             return f"Cardinality({getattr(self._function, '__name__', 'a function')})"
         return f"Cardinality(array of shape {self._array.shape})"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
-        super().check(types, widths, count)
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+        super().bind(types, widths, count)
         states = widths[0] + 1
         if self._array is not None and self._array.shape not in ((states,), (count, states)):
             raise ValueError(

@@ -31,7 +31,7 @@ class Equality(Factor):
     [0.75, 0.75, 0.75]
     """
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         if len(types) < 2:
             raise ValueError("Equality takes at least two ports")
         check_same_states(self, types)

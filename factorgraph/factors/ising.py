@@ -33,7 +33,7 @@ class Ising(Factor):
     def __repr__(self) -> str:
         return f"Ising({self.coupling if self.coupling.ndim == 0 else f'{self.coupling.shape[0]} couplings'})"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):
             if not isinstance(kind, Spin):
                 raise TypeError(f"Ising couples spins, but port {port} has {kind!r}")

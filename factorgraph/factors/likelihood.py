@@ -69,7 +69,7 @@ class Likelihood(Factor):
     def __repr__(self) -> str:
         return f"Likelihood({getattr(self.log_likelihood, '__name__', 'function')}, {len(self.data)} data)"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         if not types or not isinstance(types[0], Gaussian):
             raise TypeError(f"the first port of Likelihood takes a Gaussian variable, not {types[0]!r}")
         for port, kind in enumerate(types[1:], start=1):

@@ -66,7 +66,7 @@ class LinearGaussian(Factor):
     def __repr__(self) -> str:
         return f"LinearGaussian({len(self.coefficients)} coefficients)"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):
             if not is_normal(kind):
                 raise TypeError(f"LinearGaussian takes real variables, but port {port} has {kind!r}")

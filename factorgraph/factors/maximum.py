@@ -35,7 +35,7 @@ class Max(Factor):
     plural: ClassVar[tuple[int, ...]] = (0,)
     arity: ClassVar[int | None] = 2
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):
             if not isinstance(kind, Categorical):
                 raise TypeError(f"Max takes categorical variables, but port {port} has {kind!r}")

@@ -56,7 +56,7 @@ class NoisyMax(Factor):
         self._links = np.array(links, dtype=np.float64)
         self._leak = None if leak is None else np.array(leak, dtype=np.float64)
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         name = type(self).__name__
         for port, kind in enumerate(types):
             if not isinstance(kind, Categorical):
@@ -215,11 +215,11 @@ class NoisyOr(NoisyMax):
             np.stack([nothing, np.stack([1.0 - strong, strong], axis=-1)], axis=-2), np.stack([1.0 - leaks, leaks], axis=-1)
         )
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         if self._strengths.shape not in ((widths[0],), (count, widths[0])):
             expected = f"{(widths[0],)}, or {(count, widths[0])}, one for each cause"
             raise ValueError(f"strengths have shape {self._strengths.shape}; expected {expected}")
-        super().check(types, widths, count)
+        super().bind(types, widths, count)
 
 
 def _larger(left: Sequence[Any], right: Sequence[Any]) -> list[Any]:

@@ -123,7 +123,7 @@ class Nonlinear(Factor):
     def __repr__(self) -> str:
         return f"Nonlinear({getattr(self.function, '__name__', 'function')}, {len(self.data)} data, method={self.method!r})"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):
             if not is_normal(kind):
                 raise TypeError(f"Nonlinear takes real variables, but port {port} has {kind!r}")

@@ -60,7 +60,7 @@ class Parity(Factor):
     def __repr__(self) -> str:
         return f"Parity({self.coupling if self.coupling.ndim == 0 else f'{self.coupling.shape[0]} couplings'})"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         check_spins(self, types)
         check_coupling(self.coupling, count)
         self._width = widths[0]

@@ -37,7 +37,7 @@ class Potts(Factor):
     def __repr__(self) -> str:
         return f"Potts({self.coupling if self.coupling.ndim == 0 else f'{self.coupling.shape[0]} couplings'})"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):
             if not isinstance(kind, Categorical):
                 raise TypeError(f"Potts couples categorical variables, but port {port} has {kind!r}")

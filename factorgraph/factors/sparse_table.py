@@ -43,7 +43,7 @@ class SparseTable(Factor):
     def __repr__(self) -> str:
         return f"SparseTable({len(self.configurations)} configurations)"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         number = len(self.configurations) if self.configurations.ndim == 2 else 0
         if number == 0 or self.configurations.shape != (number, len(types)):
             raise ValueError(

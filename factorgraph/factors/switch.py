@@ -58,7 +58,7 @@ class Switch(Factor):
     def __repr__(self) -> str:
         return f"Switch({len(self.relations)} relations)"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         if len(types) < 2 or not isinstance(types[0], DiscreteType):
             raise TypeError(f"Switch takes a discrete variable and then normal ones, not {list(types)}")
         self._kind = types[0]
@@ -68,7 +68,7 @@ class Switch(Factor):
         self.relations = [copy.copy(relation) for relation in self.relations]
         for state, relation in enumerate(self.relations):
             try:
-                relation.check(types[1:], widths[1:], count)
+                relation.bind(types[1:], widths[1:], count)
             except (ValueError, TypeError) as error:
                 raise type(error)(f"relation {state}: {error}") from error
 

@@ -43,7 +43,7 @@ class Table(Factor):
             return f"Table({getattr(self._function, '__name__', 'a function')})"
         return f"Table(array of shape {self._array.shape})"
 
-    def check(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
+    def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         for port, kind in enumerate(types):
             if not isinstance(kind, DiscreteType):
                 raise TypeError(f"Table takes variables with states, but port {port} has {kind!r}")

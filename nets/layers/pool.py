@@ -71,7 +71,7 @@ class AnyOf(fg.BlockFactor):
 
     ports = ("input", "output")
 
-    def check(self, types: Sequence[fg.VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
+    def bind(self, types: Sequence[fg.VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
         if not all(isinstance(kind, fg.Spin) for kind in types):
             raise TypeError(f"input and output must be spins, not {list(types)}")
         if shapes[0][1:] != shapes[1]:

@@ -300,7 +300,7 @@ def written_out(source: str) -> int:
 @pytest.mark.parametrize("mode", ["sum", "max"])
 def test_no_text_is_too_long_to_compile(factor: fg.Factor, types: list[Any], widths: list[int], mode: str) -> None:
     """Compilers for GPUs take minutes over loops of some thousand rounds written out."""
-    factor.check(types, widths, 1)
+    factor.bind(types, widths, 1)
     bound = BoundFactor(factor, types, widths, 1)
     body = bound.device_messages(mode)
     assert body is not None

@@ -272,3 +272,9 @@ def test_messages_of_a_users_factor_may_be_infinite() -> None:
     graph.observe(x[0], -1)
     result = fg.run(graph, fg.Flooding(), max_iterations=10, tolerance=0.0)
     assert result.mean(x).tolist() == [-1.0] * 4
+
+
+@pytest.mark.parametrize("base", [fg.Factor, fg.BlockFactor, fg.Ising])
+def test_a_factor_type_with_the_old_name_of_bind_is_refused_when_it_is_made(base: type) -> None:
+    with pytest.raises(TypeError, match=r"_Old\.check: .*rename it to bind"):
+        type("_Old", (base,), {"check": lambda self, types, widths, count: None})

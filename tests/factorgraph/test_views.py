@@ -19,7 +19,7 @@ class Pull(fg.BlockFactor):
     ports = ("left", "right")
     may_be_outside = ("right",)
 
-    def check(self, types: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> None:
+    def bind(self, types: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> None:
         if shapes[0] != shapes[1]:
             raise ValueError(f"left and right must have one shape, not {shapes}")
 
