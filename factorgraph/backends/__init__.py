@@ -16,6 +16,7 @@ from factorgraph.backends.numpy_backend import NumpyBackend
 from factorgraph.backends.strict_backend import StrictBackend
 
 __all__ = [
+    "HOST",
     "WEAK_COUPLING",
     "Array",
     "Backend",
@@ -84,3 +85,7 @@ def get_backend(name: str | Backend | None = None, dtype: str | None = None, pro
     if name not in _BACKENDS:
         raise ValueError(f"unknown backend {name!r}; choose one of {backend_names()}")
     return _BACKENDS[name](dtype, products)
+
+
+HOST: Backend = get_backend("numpy", "float64")
+"""NumPy in double precision: for what is worked out on the host, whatever backend a run takes."""

@@ -344,10 +344,6 @@ class Backend:
 
     # Special functions that the Array API lacks.
 
-    def erf(self, x: Array) -> Array:
-        """Error function."""
-        raise NotImplementedError
-
     def erfcx(self, x: Array) -> Array:
         """``exp(x^2) erfc(x)`` for x >= 0."""
         raise NotImplementedError

@@ -59,9 +59,6 @@ class CompiledBackend(KernelBackend):
             return ctypes.c_int(int(argument))
         return (ctypes.c_float if self.dtype_name == "float32" else ctypes.c_double)(float(argument))
 
-    def erf(self, x: Array) -> Array:
-        return np.asarray(special.erf(x))
-
     def log_ndtr(self, x: Array) -> Array:
         return np.asarray(special.log_ndtr(x))
 

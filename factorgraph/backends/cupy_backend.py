@@ -172,9 +172,6 @@ class CupyBackend(KernelBackend):
             main.wait_event(end)
         return products
 
-    def erf(self, x: Array) -> Array:
-        return self._special.erf(x)
-
     def log_ndtr(self, x: Array) -> Array:
         return self._special.log_ndtr(x)
 

@@ -237,9 +237,6 @@ class NumpyBackend(Backend):
                 result[:, part] = values
         return results
 
-    def erf(self, x: Array) -> Array:
-        return special.erf(x)
-
     def erfcx(self, x: Array) -> Array:
         if x.size < _FEW_NUMBERS and self.dtype_name == "float64":
             return special.erfcx(x)

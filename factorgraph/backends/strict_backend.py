@@ -47,9 +47,6 @@ class StrictBackend(Backend):
     def _lend(self, function: Callable[..., Any], x: Array) -> Array:
         return self.xp.asarray(np.asarray(function(self.to_host(x)), dtype=self.dtype_name), device=self.device)
 
-    def erf(self, x: Array) -> Array:
-        return self._lend(special.erf, x)
-
     def erfcx(self, x: Array) -> Array:
         return self._lend(special.erfcx, x)
 

@@ -8,7 +8,7 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from factorgraph.backends import Array, Backend, get_backend
+from factorgraph.backends import HOST, Array, Backend
 from factorgraph.factors.base import Factor, Parameters
 from factorgraph.factors.table_source import table_source
 from factorgraph.semiring import Semiring, find_too_large
@@ -154,7 +154,7 @@ class BoundFactor:
             raise TypeError(
                 f"{type(self.factor).__name__} gives messages only: add log_potential, so that it can be enumerated"
             )
-        semiring = Semiring(get_backend("numpy", "float64"), "sum")
+        semiring = Semiring(HOST, "sum")
         with np.errstate(all="ignore"):
             uniform = [np.zeros((*kind.param_shape, self.count)) for kind in self.types]
             return np.asarray(self.clamped_table(uniform, self.parameters(), semiring))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from factorgraph.backends import get_backend
+from factorgraph.backends import HOST
 from factorgraph.variables import Gaussian, VariableType
 from factorgraph.variables.gaussian_vector import GaussianVector
 
@@ -17,7 +17,6 @@ MOST_NUMBERS = 4  # of quadrature
 _NODES = 7  # of quadrature along each of them
 _ROUNDING = 1e-12  # a share of a function's variance
 _STEP = 6e-6  # of central differences, relative
-_HOST = get_backend("numpy", "float64")
 
 
 class Density(NamedTuple):
@@ -81,7 +80,7 @@ def incoming_density(kinds: Sequence[VariableType], natural: Sequence[np.ndarray
         assert isinstance(kind, GaussianVector)
         h, precision, known, value = (
             np.moveaxis(part, range(axes), range(-axes, 0))
-            for part, axes in zip(kind.free_part(params, _HOST), (1, 2, 1, 1), strict=True)
+            for part, axes in zip(kind.free_part(params, HOST), (1, 2, 1, 1), strict=True)
         )
         sizes, vectors = np.linalg.eigh(precision)
         flat = ~(sizes > widest**-2)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import get_backend
+from factorgraph.backends import HOST
 from factorgraph.files import write_text
 from factorgraph.graph import FactorGraph
 from factorgraph.io.model import Model
@@ -269,11 +269,11 @@ def _sizes(graph: FactorGraph) -> np.ndarray:
 
 def _factors(graph: FactorGraph) -> list[tuple[np.ndarray, np.ndarray]]:
     """Node numbers and log-table of each factor, priors first."""
-    host, first = get_backend("numpy", "float64"), graph.first_nodes()
+    first = graph.first_nodes()
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for block in graph.variable_blocks.values():
         if block.prior is not None and isinstance(block.type, DiscreteType):
-            weights = block.type.log_weights(np.moveaxis(block.prior, 0, -1), host).T
+            weights = block.type.log_weights(np.moveaxis(block.prior, 0, -1), HOST).T
             found += [(np.array([first[block.name] + i]), weights[i]) for i in np.flatnonzero((weights != 0).any(axis=1))]
     for factors in graph.factor_blocks.values():
         if factors.is_block:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import get_backend
+from factorgraph.backends import HOST
 from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError, Inference
@@ -17,8 +17,6 @@ from factorgraph.inference.answers.sampling import by_block, check_number
 from factorgraph.junction.clique_tree import CliqueTree
 from factorgraph.junction.tables import Given
 from factorgraph.variables import DiscreteType, VariableType
-
-_HOST = get_backend("numpy", "float64")
 
 
 class ExactResult:
@@ -176,7 +174,7 @@ def mean_of(kind: VariableType, marginals: np.ndarray) -> np.ndarray:
     assert isinstance(kind, DiscreteType)
     rows = marginals.reshape(-1, marginals.shape[-1])
     with np.errstate(divide="ignore"):
-        mean = kind.expectation(kind.mean(kind.from_log_weights(np.log(rows.T), _HOST), _HOST), _HOST)
+        mean = kind.expectation(kind.mean(kind.from_log_weights(np.log(rows.T), HOST), HOST), HOST)
     return np.asarray(np.moveaxis(mean, -1, 0)).reshape((*marginals.shape[:-1], *mean.shape[:-1]))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import get_backend
+from factorgraph.backends import HOST
 from factorgraph.blocks import Factors, Variables, check_prior, check_values, numbers_of
 from factorgraph.factors import Factor
 from factorgraph.graph import FactorGraph
@@ -26,7 +26,6 @@ from factorgraph.variables import DiscreteType
 
 MAX_CLIQUE = 1 << 27
 _WIDE = float(1 << 16)  # joint states of a factor beyond which a forest is answered by messages, without tables
-_HOST = get_backend("numpy", "float64")
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,7 @@ class JunctionTree:
         assert isinstance(kind, DiscreteType)
         each = by_set(params, (*variables.shape, *kind.param_shape), chosen, variables, check_prior, "prior")
         front = np.moveaxis(each.reshape(len(each), -1, *kind.param_shape), (0, 1), (-1, -2))
-        weights = np.moveaxis(kind.log_weights(front, _HOST), (-1, -2), (0, 1))
+        weights = np.moveaxis(kind.log_weights(front, HOST), (-1, -2), (0, 1))
         self._change(lambda model: model.with_priors(dict.fromkeys(nodes)))  # so tables have the same numbers in all sets
         for number, rows in zip([0] if chosen is None else chosen.tolist(), weights, strict=True):
             self._models[number] = self._models[number].with_priors(dict(zip(nodes, rows, strict=True)))
@@ -303,7 +302,7 @@ def forest_size(graph: FactorGraph) -> ExactSize:
         block.name: len(block.type.states) for block in graph.variable_blocks.values() if isinstance(block.type, DiscreteType)
     }
     entries = sum(port.size * states[port.name] for block in graph.factor_blocks.values() for port in block.ports)
-    return ExactSize(1, float(max(states.values())), float(entries), float(memory_needed(graph, _HOST, None)))
+    return ExactSize(1, float(max(states.values())), float(entries), float(memory_needed(graph, HOST, None)))
 
 
 def refuse_too_large(size: ExactSize, messages: float, max_clique: int) -> None:

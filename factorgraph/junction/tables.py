@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from factorgraph.backends import get_backend
+from factorgraph.backends import HOST
 from factorgraph.blocks import Factors
 from factorgraph.factors import Factor
 from factorgraph.graph import FactorGraph
@@ -86,12 +86,11 @@ class TableModel:
         self._look_for_zeros()
 
     def _add_priors(self, graph: FactorGraph) -> None:
-        host = get_backend("numpy", "float64")
         for block in graph.variable_blocks.values():
             kind = block.type
             assert isinstance(kind, DiscreteType)
             if block.prior is not None:
-                weights = kind.log_weights(np.moveaxis(block.prior.copy(), 0, -1), host).T  # the graph's own may change
+                weights = kind.log_weights(np.moveaxis(block.prior.copy(), 0, -1), HOST).T  # the graph's own may change
                 for position in np.flatnonzero((weights != 0).any(axis=1)).tolist():
                     self._prior_of[len(self._sizes) + position] = len(self.tables)
                     self.scopes.append((len(self._sizes) + position,))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import Backend, get_backend
+from factorgraph.backends import HOST, Backend
 from factorgraph.blocks import Variables
 from factorgraph.factors import BlockFactor
 from factorgraph.graph import FactorGraph
@@ -72,7 +72,7 @@ def check_block_factor(
         rows = [rng.permutation(shape[0] + 2)[: shape[0]] if shape else None for _, shape in plates]
         values = [0.7 * rng.normal(size=(*shape, *kind.param_shape)) for (kind, _), shape in zip(plates, shapes, strict=True)]
         seen = rows if seen_through_views else [None] * len(plates)
-        reference = _Run(None, twin, plates, shapes, seen, values, get_backend("numpy", "float64"))
+        reference = _Run(None, twin, plates, shapes, seen, values, HOST)
         where = "views" if seen_through_views else "whole plates"
         for backend in available_backends():
             run = _Run(make(), twin, plates, shapes, seen, values, backend)

@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from factorgraph.backends import Backend, BackendUnavailableError, KernelBackend, get_backend
+from factorgraph.backends import HOST, Backend, BackendUnavailableError, KernelBackend, get_backend
 from factorgraph.factors.bound import BoundFactor, to_device
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import Inference
 from factorgraph.schedules import Flooding
 from factorgraph.semiring import MODES, Semiring
 from factorgraph.variables import DiscreteType, VariableType
-
-_HOST = get_backend("numpy", "float64")
 
 
 def available_backends(dtype: str = "float64") -> list[Backend]:
@@ -66,7 +64,7 @@ def check_device_messages(bound: BoundFactor, weights: list[np.ndarray], dtype: 
         each = []
         for _ in range(width):
             spread, weight = next(rest)
-            params = spread.from_log_weights(np.moveaxis(weight, 0, 1), _HOST)  # (*param_shape, F, *batch)
+            params = spread.from_log_weights(np.moveaxis(weight, 0, 1), HOST)  # (*param_shape, F, *batch)
             each.append(params if batch is None else np.moveaxis(params, -1, 0))
         lead = 0 if batch is None else 1
         stacked = np.stack(each, axis=-1) if plural else each[0]
@@ -77,12 +75,12 @@ def check_device_messages(bound: BoundFactor, weights: list[np.ndarray], dtype: 
         priors.append(stacked)
     graph.add_factors("factor", bound.factor, *ports)
     beliefs = []
-    for backend in (_HOST, *backends):
+    for backend in (HOST, *backends):
         inference = Inference(graph, Flooding(), backend=backend, mode=mode, batch=batch)
         for port, prior in zip(ports, priors, strict=True):
             inference.set_prior(port, prior)
         inference.step()
-        if backend is not _HOST and not inference.state.fused:
+        if backend is not HOST and not inference.state.fused:
             return  # a message may be infinite: it is left to array operations
         beliefs.append([inference.state.belief(port) for port in ports])
     with np.errstate(invalid="ignore"):
@@ -134,10 +132,9 @@ class _Case:
         self.bound, self.semiring, self.label = bound, semiring, label
         self.backend = semiring.backend
         self.kinds = bound.spread_types()
-        host = get_backend("numpy", "float64")
         tail = () if batch is None else (1,)
         self.parameters = to_device({k: v.reshape(*v.shape, *tail) for k, v in parameters.items()}, self.backend)
-        natural = [kind.from_log_weights(weight, host) for kind, weight in zip(self.kinds, weights, strict=True)]
+        natural = [kind.from_log_weights(weight, HOST) for kind, weight in zip(self.kinds, weights, strict=True)]
         self.incoming = self._gather([self.backend.asarray(params) for params in natural])
         # What the types themselves make of the natural parameters, in the backend's precision.
         weights = [
@@ -240,7 +237,6 @@ def check_discrete_variable(kind: DiscreteType, random_state: int) -> None:
 
 
 def _check_variable(kind: DiscreteType, backend: Backend, label: str, scale: float, rng: np.random.Generator) -> None:
-    host = get_backend("numpy", "float64")
     number = 50
     states = len(kind.states)
     weights = scale * rng.normal(size=(2, states, number))
@@ -265,7 +261,7 @@ def _check_variable(kind: DiscreteType, backend: Backend, label: str, scale: flo
     def shifted(log_weights: np.ndarray) -> np.ndarray:
         return np.asarray(log_weights - log_weights.max(axis=0))
 
-    first, second = (backend.asarray(kind.from_log_weights(w, host)) for w in weights)
+    first, second = (backend.asarray(kind.from_log_weights(w, HOST)) for w in weights)
     if tuple(first.shape) != (*kind.param_shape, number):
         raise AssertionError(f"{kind!r}: from_log_weights gives shape {first.shape}, not {(*kind.param_shape, number)}")
     back = backend.to_host(kind.log_weights(first, backend))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from factorgraph.backends import get_backend
+from factorgraph.backends import HOST
 from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
 from factorgraph.variables import DiscreteType
@@ -46,12 +46,11 @@ class Enumeration:
 
     def _weigh(self, graph: FactorGraph, number: int) -> np.ndarray:
         total = np.zeros(number)
-        host = get_backend("numpy", "float64")
         for block in graph.variable_blocks.values():
             assert isinstance(block.type, DiscreteType)
             rows = self._digits[self._first[block.name] : self._first[block.name] + block.size]
             if block.prior is not None:
-                weights = block.type.log_weights(np.moveaxis(block.prior, 0, -1), host)
+                weights = block.type.log_weights(np.moveaxis(block.prior, 0, -1), HOST)
                 for variable, row in enumerate(rows):
                     total += weights[row, variable]
             if block.observed is not None and block.values is not None:

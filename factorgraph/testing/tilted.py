@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
-from factorgraph.backends import get_backend
+from factorgraph.backends import HOST
 from factorgraph.factors.bound import BoundFactor, to_device
 from factorgraph.semiring import Semiring
 from factorgraph.testing.discrete import available_backends
@@ -19,7 +19,6 @@ from factorgraph.variables.gaussian_vector import GaussianVector
 _POINTS = 61
 _REACH = 7.0  # standard deviations to each side
 _MOST_NUMBERS = 3
-_HOST = get_backend("numpy", "float64")
 
 
 def check_tilted_factor(bound: BoundFactor, random_state: int) -> None:
@@ -64,7 +63,7 @@ def _incoming(kind: VariableType, shape: tuple[int, ...], rng: np.random.Generat
         precision = np.moveaxis(0.2 * root @ np.swapaxes(root, -1, -2) + np.eye(d), (-2, -1), (0, 1))
         return np.concatenate([rng.normal(size=(1, d, *shape)), precision])
     if isinstance(kind, DiscreteType):
-        return np.asarray(kind.from_log_weights(rng.normal(size=(len(kind.states), *shape)), _HOST))
+        return np.asarray(kind.from_log_weights(rng.normal(size=(len(kind.states), *shape)), HOST))
     raise TypeError(f"{kind!r} can be neither enumerated nor integrated")
 
 
@@ -77,8 +76,8 @@ def _with_certainty(kind: VariableType, params: np.ndarray, rng: np.random.Gener
     values[0 if kind.value_shape else ...] = rng.normal(size=shape)
     if not kind.value_shape:
         return kind.observe(values)
-    finite, infinite = kind.split(params, _HOST)
-    return np.asarray(kind.join(finite, infinite + kind.split(kind.observe(values), _HOST)[1], _HOST))
+    finite, infinite = kind.split(params, HOST)
+    return np.asarray(kind.join(finite, infinite + kind.split(kind.observe(values), HOST)[1], HOST))
 
 
 class _Tilted:
@@ -147,7 +146,7 @@ class _Tilted:
     def _incoming_density(kind: VariableType, params: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Log of what comes in at some values, 0 of what is certain."""
         if isinstance(kind, DiscreteType):
-            weights = np.asarray(kind.log_weights(params[..., None], _HOST))[:, 0]
+            weights = np.asarray(kind.log_weights(params[..., None], HOST))[:, 0]
             return np.asarray(weights[kind.position(values)])
         shaped = params.reshape(1 + _numbers_of(kind), _numbers_of(kind))
         x = values.reshape(_numbers_of(kind), *values.shape[-(values.ndim - len(kind.value_shape)) :])
@@ -159,7 +158,7 @@ class _Tilted:
 
 def _spread(kind: VariableType, params: np.ndarray) -> list[tuple[float, float]]:
     """Mean and standard deviation of each number of an incoming density, the latter 0 where it is certain."""
-    moments = np.asarray(kind.mean(params[..., None], _HOST)).reshape(-1, max(1, _numbers_of(kind)))
+    moments = np.asarray(kind.mean(params[..., None], HOST)).reshape(-1, max(1, _numbers_of(kind)))
     return list(zip(moments[0].tolist(), np.sqrt(np.diag(moments[1:])).tolist(), strict=True))
 
 

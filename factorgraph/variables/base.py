@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import Array, Backend, Plate, get_backend
+from factorgraph.backends import HOST, Array, Backend, Plate
 from factorgraph.semiring import Semiring, find_too_large
 from factorgraph.variables.relations import Relations
 
@@ -183,7 +183,7 @@ class VariableType(ABC):
 
     def certain_mean(self, values: np.ndarray) -> np.ndarray:
         """Mean parameters of certainty: host values ``(n,)`` to host arrays, for block factors that take data."""
-        return np.asarray(self.mean(self.observe(values), _HOST))
+        return np.asarray(self.mean(self.observe(values), HOST))
 
     def from_centre(self, params: Array, replicas: int, strength: float, backend: Backend) -> Array:
         """
@@ -355,7 +355,7 @@ class DiscreteType(VariableType):
         position = self.position(values)
         rows = np.arange(len(self.states)).reshape(-1, *(1,) * position.ndim)
         with np.errstate(invalid="ignore"):
-            return np.asarray(self.from_log_weights(np.where(rows == position, 0.0, -np.inf), _HOST))
+            return np.asarray(self.from_log_weights(np.where(rows == position, 0.0, -np.inf), HOST))
 
     def log_density(self, params: Array, values: np.ndarray, backend: Backend) -> Array:
         weights = self.log_weights(params, backend)
@@ -366,9 +366,6 @@ class DiscreteType(VariableType):
 
     def check_prior(self, params: np.ndarray) -> str | None:
         problem = super().check_prior(params) or find_too_large(params)
-        if problem is None and np.isneginf(self.log_weights(params, _HOST).max(axis=0)).any():
+        if problem is None and np.isneginf(self.log_weights(params, HOST).max(axis=0)).any():
             problem = "it rules out every state of a variable"
         return problem
-
-
-_HOST = get_backend("numpy", "float64")

@@ -122,6 +122,7 @@ class Priorities:
 
     @staticmethod
     def _send(pool: PoolState, edges: np.ndarray) -> None:
+        """Send messages and add their changes to the beliefs; their factors hear of it: `_look` then finds their residuals."""
         backend, axis, kind = pool.backend, pool.pool.axis, pool.pool.type
         device = backend.index_array(edges)
         old = backend.take(pool.messages, device, axis)
@@ -136,11 +137,6 @@ class Priorities:
             backend.add_at(pool.infinite, places, pool.unless_observed(infinite - infinite_old, places), axis + 1)
         backend.add_at(pool.total, places, pool.unless_observed(change, places), axis)
         pool.version += 1
-        step = pool.step
-        if pool.step_by_edge:
-            step = backend.take(step, device, 0)
-        rest = (1.0 - step) * backend.take(pool.residual, device, 0)
-        backend.put(pool.residual, device, backend.xp.where(backend.xp.isfinite(rest), rest, backend.xp.zeros_like(rest)), 0)
 
     def _look(self, number: int, index: np.ndarray, state: State, semiring: Semiring) -> None:
         """Work out the next values of all messages of some factors, and their residuals."""

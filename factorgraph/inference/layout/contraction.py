@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import get_backend
+from factorgraph.backends import HOST
 from factorgraph.inference.layout.layout import Layout
 
 _MOST_STATES = 64  # tables of tables cost the cube of these
 _MOST_ENTRIES = 512  # of a table of more than two variables: larger ones have quicker messages of their own
 _AS_RELATIONS = 8  # states of tables that take as long
 _PASSES = 3  # of the choice of an independent set
-_HOST = get_backend("numpy", "float64")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +86,7 @@ class Contraction:
     def of(cls, layout: Layout) -> Contraction | None:
         """The rounds of a forest of relations or tables; None where a factor has three variables that others have too."""
         discrete = all(hasattr(pool.type, "log_weights") for pool in layout.pools)
-        if not discrete and any(pool.type.relations(_HOST) is None for pool in layout.pools):
+        if not discrete and any(pool.type.relations(HOST) is None for pool in layout.pools):
             return None
         starts = np.cumsum([0, *(pool.size for pool in layout.pools)])
         singles: list[str] = []

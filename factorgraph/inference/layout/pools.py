@@ -50,11 +50,6 @@ class Pool:
         """The long axis of the pool's arrays."""
         return len(self.type.param_shape)
 
-    @property
-    def in_order(self) -> bool:
-        """Whether positions are the blocks' own numbering."""
-        return bool((self.place == np.arange(self.size)).all())
-
     def positions(self, variables: Variables) -> np.ndarray:
         """Positions of some variables of the pool, in one row."""
         return self.place[self.first[variables.name] + variables.index.reshape(-1)]
