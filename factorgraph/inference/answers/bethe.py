@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Array
-from factorgraph.inference.layout.program import EdgeCall
+from factorgraph.inference.layout.program import EdgeCall, Read
 from factorgraph.inference.state.pool_state import PoolState
 from factorgraph.inference.state.ports import incoming, ports_of
 from factorgraph.inference.state.potentials import Potentials
@@ -46,15 +46,14 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
     if centred is not None:
         return centred if sharing is None else sharing.communicator.sum(np.asarray(centred))
     total: np.ndarray = np.zeros(() if state.batch is None else state.batch)
-    variable_terms: list[Array | None] = []
+    free: list[Array | None] = []
     with np.errstate(all="ignore"):
         for number, pool in enumerate(state.pools):
             if not pool.pool.type.can_be_random:
-                variable_terms.append(None)
+                free.append(None)
                 continue
-            free = pool.pool.type.log_partition(pool.total, semiring, pool.infinite)
-            variable_terms.append(free)
-            host = backend.to_host(free)
+            free.append(pool.pool.type.log_partition(pool.total, semiring, pool.infinite))
+            host = backend.to_host(free[-1])
             if pool.evidence.any_observed:
                 given = pool.pool.type.log_density(pool.settle_prior(), pool.evidence.possible_values, backend)
                 host = np.where(pool.evidence.fixed, backend.to_host(given), host)
@@ -64,25 +63,37 @@ def log_partition(state: State, calls: list[EdgeCall], blocks: dict[str, list[in
             local = potentials.bound.log_partition(incoming(call, state), potentials.parameters, semiring)
             total = total + backend.to_host(local).sum(axis=0)
             for read in call.reads:
-                pool = state.pools[read.pool]
-                kind, free = pool.pool.type, variable_terms[read.pool]
-                finite, infinite = pool.cavity_parts(read)
-                joined = finite if infinite is None else kind.join(finite, infinite, backend)
-                # Less the factor's own convention of scale for what it was handed; the same, where nothing is infinite.
-                handed = backend.to_host(kind.log_partition(joined, semiring))
-                term = -backend.to_host(backend.take(free, read.places, 0))
-                if infinite is not None:
-                    apart = backend.to_host(kind.log_partition(finite, semiring, infinite))
-                    term = term + np.where(apart == handed, 0.0, apart - handed)  # both are infinite where a cavity is flat
-                if pool.evidence.any_observed:
-                    observed = backend.to_host(backend.take(backend.mask_array(pool.evidence.fixed), read.places, 0))
-                    term = np.where(observed, -handed, term)
-                total = total + term.sum(axis=0)
+                total = total + _edge_terms(state.pools[read.pool], read, free[read.pool], semiring).sum(axis=0)
         for name, pools in blocks.items():
             factor = state.block_factors[name]
             terms = factor.log_partition(ports_of(name, pools, state), state.memories[name], backend)
             total = total + float(backend.to_host(terms))
     return total if sharing is None else sharing.communicator.sum(np.asarray(total))
+
+
+def _edge_terms(pool: PoolState, read: Read, free: Array, semiring: Semiring) -> np.ndarray:
+    """
+    ``log Z_av - log Z_v`` of the edges that are read, ``(n,)`` or ``(n, B)``, in the scale of what factors were handed.
+
+    Parameters
+    ----------
+    pool, read : the edges
+    free : log Z_v of all variables of the pool
+    semiring : Semiring
+    """
+    kind, backend, evidence = pool.pool.type, pool.backend, pool.evidence
+    finite, infinite = pool.cavity_parts(read)
+    joined = finite if infinite is None else kind.join(finite, infinite, backend)
+    # Less the factor's own convention of scale for what it was handed; the same, where nothing is infinite.
+    handed = backend.to_host(kind.log_partition(joined, semiring))
+    term = -backend.to_host(backend.take(free, read.places, 0))
+    if infinite is not None:
+        apart = backend.to_host(kind.log_partition(finite, semiring, infinite))
+        term = term + np.where(apart == handed, 0.0, apart - handed)  # both are infinite where a cavity is flat
+    if evidence.any_observed:
+        observed = backend.to_host(backend.take(backend.mask_array(evidence.fixed), read.places, 0))
+        term = np.where(observed, -handed, term)
+    return term
 
 
 def _centred_log_partition(

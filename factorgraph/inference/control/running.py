@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,6 +106,12 @@ class Outcome:
     iterations: np.ndarray
     ran_out: bool
 
+    def mark(self, sets: np.ndarray, ended: Mapping[str, np.ndarray]) -> None:
+        """Note the status with which some of the sets have ended; of several the last one holds."""
+        for status, which in ended.items():
+            for number in sets[which]:
+                self.status[number] = status
+
     def warning(self, batch: int | None, iterations: int, residual: float, tolerance: float) -> str | None:
         """What to tell a user whose run has diverged or run out of iterations, if it has."""
         if "diverged" in self.status:
@@ -155,18 +161,11 @@ def run_until(
         if residual is not None:
             state.residuals.append(float(residual.max()))
             state.residual_iterations.append(iteration)
-            done = (residual <= limits.tolerance) & (limits.tolerance > 0) & (not changed)
-            diverged = np.zeros_like(done) if growth is None else growth.watch(residual) & ~done
-            for number_of_set in active[done]:
-                outcome.status[number_of_set] = "converged"
-            for number_of_set in active[diverged]:
-                outcome.status[number_of_set] = "diverged"
-            done |= diverged
-            if limits.satisfied is not None:
-                solved = limits.satisfied(work)
-                for number_of_set in active[solved]:
-                    outcome.status[number_of_set] = "satisfied"
-                done |= solved
+            converged = (residual <= limits.tolerance) & (limits.tolerance > 0) & (not changed)
+            diverged = np.zeros_like(converged) if growth is None else growth.watch(residual) & ~converged
+            solved = np.zeros_like(converged) if limits.satisfied is None else limits.satisfied(work)
+            outcome.mark(active, {"converged": converged, "diverged": diverged, "satisfied": solved})
+            done = converged | diverged | solved
             if done.all():
                 break
             if auto is not None and auto.watch(residual):
