@@ -25,8 +25,18 @@ box(0.1, 2.1, 2.2, "damped and written", "PoolState.write", BLUE)
 box(0.1, 0.8, 2.2, "neighbour's belief", "PoolState.refresh", BLUE)
 box(2.7, 0.8, 2.2, "residual, next round", "control/running.py", GREEN)
 box(5.3, 0.8, 2.2, "marginals", "answers/result.py", GREY)
-for start, end in (((2.3, 3.77), (2.7, 3.77)), ((4.9, 3.77), (5.3, 3.77)), ((6.4, 3.4), (6.4, 2.84)), ((5.3, 2.47), (4.9, 2.47)),
-                   ((2.7, 2.47), (2.3, 2.47)), ((1.2, 2.1), (1.2, 1.54)), ((2.3, 1.17), (2.7, 1.17)), ((4.9, 1.17), (5.3, 1.17))):  # fmt: skip
+arrows = (
+    ((2.3, 3.77), (2.7, 3.77)),
+    ((4.9, 3.77), (5.3, 3.77)),
+    ((6.4, 3.4), (6.4, 2.84)),
+    ((5.3, 2.47), (4.9, 2.47)),
+    ((2.7, 2.47), (2.3, 2.47)),
+    ((1.2, 2.1), (1.2, 1.54)),
+    ((2.3, 1.17), (2.7, 1.17)),
+    ((4.9, 1.17), (5.3, 1.17)),
+)
+for start, end in arrows:
     arrow(start, end)
 arrow((3.8, 1.54), (5.6, 2.1))
-axes.text(0.1, 0.3, "On a GPU, the middle row is one kernel for each call of the plan, and the sums below it are another.", fontsize=8)
+note = "On a GPU, the middle row is one kernel for each call of the plan, and the sums below it are another."
+axes.text(0.1, 0.3, note, fontsize=8)
