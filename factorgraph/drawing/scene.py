@@ -171,7 +171,7 @@ def _leads_to_factor(graph: FactorGraph) -> np.ndarray:
     for factors in graph.factor_blocks.values():
         child_alone = len(factors.ports) == 1
         for port, forward in zip(factors.ports, _before(factors), strict=True):
-            there = int((port.index >= 0).sum()) if factors.kernel is None else port.index.size
+            there = int((port.index >= 0).sum()) if factors.is_block else port.index.size
             parts.append(np.full(there, forward and not child_alone))
     return np.concatenate(parts)
 
@@ -188,7 +188,7 @@ def _image_places(graph: FactorGraph) -> np.ndarray | None:
     for factors in graph.factor_blocks.values():
         meets = np.concatenate([port.index.reshape(factors.count, -1) for port in factors.ports], axis=1)
         corners = at[meets]  # (F, variables, 2)
-        if factors.kernel is None or meets.shape[1] > 4 or np.ptp(corners, axis=1).max() > 2.0:
+        if factors.is_block or meets.shape[1] > 4 or np.ptp(corners, axis=1).max() > 2.0:
             return None
         parts.append(corners.mean(axis=1) + (lone if meets.shape[1] == 1 else 0.0))
     places = np.concatenate(parts)
