@@ -19,6 +19,8 @@ import pytest  # noqa: E402
 
 import factorgraph as fg  # noqa: E402
 
+collect_ignore = ["smoke.py"]  # `make dist-test` runs it in a fresh environment
+
 
 def _why_no_gpu() -> str | None:
     try:
