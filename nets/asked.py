@@ -1,4 +1,4 @@
-"""The estimator that a command line asks for, and models that it has saved."""
+"""The estimator that the command line asks for, and models that it has saved."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ _OF_LABELS = (
 
 def estimator_of(options: argparse.Namespace, ranks: Any) -> BPClassifier | BPRegressor:
     """
-    An estimator with the settings of ``nets train``; what is left open that depends on the targets is set in ``options`` too.
+    Build the estimator with the settings of ``nets train``.
+
+    Settings that were left open and that depend on the targets are also set in ``options``.
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ def estimator_of(options: argparse.Namespace, ranks: Any) -> BPClassifier | BPRe
         return BPClassifier(options.hidden, method=options.method, weights=weights, damping=damping, **settings)
     given = [name for name in _OF_LABELS if getattr(options, name) != options.left_open[name]]
     if given:
-        raise ValueError(f"--regression does not go with {', '.join('--' + name.replace('_', '-') for name in given)}")
+        raise ValueError(f"--regression cannot be combined with {', '.join('--' + name.replace('_', '-') for name in given)}")
     for name, value in (("method", options.method), ("weights", weights), ("damping", damping)):
         settings |= {} if value is None else {name: value}
     return BPRegressor(options.hidden, **settings)
@@ -57,7 +59,7 @@ def estimator_of(options: argparse.Namespace, ranks: Any) -> BPClassifier | BPRe
 
 def check_targets(data: Dataset, regression: bool) -> None:
     """
-    Refuse texts where numbers are asked for, and numbers that are no labels.
+    Refuse text where numbers are needed, and numbers that are not labels.
 
     Raises
     ------
@@ -67,38 +69,40 @@ def check_targets(data: Dataset, regression: bool) -> None:
     numbers = y.dtype.kind in "biuf"
     if regression and not numbers:
         example = np.unique(y)[:3].tolist()
-        raise DatasetError(f"{data.name}: --regression needs numbers as targets, not {example}; without it they are labels")
+        raise DatasetError(
+            f"{data.name}: --regression needs numbers as targets, not {example}; for labels, leave out --regression"
+        )
     if not regression and y.dtype.kind == "f" and (y != np.round(y)).any():
         raise DatasetError(
-            f"{data.name}: targets such as {y[y != np.round(y)][0]:g} are no labels; for numbers say --regression"
+            f"{data.name}: targets such as {y[y != np.round(y)][0]:g} are not labels; for numbers, add --regression"
         )
 
 
 def load_saved(path: str | Path) -> BPClassifier | BPRegressor:
     """
-    A model that ``nets train --save`` wrote, of either kind.
+    Load a model of either kind that ``nets train --save`` wrote.
 
     Raises
     ------
     FileNotFoundError
     ValueError
-        The file is not a whole one.
+        The file is not complete.
     """
     return BPRegressor.load(path) if kind_of(path) == "nets.BPRegressor" else BPClassifier.load(path)
 
 
 def weights_of(words: Sequence[str] | None) -> str | list[float] | None:
-    """A name, or numbers, or nothing."""
+    """A name, or numbers, or None."""
     if words is None:
         return None
     try:
         return [float(word) for word in words]
     except ValueError:
         if len(words) > 1:
-            raise ValueError(f"--weights takes one name, or numbers, not {' '.join(words)}") from None
+            raise ValueError(f"--weights takes one name or a list of numbers, not {' '.join(words)}") from None
         return words[0]
 
 
 def one_or_many(values: Sequence[Any] | None) -> Any:
-    """One value by itself, several as they are."""
+    """A single value on its own, and several values as they are."""
     return values[0] if values is not None and len(values) == 1 else values

@@ -88,7 +88,7 @@ def _read_config(parser: argparse.ArgumentParser, options: argparse.Namespace, a
     try:
         settings = tomllib.loads(Path(options.config).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{options.config}: not TOML ({error})") from error
+        raise ValueError(f"{options.config}: the file is not valid TOML ({error})") from error
     words: list[str] = []
     known = set(vars(options)) - {*_NO_SETTINGS, "config"}
     dataset = settings.pop("dataset", None)
@@ -170,7 +170,7 @@ def _train(options: argparse.Namespace) -> int:
                 str(stop) + (f" after epoch {finished[-1]}, which is kept" if finished and options.save else ""), code
             )
         if not finished:
-            print(f"{stop} before the first epoch was finished: nothing kept", file=sys.stderr)
+            print(f"{stop} before the first epoch was finished: nothing was kept", file=sys.stderr)
             return code
         kept = f"the model of epoch {finished[-1]} is kept in {options.save}" if options.save else "no --save was given"
         print(f"{stop} after epoch {finished[-1]}: {kept}", file=sys.stderr)
@@ -193,7 +193,7 @@ def _train(options: argparse.Namespace) -> int:
 def _to_resume(path: str | None) -> bool:
     """Whether there is a run to go on with."""
     if path is None:
-        raise ValueError("--resume goes on with the run in the file of --save: give that too")
+        raise ValueError("--resume continues the run in the file of --save: give that too")
     return Path(path).exists()
 
 
@@ -265,9 +265,9 @@ def _predict(options: argparse.Namespace) -> int:
     _check_writable(options.output)
     model = load_saved(options.model)
     if options.proba and model.real_output:
-        raise ValueError(f"--proba prints the probabilities of classes; {options.model} tells numbers: try --std")
+        raise ValueError(f"--proba prints the probabilities of classes, but {options.model} predicts numbers: try --std")
     if options.std and not model.real_output:
-        raise ValueError(f"--std prints standard deviations of numbers; {options.model} tells classes: try --proba")
+        raise ValueError(f"--std prints standard deviations of numbers, but {options.model} predicts classes: try --proba")
     columns = list(model.feature_names_in_) if hasattr(model, "feature_names_in_") else None
     X = load_rows(options.dataset, options.data, columns)
     X = named(X, columns) if columns is not None and X.shape[1] == len(columns) else X
@@ -300,7 +300,7 @@ def _download(options: argparse.Namespace) -> int:
 def _check_writable(path: str | None) -> None:
     """Refuse a file that cannot be written before hours of training, not after."""
     if path is not None and (not Path(path).resolve().parent.is_dir() or Path(path).is_dir()):
-        raise ValueError(f"cannot write {path}: its folder does not exist, or it is a folder itself")
+        raise ValueError(f"cannot write {path}: its folder does not exist, or the path is a folder")
 
 
 def _write_json(path: str, content: dict[str, Any]) -> None:

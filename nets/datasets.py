@@ -1,4 +1,4 @@
-"""Data sets: the embedded digits, MNIST-like idx files wherever they lie, a user's own arrays;  and tables."""
+"""Data sets: the digits of scikit-learn, idx files such as MNIST's, a user's own arrays, and tables."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ NAMES = ("digits", *MD5)
 
 
 class DatasetError(ValueError):
-    """A data set cannot be found or read; the message says which file, what is wrong and what to do."""
+    """A data set cannot be found or read. The message names the file, the problem, and a remedy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """
-    A data set for classification.
+    A data set, split into training rows and test rows.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Dataset:
     X_train, X_test : (n, features) arrays
     y_train, y_test : (n,) arrays of labels
     features : list of str or None
-        Names of the columns of a table.
+        Names of the columns, if the data set is a table.
     """
 
     name: str
@@ -73,9 +73,9 @@ class Dataset:
 
 def hold_out(data: Dataset, rows: int) -> Dataset:
     """
-    Part of the training rows in place of the test rows: for choosing settings, which are not to be chosen on test rows.
+    Hold out some training rows, and use them in place of the test rows. Settings are chosen on these, never on test rows.
 
-    Which ones is drawn once and for all.
+    The same rows are held out at every call.
     """
     parts = split(data.X_train, data.y_train, rows, np.random.default_rng(0))
     return Dataset(f"{data.name}, held out", *parts, data.features)
@@ -85,23 +85,29 @@ def split(
     X: np.ndarray, y: np.ndarray, rows: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """
-    Hold out so many random rows: what is left with its labels, and what is held out with its own.
+    Hold out this many random rows.
+
+    Returns
+    -------
+    X and y of the rows that are kept, then X and y of the rows that are held out
 
     Raises
     ------
     ValueError
-        Nothing would be held out, or nothing be left.
+        No row would be held out, or no row would be left.
     """
     if not 0 < rows < len(X):
-        raise ValueError(f"{rows} of {len(X)} training rows cannot be held out: take at least 1, and leave at least 1")
+        raise ValueError(f"{rows} of {len(X)} training rows cannot be held out: hold out at least 1 row, and leave at least 1")
     order = rng.permutation(len(X))
     return X[order[rows:]], y[order[rows:]], X[order[:rows]], y[order[:rows]]
 
 
 def stratified_rows(y: np.ndarray, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """
-    Hold out a share of the rows of each class, at least one in all, and never the only ones of a class; warns of classes
-    of which none are.
+    Hold out a fraction of the rows of each class.
+
+    At least one row is held out in total, and never the only row of a class. A warning names classes of which no row is held
+    out.
 
     Returns
     -------
@@ -116,11 +122,13 @@ def stratified_rows(y: np.ndarray, share: float, rng: np.random.Generator) -> tu
     held = np.minimum(np.round(share * counts).astype(int), counts - 1)
     if not held.any():
         if counts.max() < 2:
-            raise ValueError("no rows can be held out for early stopping: no class has two")
+            raise ValueError("no rows can be held out for early stopping: no class has two rows")
         held[np.argmax(counts)] = 1
     if (held == 0).any():
         unseen = classes[held == 0][:5].tolist()
-        warnings.warn(f"classes {unseen} have too few rows to hold any out: early stopping does not see them", stacklevel=3)
+        warnings.warn(
+            f"classes {unseen} have too few rows to hold any out, so early stopping does not see these classes", stacklevel=3
+        )
     chosen = [rng.permutation(np.flatnonzero(y == label))[:number] for label, number in zip(classes, held, strict=True)]
     out = np.zeros(len(y), dtype=np.bool_)
     out[np.concatenate(chosen)] = True
@@ -134,14 +142,19 @@ def load_dataset(name: str, folder: str | Path | None = None, target: str | None
     Parameters
     ----------
     name : str
-        ``"digits"``: 1797 hand-written digits of 8 x 8 pixels that come with scikit-learn, a third held out for the
-        test. ``"mnist"``, ``"fashion-mnist"``: from idx or idx.gz files. A path ending in ``.npz``: arrays ``X_train``,
-        ``y_train``, ``X_test``, ``y_test`` (or with a small x), or ``X`` and ``y``, a third of which is held out.
-        A folder of the same arrays in files ``X_train.npy``, ...: these are mapped into memory, not read.
-        A path ending in ``.csv`` or ``.tsv``: a table with a header (needs pandas), a third held out.
+        One of the following:
+
+        - ``"digits"``: 1797 hand-written digits of 8 x 8 pixels, which come with scikit-learn. A third is held out as test
+          rows.
+        - ``"mnist"`` or ``"fashion-mnist"``: read from idx or idx.gz files.
+        - a path that ends in ``.npz``: a file with the arrays ``X_train``, ``y_train``, ``X_test``, ``y_test`` (or with a small
+          x), or with ``X`` and ``y``, of which a third is held out.
+        - a folder with the same arrays in files ``X_train.npy`` and so on. These are mapped into memory, not read.
+        - a path that ends in ``.csv`` or ``.tsv``: a table with a header (needs pandas), of which a third is held out.
     folder : path, optional
-        Where the idx files lie. Else each folder of the path list ``NETS_DATA``, the user's cache, the system's
-        share/datasets; in each the folder itself, one of the data set's name, and torchvision's.
+        Folder of the idx files. Default: each folder in the environment variable ``NETS_DATA`` (a list of paths), the user's
+        cache, and the system's share/datasets. In each of these, the folder itself, one with the data set's name, and
+        torchvision's are searched.
     target : str, optional
         The column of a table that holds the labels.
 
@@ -152,7 +165,7 @@ def load_dataset(name: str, folder: str | Path | None = None, target: str | None
     Raises
     ------
     DatasetError
-        Unknown name, files not found (with the places searched), or damaged files.
+        The name is unknown, files are not found (the message lists the places), or files are damaged.
     """
     if name == "digits":
         from sklearn.datasets import load_digits
@@ -168,12 +181,12 @@ def load_dataset(name: str, folder: str | Path | None = None, target: str | None
 
         return load_table(Path(name), target)
     raise DatasetError(
-        f"unknown data set {name!r}; choose one of {NAMES} or a path ending in .npz, .csv or .tsv, or a folder of .npy"
+        f"unknown data set {name!r}; choose one of {NAMES}, a path that ends in .npz, .csv or .tsv, or a folder of .npy files"
     )
 
 
 def hold_out_third(name: str, X: np.ndarray, y: np.ndarray) -> Dataset:
-    """Two thirds for training, always the same ones."""
+    """Use two thirds of the rows for training, always the same ones."""
     order = np.random.default_rng(0).permutation(len(X))
     train, test = order[: 2 * len(X) // 3], order[2 * len(X) // 3 :]
     return Dataset(name, X[train], y[train], X[test], y[test])
@@ -181,10 +194,10 @@ def hold_out_third(name: str, X: np.ndarray, y: np.ndarray) -> Dataset:
 
 def load_rows(name: str | Path, folder: str | Path | None = None, features: Sequence[str] | None = None) -> np.ndarray:
     """
-    Rows to predict, ``(n, features)``: the array X of a ``.npz`` file that has nothing else, all rows of a table, or the test
-    rows of a data set.
+    Load rows to predict, ``(n, features)``.
 
-    Parameters and errors as in `load_dataset`; ``features`` are the columns of a table that are asked for.
+    These are the array X of a ``.npz`` file that has nothing else, all rows of a table, or the test rows of a data set.
+    Parameters and errors are those of `load_dataset`; ``features`` are the columns of a table to read.
     """
     if Path(name).suffix in (".csv", ".tsv"):
         from nets.table_files import load_columns
@@ -206,11 +219,11 @@ def _load_arrays(path: Path) -> Dataset:
         return Dataset(path.stem, arrays["X_train"], arrays["y_train"], arrays["X_test"], arrays["y_test"])
     if "X" in arrays:
         return hold_out_third(path.stem, arrays["X"], arrays["y"])
-    raise DatasetError(f"{path}: has arrays {sorted(arrays)}; expected X_train, y_train, X_test, y_test, or X and y")
+    raise DatasetError(f"{path}: the file has arrays {sorted(arrays)}; expected X_train, y_train, X_test, y_test, or X and y")
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Arrays of a user's own file or folder, rows of numbers flattened."""
+    """Arrays of a user's own file or folder, with each row flattened."""
     arrays = _mapped_arrays(path) if path.is_dir() else _arrays_of_file(path)
     arrays = {key.replace("x", "X") if key.startswith("x") else key: array for key, array in arrays.items()}
     for name in ("X", "X_train", "X_test"):
@@ -220,7 +233,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             )
     for name in ("y", "y_train", "y_test"):
         if name in arrays and arrays[name].ndim != 1:
-            raise DatasetError(f"{path}: {name} should be one label a row, not of shape {arrays[name].shape}")
+            raise DatasetError(f"{path}: {name} should have one label for each row, not the shape {arrays[name].shape}")
     flat = {key: array.reshape(len(array), math.prod(array.shape[1:])) for key, array in arrays.items() if key.startswith("X")}
     return arrays | flat
 
@@ -269,7 +282,7 @@ def _folders(name: str, folder: str | Path | None) -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """Where downloads go: ``nets`` in the user's cache."""
+    """Folder for downloads: ``nets`` in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nets"
 
 
@@ -283,7 +296,7 @@ def _find(name: str, part: str, folder: str | Path | None) -> Path:
     searched = "\n  ".join(str(place) for place in dict.fromkeys(places))
     raise DatasetError(
         f"{name}: no file {PARTS[part]} or {PARTS[part]}.gz in\n  {searched}\n"
-        f"Name its folder (--data FOLDER, or the environment variable NETS_DATA), or fetch it: nets download {name}"
+        f"Give its folder (--data FOLDER, or the environment variable NETS_DATA), or download it: nets download {name}"
     )
 
 
@@ -292,13 +305,13 @@ def _read_idx(path: Path, name: str, part: str) -> np.ndarray:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
             content = _read_content(file, path, 3 if part.endswith("images") else 1)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path}: damaged gzip file ({error}); fetch it again: nets download {name}") from error
+        raise DatasetError(f"{path}: the gzip file is damaged ({error}); download it again: nets download {name}") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error})") from error
     if len(content) == BYTES[part] and hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[name][part]:
         raise DatasetError(
-            f"{path}: its checksum is not that of {name}; it is damaged or of another data set. "
-            f"Fetch it again: nets download {name}"
+            f"{path}: its checksum is not that of {name}; it is damaged, or it belongs to another data set. "
+            f"Download it again: nets download {name}"
         )
     dimensions = content[3]
     shape = tuple(int(n) for n in np.frombuffer(content, dtype=">u4", count=dimensions, offset=4))
@@ -306,15 +319,15 @@ def _read_idx(path: Path, name: str, part: str) -> np.ndarray:
 
 
 def _read_content(file: io.BufferedIOBase, path: Path, dimensions: int) -> bytes:
-    """The whole file, once its header says how long it is; never more is read than that."""
+    """Read the whole file, after its header has said how long it is. Never read more than that."""
     header = file.read(4 + 4 * dimensions)
     magic = bytes([0, 0, 8, dimensions])
     if len(header) >= 4 and header[:4] != magic:
         raise DatasetError(
-            f"{path}: starts with {header[:4].hex()}, not with the magic number {magic.hex()} of its kind of idx file"
+            f"{path}: the file starts with {header[:4].hex()}, not with the magic number {magic.hex()} of this kind of idx file"
         )
     if len(header) < 4 + 4 * dimensions:
-        raise DatasetError(f"{path}: truncated: {len(header)} bytes, less than an idx header")
+        raise DatasetError(f"{path}: the file is truncated: it has {len(header)} bytes, fewer than an idx header")
     size = math.prod(int(n) for n in np.frombuffer(header, dtype=">u4", offset=4))
     if size > MAX_BYTES:
         raise DatasetError(f"{path}: its header claims {size:.3g} bytes of data; the file is damaged")
@@ -322,6 +335,6 @@ def _read_content(file: io.BufferedIOBase, path: Path, dimensions: int) -> bytes
     if len(body) != size:
         problem = "truncated" if len(body) < size else "too long"
         raise DatasetError(
-            f"{path}: {problem}: its header says {size} bytes of data, it has {'more' if len(body) > size else len(body)}"
+            f"{path}: {problem}: its header says {size} bytes of data, but it has {'more' if len(body) > size else len(body)}"
         )
     return header + body

@@ -1,4 +1,4 @@
-"""Downloads of public data sets, checked, with a limit of time."""
+"""Downloads of public data sets, with checksums and a time limit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PIECE = 1 << 16
 
 def download_dataset(name: str, folder: str | Path | None = None, mirrors: Sequence[str] | None = None) -> list[Path]:
     """
-    Fetch a data set's idx.gz files from public mirrors, checked against the md5 of their content.
+    Download a data set's idx.gz files from public mirrors, and check them against the md5 of their content.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ def download_dataset(name: str, folder: str | Path | None = None, mirrors: Seque
 
     Returns
     -------
-    list of the files' paths; those that were there and whole are kept
+    list of the files' paths; files that were already there and complete are kept
 
     Raises
     ------
     DatasetError
-        No mirror gave a file with the right checksum. A file is written whole or not at all.
+        No mirror gave a file with the right checksum. A file is written completely or not at all.
     """
     if name not in MD5:
         raise DatasetError(f"{name!r} cannot be downloaded; choose one of {tuple(MD5)}")
@@ -82,7 +82,7 @@ def _fetch(name: str, part: str, mirrors: Sequence[str]) -> bytes:
 
 
 def _read(reply: Any, most: int, title: str) -> bytes:
-    """At most so many bytes, as they come, within a time; a bar on the terminal shows how many."""
+    """Read at most this many bytes within the time limit, and show a progress bar on the terminal."""
     from tqdm.auto import tqdm
 
     end, pieces, left = time.monotonic() + _SECONDS, [], most
@@ -96,7 +96,7 @@ def _read(reply: Any, most: int, title: str) -> bytes:
             left -= len(piece)
             advance(len(piece))
             if time.monotonic() > end:
-                raise TimeoutError(f"not whole after {_SECONDS:.0f} s: {most - left:,} bytes came")
+                raise TimeoutError(f"the file was not whole after {_SECONDS:.0f} s: {most - left:,} bytes came")
     return b"".join(pieces)
 
 

@@ -12,12 +12,12 @@ _LEAST = 1e-15  # what a probability of 0 counts as
 
 class Reliability(NamedTuple):
     """
-    Rows of predictions by confidence, the probability of the predicted class, in bins of equal width; all ``(bins,)``.
+    Accuracy against confidence, in bins of equal width. The confidence of a row is the probability of its predicted class.
 
     Attributes
     ----------
-    confidence, accuracy : means in each bin; NaN where it is empty
-    rows : their number in each bin
+    confidence, accuracy : (bins,) means in each bin; NaN if the bin is empty
+    rows : (bins,) number of rows in each bin
     """
 
     confidence: np.ndarray
@@ -27,13 +27,18 @@ class Reliability(NamedTuple):
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:
     """
-    Accuracy against confidence.
+    Compare accuracy with confidence, as for a reliability diagram.
 
     Parameters
     ----------
-    probabilities : (n, K) array, rows adding up to 1
+    probabilities : (n, K) array whose rows add up to 1
     labels : (n,) class numbers from 0
     bins : int, default 15
+        Number of bins of equal width.
+
+    Returns
+    -------
+    Reliability
     """
     confidence = probabilities.max(axis=1)
     right = np.argmax(probabilities, axis=1) == labels
@@ -52,7 +57,7 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
 
 
 def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of ``-log p(label)``, in nats; probabilities below 1e-15 count as that."""
+    """Mean of ``-log p(label)``, in nats. Probabilities below 1e-15 count as 1e-15."""
     chosen = probabilities[np.arange(len(labels)), labels]
     return float(-np.mean(np.log(np.maximum(chosen, _LEAST))))
 

@@ -1,8 +1,8 @@
-"""What theory says of learning by message passing: state evolution of binary perceptrons and committees taught by a teacher.
+"""State evolution: the theory of message passing in binary perceptrons and committees that learn from a teacher.
 
-In the limit of many inputs the overlap of approximate message passing with the teacher follows a map of one number, and so
-does its generalisation error (Barbier, Krzakala, Macris, Miolane, Zdeborova, PNAS 116 (2019) 5451;
-committees: Aubin, Maillard, Barbier, Krzakala, Macris, Zdeborova, NeurIPS 2018).
+In the limit of many inputs, one number describes approximate message passing: the overlap with the teacher. A map gives this
+overlap from one iteration to the next, and with it the generalisation error (Barbier, Krzakala, Macris, Miolane, Zdeborova,
+PNAS 116 (2019) 5451; committees: Aubin, Maillard, Barbier, Krzakala, Macris, Zdeborova, NeurIPS 2018).
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 def perceptron_overlaps(alpha: float, iterations: int, start: float = 0.0) -> np.ndarray:
     """
-    Overlap with the teacher, iteration by iteration, of a perceptron with weights of +-1 that learns from random patterns.
+    Overlap with the teacher after each iteration, for a perceptron with weights of +-1 that learns from random patterns.
 
-    With q the overlap, ``qhat = 2 alpha / (1 - q) E_z phi(u)^2 / Phi(u)`` at ``u = z sqrt(q / (1 - q))``, and the next overlap
-    is ``E_z tanh(qhat + z sqrt(qhat))^2``, z being Gaussian, phi and Phi its density and distribution function.
+    Let q be the overlap. Then ``qhat = 2 alpha / (1 - q) E_z phi(u)^2 / Phi(u)`` with ``u = z sqrt(q / (1 - q))``, and the next
+    overlap is ``E_z tanh(qhat + z sqrt(qhat))^2``. Here z is a standard normal number, and phi and Phi are its density and
+    distribution function.
 
     Parameters
     ----------
     alpha : patterns for each input, above 0
     iterations : int
-    start : overlap in [0, 1) before the first iteration; 0 knows nothing, a value near 1 tells whether better answers exist
+    start : overlap in [0, 1) before the first iteration
+        0 starts without knowledge. A value near 1 shows whether better solutions exist.
 
     Returns
     -------
-    (iterations,) array; for Bayes-optimal inference also the mean of the squared magnetisations
+    (iterations,) array of overlaps. For Bayes-optimal inference, the overlap is also the mean of the squared magnetisations.
     """
     if not alpha > 0.0:
         raise ValueError(f"alpha must be above 0, not {alpha!r}")
@@ -51,21 +53,22 @@ def _next_overlap(qhat: float) -> float:
 
 def committee_overlaps(alpha: float, units: int, iterations: int) -> tuple[np.ndarray, np.ndarray]:
     """
-    Overlap and error, iteration by iteration, of a tree committee that learns from a teacher of its kind.
+    Overlap and error after each iteration, for a tree committee that learns from a teacher of the same kind.
 
-    Each of the units, perceptrons with weights of +-1, has inputs of its own; the answer is the majority's. With u_k as for a
-    perceptron, P the probability of the answer given all u_k and p the one that the other units are in balance,
-    ``qhat = alpha_1 / (1 - q) E (phi(u_1) p)^2 / (P (1 - P))``, with alpha_1 patterns for each input of a unit.
+    Each unit is a perceptron with weights of +-1 and inputs of its own. The answer of the committee is that of the majority.
+    Let u_k be as for a perceptron, P the probability of the answer given all u_k, and p the probability that the votes of the
+    other units are balanced. Then ``qhat = alpha_1 / (1 - q) E (phi(u_1) p)^2 / (P (1 - P))``, where alpha_1 is the number of
+    patterns for each input of a unit.
 
     Parameters
     ----------
     alpha : patterns for each weight, above 0
-    units : odd; 1 is a perceptron
+    units : odd number; 1 is a perceptron
     iterations : int
 
     Returns
     -------
-    overlaps : (iterations,) of each unit with the teacher's
+    overlaps : (iterations,) overlap of each unit with the teacher's unit
     errors : (iterations,) probability that the Bayes-optimal answer to a new pattern differs from the teacher's
     """
     if not alpha > 0.0:

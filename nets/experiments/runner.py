@@ -102,10 +102,10 @@ def _kept(path: str, asked: dict[str, Any]) -> dict[str, Any]:
         results = json.loads(Path(path).read_text(encoding="utf-8"))
         differ = [name for name in ("experiment", "epochs", "validate") if results[name] != asked[name]]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a file of nets reproduce ({error}); give another --json") from error
+        raise ValueError(f"{path} is not a file of nets reproduce ({error}); choose another file for --json") from error
     if differ:
         told = ", ".join(f"{name} {results[name]!r}, not {asked[name]!r}" for name in differ)
-        raise ValueError(f"{path} holds a run of {told}; give another --json")
+        raise ValueError(f"{path} holds a run of {told}; choose another file for --json")
     return dict(results)
 
 

@@ -66,7 +66,7 @@ def test_kinds_of_weights_and_units(capsys: pytest.CaptureFixture[str], tmp_path
     assert "898 training and 300 test rows" in capsys.readouterr().out
     assert main([*common, "--weights", "real", "--temperature", "0.5"]) == 0
     capsys.readouterr()
-    for words, message in ((["real", "1"], "one name, or numbers"), (["odd"], "must be one of")):
+    for words, message in ((["real", "1"], "one name or a list of numbers"), (["odd"], "must be one of")):
         assert main([*common, "--weights", *words]) != 0
         assert message in capsys.readouterr().err
 

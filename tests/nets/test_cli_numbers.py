@@ -64,9 +64,9 @@ def test_a_run_on_numbers_goes_on(trained: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "numbers.csv", "--target", "y", "--regression", "--replicas", "3"], "does not go with --replicas"),
+        (["train", "numbers.csv", "--target", "y", "--regression", "--replicas", "3"], "cannot be combined with --replicas"),
         (["train", "table.csv", "--target", "way", "--regression"], "needs numbers as targets"),
-        (["train", "numbers.csv", "--target", "y"], "for numbers say --regression"),
+        (["train", "numbers.csv", "--target", "y"], "for numbers, add --regression"),
         (["predict", "net.npz", "numbers.csv", "--proba"], "try --std"),
     ],
 )

@@ -126,7 +126,7 @@ def test_a_table_of_labels_is_reported(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_told_before_training(where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "digits", "--epochs", "1", "--report", str(tmp_path / where)]) == 1
     captured = capsys.readouterr()
-    assert "its folder does not exist, or it is a folder itself" in captured.err
+    assert "its folder does not exist, or the path is a folder" in captured.err
     assert not captured.out
 
 

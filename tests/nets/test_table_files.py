@@ -64,11 +64,11 @@ def test_texts_of_type_object_are_saved(table: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "target", "message"),
     [
-        (lambda text: text, None, "Say --target COLUMN, one of"),
+        (lambda text: text, None, "Add --target COLUMN, with one of"),
         (lambda text: text, "colour", "no column 'colour'"),
         (lambda text: text.replace("14.23", "much"), "target", r"columns \['alcohol'\] are not numbers .*'much'.*get_dummies"),
         (lambda text: text.replace("14.23", ""), "target", r"values are missing in \{'alcohol': 1\}"),
-        (lambda text: text.replace(",red", ",", 1), "target", "1 rows have no 'target'"),
+        (lambda text: text.replace(",red", ",", 1), "target", "1 rows have no value for 'target'"),
         (lambda text: text.splitlines()[0], "target", "a header, but no rows"),
         (lambda text: "", "target", "not a table with a header"),
         (lambda text: text + "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16\n", "target", "not a table with a header"),
