@@ -26,104 +26,102 @@ from nets.uncertainty import entropies
 
 class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
     """
-    A multi-layer perceptron of weights of one bit, or a few, and sign activations, trained by belief propagation.
+    A multi-layer perceptron with sign activations and weights of one bit or a few values, trained by belief propagation.
 
     Parameters
     ----------
     hidden_layer_sizes : tuple of int, default (101, 101)
-        Units of dense hidden layers.
+        Number of units of each dense hidden layer.
     layers : sequence of layers, optional
-        Hidden layers of any kind in their place: `nets.Dense`, `nets.Convolution`, `nets.Pool`, numbers of units, or words as
-        ``"32c5s2"``: see `nets.layers.parse_layer`. A layer's own settings go before the network's.
+        Hidden layers of any kind, instead of ``hidden_layer_sizes``: `nets.Dense`, `nets.Convolution`, `nets.Pool`, numbers of
+        units, or words such as ``"32c5s2"`` (see `nets.layers.parse_layer`). A layer's own settings override the network's.
     input_shape : (channels, height, width), optional
-        How features are an image, for convolutions. Default: one channel, a square.
-    method : {"bpi", "bp", "amp", "mf"}, or a sequence of such, one for each layer, optional
-        Approximation of the layers: see `nets.Perceptron`. Default "mf" for 10,000 rows of images or more, else "bpi".
+        Shape of the image that the features form, for convolutions. Default: a square with one channel.
+    method : {"bpi", "bp", "amp", "mf"}, or a sequence with one of these for each layer, optional
+        Approximation of the messages: see `nets.Perceptron`. Default "mf" for 10,000 rows of images or more, else "bpi".
     cavity : {"first-order", "exact"}, default "first-order"
-        How bpi takes one input out of a sum; exact is slow.
+        How "bpi" takes one input out of a sum. "exact" is slow.
     epochs : int, default 20
     batch_size : int, optional
-        Rows of a mini-batch; 128, or 32 for convolutions and for fewer than 1,000 rows, or all. Of more than 512 each counts
-        for less, in all as 512. Rows that do not fill a last batch wait.
+        Rows of a mini-batch. Default 128, or 32 for convolutions and for fewer than 1,000 rows, or all rows. A batch of more
+        than 512 rows counts as 512. Rows that do not fill a last batch wait for another epoch.
     prior_strength : float or one for each layer, optional
-        Power to which each batch's posterior is raised as the next one's prior: 1 keeps all evidence, less forgets, more
-        polarises. Default 1, for the output layer 0.98, or as `nets.fitting.default_prior_strength` has it.
+        Power to which a batch's posterior is raised to become the next prior: 1 keeps all evidence, less forgets, and more
+        polarises. Default 1, and 0.98 for the output layer, with the exceptions in `nets.fitting.default_prior_strength`.
     damping : float or one for each layer, optional
-        Share of the old weights kept at each update. Default 0.8, or 0.9 for batches of more than 256 rows.
-    reinforcement : float, default 0; within a batch, for ``iterations`` above 1
+        Fraction of the old weights that is kept at each update. Default 0.8, or 0.9 for batches of more than 256 rows.
+    reinforcement : float, default 0 (within a batch, and only with ``iterations`` above 1)
     iterations : int, default 1
         Forward and backward sweeps for each batch.
     init_scale : float, optional
-        Standard deviation of the initial fields on the weights. Default 1, or 3 for four or more hidden layers of signs:
-        through those, weaker weights hand nothing on.
+        Standard deviation of the first fields of the weights. Default 1, or 3 for four or more hidden layers of signs: signals
+        would fade there with weaker weights.
     encoding : {"auto", "standardize", "each-feature", "thermometer"}, default "auto"
-        How features become inputs: less the mean, by the standard deviation, of all features together, or of each by itself; or
-        each as 9 signs that tell which of its deciles it is above. ``"auto"``: together where all share one scale, as
-        pixels do, else each by itself. `partial_fit` goes on learning each feature's scale.
+        How features become inputs. "standardize" subtracts the mean and divides by the standard deviation of all features
+        together, and "each-feature" does so for each feature. "thermometer" makes 9 signs of a feature: whether it is above
+        each of its deciles. "auto" is "standardize" if all features share one scale, as pixels do, else "each-feature".
+        `partial_fit` continues to learn each feature's scale.
     prediction : {"bayesian", "point"}, default "bayesian"
-        `predict` and `predict_proba` with the weights marginalised, or with each weight at its most probable value.
+        Whether `predict` and `predict_proba` marginalise the weights, or use the most probable value of each weight.
     averaging : bool, default True
-        Predict with the beliefs of all epochs of `fit` averaged, late ones weighing more, in place of the last epoch's.
-        Training does not see the average. `partial_fit` has none.
+        Predict with the average of the beliefs of all epochs of `fit`, in which late epochs weigh more, instead of the beliefs
+        of the last epoch. Training does not use the average. `partial_fit` makes none.
     early_stopping : bool, default False
-        Stop when the validation error (of ``prediction``) has not improved for ``n_epochs_no_change`` epochs, and go
-        back to the best. Uses ``validation_data`` of `fit`, or holds a share out.
+        Stop when the likelihood of the validation labels (by ``prediction``) has not improved for ``n_epochs_no_change``
+        epochs, and return to the best epoch. Uses ``validation_data`` of `fit`, or else a held-out fraction of the rows.
     validation_fraction, n_epochs_no_change : float, default 0.1, and int, default 10
     backend : str, optional
-        Backend of the engine; see `factorgraph.get_backend`.
+        Array library of the engine: see `factorgraph.get_backend`.
     dtype : {"float32", "float64"}, default "float32"
     products : {"full", "tf32", "bfloat16"}, default "full"
-        What matrix products of training round their inputs to; see `factorgraph.get_backend`.
+        Format to which training rounds the inputs of matrix products: see `factorgraph.get_backend`.
     argmax : {"pairwise", "exact"}, default "pairwise"
-        Probability of the label, for more than two classes: see `nets.Perceptron`.
+        How the probability of a label among more than two classes is found: see `nets.Perceptron`.
     density : float in (0, 1] or (K, N) array of bool, or a list with one of these for each layer, default 1
-        Share of the weights that there are, chosen at random, or which there are.
+        Fraction of the weights to keep, chosen at random, or a mask of those kept.
     weights : {"binary", "ternary", "real"} or sequence of numbers, optional
-        What weights can be: -1 and 1, also 0, any number (with normal beliefs), or one of these numbers. Default "binary", but
-        ``(-3, -2, -1, 1, 2, 3)`` where features are encoded each by itself (dense signs, and no "bp").
+        Values of a weight: -1 and 1; these and 0; any number (with normal beliefs); or the numbers given. Default "binary", or
+        ``(-3, -2, -1, 1, 2, 3)`` if each feature is encoded by itself (with dense layers of signs, and without "bp").
     activation : {"sign", "relu", "identity"} or sequence of these with one for each hidden layer, default "sign"
-        Outputs of hidden units.
+        Activation of the hidden units.
     biases : bool, optional
-        Whether units have weights for constant inputs, as many as the square root of their inputs. Default: with features
-        encoded each by itself, and with convolutions.
+        Whether each unit has weights for constant inputs, as many as the square root of the number of its inputs. By default it
+        has, if each feature is encoded by itself, and with convolutions.
     activation_noise : float, optional
-        Variance of a normal number added to each unit's sum, with weights marginalised: so a unit of few inputs is never quite
-        certain. Default 0, but 0.1 where features are encoded each by itself (dense signs, and no "bp").
+        Variance of a normal number added to each unit's sum while weights are marginalised, so that no unit of few inputs is
+        certain. Default 0, or 0.1 if each feature is encoded by itself (with dense layers of signs, and without "bp").
     temperature : float, optional
-        How far labels are in doubt: a wrong one is as likely as ``exp(-1 / temperature)`` to 1; 1 keeps tasks in turn best.
-        Default 0 for signs and weights of few values, but 0.5 for others, and where there is no hidden layer or one of fewer
-        than 10 units, which cannot satisfy all labels.
+        Above 0, labels are soft: a wrong label is ``exp(-1 / temperature)`` times as likely as the given one. Use 1 to learn
+        tasks one after another. Default 0 for signs and weights of few values; 0.5 for other networks, and for those that
+        cannot satisfy all labels: with no hidden layer, or with one of fewer than 10 units.
     replicas, coupling : int, optional, and float, default 1
-        Focusing: hidden weights learn as those of one of so many replicas, coupled to a common centre; 1 for none. Default 7
-        for 10,000 rows or more, else 1; for real weights (which can have no more) and other activations 1, and ``"bpi"``.
+        Focusing: hidden weights learn as one of so many replicas, coupled to a common centre; 1 means none. Default 7 for
+        10,000 rows or more, else 1; and 1, with method "bpi", for real weights (which allow no more) and for other activations.
     class_weight : dict of labels and numbers, or "balanced", optional
-        How many times each row of a class counts, times its ``sample_weight``. ``"balanced"``: classes count the same, and rows
-        once on average.
+        How many times each row of a class counts, multiplied by its ``sample_weight``. With "balanced", all classes count the
+        same, and rows count once on average.
     memory_limit : int, default 2 GiB
-        Bytes that the messages of ``bp`` (with several iterations) and of exact cavities may take.
-    communicator : {None, "mpi", "auto"}: ranks that train together, each on its share of every batch: see ``docs/machines.md``
+        Most bytes that the messages of "bp" (with several iterations) and of exact cavities may take.
+    communicator : {None, "mpi", "auto"}, for ranks that train together: see ``docs/how_to/machines.md``
     random_state : int, RandomState or None
-    verbose : bool, default False
-        Show a progress bar.
+    verbose : bool, default False (True shows a progress bar)
 
     Attributes
     ----------
     classes_ : (n_classes,) array
     n_features_in_ : int
-    n_iter_ : int
-        Epochs done.
+    n_iter_ : int, the number of epochs done
     history_ : list of dict
-        For each epoch: ``epoch``, ``train_error`` (percent, point-wise, on a tenth of the training rows, at least 512, each as
-        often as it counts), ``seconds`` (of training alone), and with validation data ``test_error``, ``test_nll``, and these
-        with ``_bayes``.
-    settings_ : dict, what was chosen for ``encoding``, ``biases`` and all settings whose default is None
+        One for each epoch: ``epoch``; ``train_error`` (percent, point-wise, on a tenth of the training rows, but at least 512,
+        weighted); ``seconds`` (training); with validation data ``test_error``, ``test_nll``, and both with ``_bayes`` appended.
+    settings_ : dict of the values chosen for ``encoding``, ``biases`` and all settings whose default is None
     weight_beliefs_ : list of arrays
-        Of each layer the beliefs over its weights: for binary ones their means (K, N), for real ones means and variances
-        (2, K, N), else probabilities of their q values (q, K, N). Biases are the last columns.
+        Beliefs over the weights of each layer, with biases in the last columns: (K, N) means of binary weights, (2, K, N) means
+        and variances of real weights, or (q, K, N) probabilities of the q values of other weights.
     weight_means_ : list of (K, N) arrays
-        Mean of each weight. The sign of a binary one's is the weight.
+        Mean of each weight. For a binary weight, its sign is the most probable value.
     masks_ : list of (K, N) arrays of bool or None
-        Which weights there are; None where all are.
+        Mask of the weights that are kept; None if all are.
 
     Examples
     --------
@@ -221,27 +219,27 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         sample_weight: Any = None,
     ) -> BPClassifier:
         """
-        Train from scratch, or to the end of a run that was left.
+        Train a new network, or finish a run that was interrupted.
 
         Parameters
         ----------
-        X : (n, features) array, or a sparse one or a `numpy.memmap`, whose rows are made dense, or read, a part at a time
+        X : (n, features) array, or a sparse one or a `numpy.memmap`, of which one part at a time is made dense, or read
         y : (n,) labels of at least two classes
         validation_data : (X, y), optional
-            Evaluated after each epoch, for `history_` and early stopping; never trained on.
+            Rows to evaluate after each epoch, for `history_` and early stopping. They are never used for training.
         on_epoch : callable, optional
-            Called with the estimator after each epoch; a true value stops training.
+            Called with the estimator after each epoch. If it returns a true value, training stops.
         resume : bool, default False
-            Go on with a model that `load` read, on the same data, to ``epochs`` epochs in all, bit for bit as if it had never
-            stopped.
+            Continue a model that `load` read, on the same data, up to ``epochs`` epochs in total. The result is bit for bit
+            that of a run without a stop.
         sample_weight : (n,) array, optional
-            How many times each row counts, 0 or any positive number: the factors of a row of weight 2 send weights what those
-            of two such rows in the same batch would. Not for ``cavity="exact"`` and ``method="bp"``.
+            How many times each row counts: 0 or any positive number. A row of weight 2 sends the weights what two such rows in
+            the same batch would send. Not for ``cavity="exact"`` and ``method="bp"``.
 
         Raises
         ------
         CollapsedTrainingError
-            All weights are polarised though the error is at chance.
+            All weights are polarised, but the error is still at chance.
         """
         check_settings(self)
         snapshot = self._to_resume(validation_data) if resume else None
@@ -249,7 +247,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         check_labels(y)
         classes = np.unique(y)
         if resume and not np.array_equal(self.classes_, classes):
-            raise ValueError(f"the run to resume is of classes {self.classes_.tolist()}, but y has {classes.tolist()}")
+            raise ValueError(f"the run to resume has classes {self.classes_.tolist()}, but y has {classes.tolist()}")
         self.classes_ = classes
         if len(classes) < 2:
             raise ValueError(f"BPClassifier needs samples of at least 2 classes; y has 1 class: {classes[0]!r}")
@@ -272,12 +270,12 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> BPClassifier:
         """
-        Train for one epoch on these rows, going on from the weights as they are; bit for bit where `load` read them.
+        Train for one epoch on these rows, starting from the present weights; a model that `load` read continues bit for bit.
 
         Parameters
         ----------
         X, y, sample_weight : as in `fit`
-        classes : array of all classes, needed at the first call unless ``y`` has them all
+        classes : array of all classes; the first call needs it, unless ``y`` contains all of them
         """
         first = not hasattr(self, "weight_beliefs_")
         check_settings(self, by_parts=True)
@@ -286,7 +284,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         if first:
             self.classes_ = np.unique(y if classes is None else classes)
             if len(self.classes_) < 2:
-                raise ValueError("the first call of partial_fit needs `classes`, at least 2 of them")
+                raise ValueError("the first call of partial_fit needs `classes` with at least 2 of them")
         elif classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
             raise ValueError(f"classes {classes!r} are not those of the first call, {self.classes_!r}")
         unknown = np.setdiff1d(y, self.classes_)
@@ -321,7 +319,7 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         if self.classes_.dtype != object:
             return {"classes": self.classes_}
         if not all(isinstance(label, str) for label in self.classes_):
-            raise TypeError("labels of type object cannot be saved without pickle, unless all are texts; use texts or numbers")
+            raise TypeError("labels of type object cannot be saved, unless all are strings; use strings or numbers")
         return {"classes": self.classes_.astype(str), "classes_are_objects": np.asarray(True)}
 
     def take_target_arrays(self, arrays: dict[str, np.ndarray], outputs: int) -> None:
@@ -332,19 +330,19 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
         if classes.ndim != 1 or len(np.unique(classes)) != len(classes) or len(classes) < 2:
             raise ValueError(f"its classes are an array of shape {classes.shape}, not two or more different labels")
         if outputs != self._num_outputs():
-            raise ValueError(f"its last layer has {outputs} units, not those of {len(classes)} classes")
+            raise ValueError(f"its last layer has {outputs} units, which do not fit {len(classes)} classes")
 
     def predict(self, X: Any) -> np.ndarray:
-        """Most probable class of each row, ``(n,)``."""
+        """Predict the most probable class of each row, ``(n,)``."""
         best = np.argmax(self.predict_proba(X), axis=1)
         return np.asarray(self.classes_[best])
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """
-        Probability of each class, ``(n, n_classes)``, in the order of ``classes_``.
+        Return the probability of each class, ``(n, n_classes)``, in the order of ``classes_``.
 
-        The network's own: the probability that a class's output wins when activations (and, for Bayesian prediction,
-        weights) are random.
+        This is the network's own probability that the output of a class wins, when activations are random (and, for Bayesian
+        prediction, weights too).
         """
         check_is_fitted(self, "weight_beliefs_")
         X = checked_rows(self, X)
@@ -356,23 +354,24 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
 
     def uncertainty(self, X: Any, draws: int = 32) -> dict[str, np.ndarray]:
         """
-        Entropy of each row's label, with weights marginalised, and what it is made of.
+        Return the entropy of each row's label with weights marginalised, and the two parts that it consists of.
 
-        Given all its weights the network is certain (but for a small `activation_noise`), so all doubt is about weights. Hidden
-        weights keep all evidence. The output's forget, and never settle: they hold what is random in the labels. So what is
-        left where the hidden units are known is the aleatoric part, and the rest the epistemic one.
+        A network whose weights are all known is certain (except for a small `activation_noise`), so all doubt is about weights.
+        Hidden weights keep all evidence. The output's weights forget and never settle, so that they represent randomness in the
+        labels. Hence the entropy that remains when hidden units are known is the aleatoric part, and the rest is the epistemic
+        part.
 
         Parameters
         ----------
         X : (n, features) array
         draws : int, default 32
-            How often hidden units are drawn from their marginals, the same way at every call. Each costs about a pass through
-            the last layer.
+            How often hidden units are drawn from their marginals; each call draws the same. A draw costs about as much as a
+            pass through the last layer.
 
         Returns
         -------
         dict of (n,) arrays in nats: ``total``, the entropy of the Bayesian `predict_proba`; ``aleatoric`` and ``epistemic``,
-        which add up to it. Without hidden layers all is aleatoric.
+        which add up to the total. Without hidden layers, all of it is aleatoric.
         """
         check_is_fitted(self, "weight_beliefs_")
         whole_number("draws", draws)
@@ -383,13 +382,13 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """
-        How good both kinds of prediction are.
+        Measure how good both kinds of prediction are.
 
         Returns
         -------
         dict of ``test_error`` (percent), ``nll`` (negative log-likelihood in nats) and ``ece`` (expected calibration error in
-        percent) point-wise, and of the same with ``_bayes`` appended. Point-wise predictions leave nothing open: their
-        likelihood shows what errors cost who is certain.
+        percent) of point-wise predictions, and the same with ``_bayes`` appended of Bayesian ones. Point-wise predictions are
+        certain, so that each error costs much likelihood.
         """
         check_is_fitted(self, "weight_beliefs_")
         X, numbers = self._check_labelled(X, y)
@@ -400,21 +399,22 @@ class BPClassifier(ClassifierMixin, BPEstimator):  # type: ignore[misc]
 
     def export(self, path: str | Path) -> None:
         """
-        Write the point-wise network for use elsewhere.
+        Write the point-wise network to a file, for use without `nets`.
 
         Parameters
         ----------
-        path : file that ends in ``.npz``, for bits, which the file ``nets/bits.py`` reads with NumPy alone; or in
-            ``.onnx``, for ONNX (needs the package ``onnx``)
+        path : str or Path
+            A name that ends in ``.npz``, for bits, which the file ``nets/bits.py`` reads with only NumPy; or in ``.onnx``, for
+            ONNX (needs the package ``onnx``).
 
         Raises
         ------
         ValueError
-            Weights are no whole numbers below 256, or hidden units are no signs; or the file ends in something else.
+            Weights are not whole numbers below 256, hidden units are not signs, or the name ends in something else.
 
         Notes
         -----
-        A hidden unit whose sum is exactly 0 is +1; here it is in doubt. No unit with an odd number of signs as inputs can be.
+        A hidden unit whose sum is 0 is +1 there, but undecided here. No sum of an odd number of binary weights and signs is 0.
         """
         check_is_fitted(self, "weight_beliefs_")
         export(self, path)

@@ -1,4 +1,4 @@
-"""What networks trained by belief propagation share, whatever they predict: settings, the run of training, and files."""
+"""What all networks trained by belief propagation share: settings, the training run, and files."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ _UNPICKLED = ("_predictor", "_trainer")  # compiled anew where needed
 
 class BPEstimator(BaseEstimator):  # type: ignore[misc]
     """
-    State of a network that is trained by belief propagation; settings are those of `nets.BPClassifier`.
+    State of a network that is trained by belief propagation. Its settings are those of `nets.BPClassifier`.
 
-    A kind of estimator says what its targets are: ``fit``, ``predict`` and the methods without a body here.
+    A subclass decides what the targets are: it defines ``fit``, ``predict`` and the methods that have no body here.
     """
 
     real_output = False
     _encoder: Code
 
     def _targets(self) -> Targets:
-        """What the network is trained to tell."""
+        """The kind of targets that the network is trained to predict."""
         raise NotImplementedError
 
     def _num_outputs(self) -> int:
@@ -58,32 +58,32 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         raise NotImplementedError
 
     def _choose_settings(self) -> dict[str, Any]:
-        """What was chosen for settings that were left open."""
+        """The values that were chosen for settings that were left open."""
         raise NotImplementedError
 
     def _default_prior_strength(self, epoch: int, epochs: int, batches: int) -> list[float]:
-        """Power of the posterior as the next prior, of each layer, where it was left open."""
+        """Power of the posterior as the next prior for each layer, if it was left open."""
         raise NotImplementedError
 
     def target_arrays(self) -> dict[str, np.ndarray]:
-        """What a saved model holds of its targets."""
+        """What a saved model contains about its targets."""
         raise NotImplementedError
 
     def take_target_arrays(self, arrays: dict[str, np.ndarray], outputs: int) -> None:
-        """Take over what `target_arrays` gave, if it is of so many outputs."""
+        """Restore what `target_arrays` gave, if it fits this number of outputs."""
         raise NotImplementedError
 
     def _to_resume(self, validation_data: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """The run to go on with, if there is one."""
+        """The saved state of the run to resume."""
         if not hasattr(self, "_snapshot"):
-            raise NotFittedError("nothing to resume: load a model that was saved while it was trained")
+            raise NotFittedError("there is nothing to resume: load a model that was saved during training")
         if self.early_stopping and validation_data is None and self.random_state is None:
-            raise ValueError("resume with early_stopping needs the random_state that chose the rows held out")
+            raise ValueError("resume with early_stopping needs the random_state that chose the held-out rows")
         check_same_run(self)
         return self._snapshot
 
     def _counts(self, y: np.ndarray, weight: Any) -> np.ndarray | None:
-        """How many times each row counts; None: once."""
+        """How many times each row counts; None if each counts once."""
         if weight is None and self.class_weight is None:
             return None
         if "exact" in np.ravel(self.cavity) or "bp" in np.ravel(self.method or "mf"):
@@ -94,11 +94,11 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         if self.class_weight is not None:
             counts = counts * compute_sample_weight(self.class_weight, y)
         if not (counts > 0).any():
-            raise ValueError("sample_weight and class_weight leave no row: all are zero")
+            raise ValueError("sample_weight and class_weight leave no row: all weights are zero")
         return None if (counts == 1).all() else counts
 
     def _new_rng(self) -> np.random.Generator:
-        """The run's random numbers, the same on all ranks; which settings must be too."""
+        """The run's random generator, which is the same on all ranks. Settings must be the same too, which is checked."""
         communicator = get_communicator(self.communicator)
         if communicator.size > 1:
             settings = plain_settings(self)
@@ -110,13 +110,13 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         return np.random.default_rng(communicator.broadcast(check_random_state(self.random_state).randint(2**31)))
 
     def _begin_or_go_on(self, X: Any) -> None:
-        """Before a part is learnt: begin anew, or stand where the model was loaded."""
+        """Prepare to learn a part: start a new run, or continue where the model was loaded."""
         if not hasattr(self, "weight_beliefs_"):
             self._start(X, self._new_rng())
             return
         if not hasattr(self, "_trainer"):
             if not hasattr(self, "_snapshot"):
-                raise ValueError("nothing to go on with: the model was saved with state=False")
+                raise ValueError("there is nothing to continue from: the model was saved with state=False")
             self._make_trainer(X.shape[0], np.random.default_rng())
             self._trainer.restore(self._snapshot[0], self._snapshot[1]["rng"])
         self._encoder = self._encoder.with_rows(X)
@@ -152,7 +152,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         )
 
     def _of_layers(self, name: str, default: list[float], chosen: Any = None) -> list[float]:
-        """A number of each layer with weights: its own, the estimator's, the chosen one, or the default."""
+        """A number for each layer with weights: the layer's own, the estimator's, the chosen one, or the default."""
         layers, given = self._architecture.weighted, getattr(self, name)
         given = chosen if given is None else given
         return own_settings(layers, name, one_for_each_layer(given, default, len(layers), name))
@@ -177,7 +177,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         on_epoch: Callable[[Self], Any] | None = None,
         snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None,
     ) -> None:
-        """Train on rows and their class numbers or standardised numbers; ``validation`` has the same of other rows."""
+        """Train on rows and their class numbers or standardised numbers. ``validation`` has both of other rows."""
         if counts is not None:
             X, numbers, counts = X[counts > 0], numbers[counts > 0], counts[counts > 0]
         rows = min(self.settings_["batch_size"], X.shape[0])
@@ -223,12 +223,18 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
 
     def sample(self, n: int = 1, random_state: Any = None) -> list[np.ndarray]:
         """
-        Draw networks from the beliefs: weights of each layer, ``(n, K, N)``, each weight for itself; 0 where there is none.
+        Draw networks from the beliefs.
 
         Parameters
         ----------
         n : int, default 1
+            Number of networks.
         random_state : int, RandomState or None
+
+        Returns
+        -------
+        list of ``(n, K, N)`` arrays, the weights of each layer. Each weight is drawn independently, and weights that are masked
+        out are 0.
         """
         check_is_fitted(self, "weight_beliefs_")
         rng = np.random.default_rng(check_random_state(random_state).randint(2**31))
@@ -238,15 +244,17 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
 
     def save(self, path: str | Path, state: bool = True) -> None:
         """
-        Write the trained model to one ``.npz`` file, whole or not at all; `load` reads it, without pickle.
+        Write the trained model to one ``.npz`` file, which `load` reads without pickle. The file is written completely or not
+        at all.
 
-        Of several ranks, which all have the same model, the first one writes.
+        If several ranks trained together, they all have the same model, and the first one writes it.
 
         Parameters
         ----------
         path : file
         state : bool, default True
-            Whether what only going on with training needs is written too, which takes three times the rest.
+            Whether to write the state of the training run as well, which only further training needs. It takes three times as
+            much space as the rest.
         """
         check_is_fitted(self, "weight_beliefs_")
         if get_communicator(self.communicator).rank == 0:
@@ -255,12 +263,12 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """
-        Read a model that `save` wrote. It predicts as the saved one did.
+        Read a model that `save` wrote. It predicts as the saved model did.
 
         Raises
         ------
         ValueError
-            The file is not a whole one of this kind.
+            The file is not a complete model of this class.
         """
         model = cls.__new__(cls)
         load_model(model, path)
@@ -268,10 +276,12 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
 
     def plot(self, X: Any = None, y: Any = None) -> np.ndarray:
         """
-        Draw how training went and where the weights are; and, on rows whose targets are known, how good predictions are.
+        Draw how training went and how certain the weights are. With rows whose targets are known, also draw how good
+        predictions are.
 
-        Of classes these are a reliability diagram and a confusion matrix, of numbers predictions with their deviations and the
-        coverage of intervals of every size. Needs matplotlib: ``pip install "factorgraph-nets[plot]"``.
+        For classes, these are a reliability diagram and a confusion matrix. For numbers, these are predictions with their
+        standard deviations, and the coverage of intervals of every size. Needs matplotlib: ``pip install
+        "factorgraph-nets[plot]"``.
 
         Parameters
         ----------
@@ -286,7 +296,7 @@ class BPEstimator(BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            Only one of X and y is given, or y has labels that training did not.
+            Only one of X and y is given, or y has labels that were not in the training data.
         ImportError
             matplotlib is not installed.
         """

@@ -21,7 +21,7 @@ class Layer(NamedTuple):
 
     Attributes
     ----------
-    weights : (K, N) of -1, 1, and 0 where there is none
+    weights : (K, N) values of the weights; 0 if masked out
     bias : (K,) whole numbers that are added to the sums
     """
 
@@ -31,22 +31,22 @@ class Layer(NamedTuple):
 
 def point_wise(model: Any) -> list[Layer]:
     """
-    Each weight of a fitted classifier at its most probable value; biases joined to one number for each unit.
+    Set each weight of a fitted classifier to its most probable value, and join the biases of each unit to one number.
 
     Raises
     ------
     ValueError
-        Weights are no small whole numbers, or hidden units are no signs.
+        Weights are not small whole numbers, or hidden units are not signs.
     """
     weights, backend = model.settings_["weights"], get_backend("numpy", "float64")
     kind = weight_type(weights)
     if not only_signs(model) or not all(value == int(value) and abs(value) < 256 for value in getattr(kind, "states", ())):
         raise ValueError(
-            f"export takes weights of whole numbers below 256, 'binary' or 'ternary', and activation='sign', not {weights!r} "
-            f"and {model.activation!r}"
+            f"export needs weights that are whole numbers below 256, 'binary' or 'ternary', and activation='sign', not "
+            f"{weights!r} and {model.activation!r}"
         )
     if not all(isinstance(layer, Dense) and not layer.skip for layer in model._architecture.layers):
-        raise ValueError(f"export takes dense layers alone, without skip, not {model._architecture.hidden}")
+        raise ValueError(f"export takes only dense layers, without skip, not {model._architecture.hidden}")
     layers = []
     for (_, size, _), belief, mask in zip(model._architecture.weights, model.weight_beliefs_, model.masks_, strict=True):
         with np.errstate(divide="ignore"):
@@ -58,7 +58,9 @@ def point_wise(model: Any) -> list[Layer]:
 
 def export_bits(model: Any, path: str | Path) -> None:
     """
-    Write one ``.npz`` of bits, which `nets.bits` reads: for each binary digit of the weights' sizes which have it, and signs.
+    Write one ``.npz`` of bits, which `nets.bits` reads.
+
+    The file holds the signs of the weights, and for each binary digit of their sizes, which weights have it.
     """
     arrays: dict[str, np.ndarray] = {"classes": model.classes_, "layers": np.asarray(len(model._architecture.weights))}
     if model.classes_.dtype == object:
@@ -80,12 +82,12 @@ def export_bits(model: Any, path: str | Path) -> None:
 
 def export_onnx(model: Any, path: str | Path) -> None:
     """
-    Write an ONNX model: ``X`` (n, features) of double precision to ``label`` (n,).
+    Write an ONNX model from ``X`` (n, features), in double precision, to ``label`` (n,).
 
     Raises
     ------
     ImportError
-        The package ``onnx`` is not there.
+        The package ``onnx`` is not installed.
     """
     try:
         from onnx import TensorProto, checker, helper, numpy_helper
@@ -151,7 +153,7 @@ def export_onnx(model: Any, path: str | Path) -> None:
 
 
 def export(model: Any, path: str | Path) -> None:
-    """Write the point-wise network in the format that the file's name ends in: ``.npz`` (bits) or ``.onnx``."""
+    """Write the point-wise network in the format of the file's ending: ``.npz`` (bits) or ``.onnx``."""
     writers = {".npz": export_bits, ".onnx": export_onnx}
     suffix = os.path.splitext(os.fspath(path))[1]
     if suffix not in writers:

@@ -1,4 +1,4 @@
-"""A training run of an estimator epoch by epoch: evaluation, early stopping, and going on from where a run was left."""
+"""The training run of an estimator, epoch by epoch: evaluation, early stopping, and continuing an interrupted run."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ PATIENCE = 5  # epochs at chance before it is told
 
 class Run:
     """
-    All that a run knows beside the trainer: its data, the rows that are evaluated, and the best epoch so far.
+    All that a run knows in addition to the trainer: its data, the rows that are evaluated, and the best epoch so far.
 
     Parameters
     ----------
     trainer : Trainer
     predictor : Predictor
     inputs, labels : encoded training rows, and class numbers or standardised numbers
-    targets : what labels are
-    validation : the same of other rows, or None
+    targets : kind of the labels
+    validation : the same for other rows, or None
     averaging : whether beliefs are averaged over epochs
-    counts : how many times each training row is there, or None for once
+    counts : how many times each training row counts, or None for once
     """
 
     def __init__(
@@ -75,7 +75,10 @@ class Run:
         self.batches = len(inputs) // trainer.batch_size
 
     def begin(self, snapshot: tuple[dict[str, np.ndarray], dict[str, Any]] | None) -> None:
-        """Take over what `snapshot` gave; or draw the training rows on which the error is taken, where they are not all."""
+        """
+        Restore what `snapshot` gave. Or else, if there are many training rows, draw those on which the training error is
+        measured.
+        """
         if snapshot is not None:
             self._restore(*snapshot)
         else:
@@ -89,9 +92,9 @@ class Run:
 
     def epoch(self, number: int, title: str | None) -> tuple[dict[str, Any], list[np.ndarray]]:
         """
-        Train for one epoch, of a number from 1 on, and evaluate: a row of the history, and the weights' beliefs.
+        Train for one epoch (numbers start from 1), and evaluate. Return a row of the history, and the beliefs over the weights.
 
-        With a title there is a progress bar.
+        If there is a title, a progress bar is shown.
         """
         start = time.perf_counter()
         if title is None:
@@ -151,15 +154,15 @@ class Run:
     def _check_finite(self, marginals: np.ndarray) -> None:
         if not np.isfinite(marginals).all() or marginals.max() > EXPLODED:
             raise CollapsedTrainingError(
-                "training has collapsed: predictions have no bounds. Raise prior_strength towards 1, or damping, or use "
+                "training has collapsed: predictions have no bounds. Raise prior_strength towards 1, raise damping, or use "
                 "smaller batches."
             )
 
     def _averaged(self, beliefs: list[Any], number: int) -> list[Any]:
         """
-        Weighted mean of the beliefs of all epochs, of one more than before.
+        Weighted mean of the beliefs of all epochs so far.
 
-        Late epochs weigh more, epoch t as ``t (t + 1) (t + 2)`` (Shamir and Zhang 2013).
+        Late epochs weigh more: epoch t has the weight ``t (t + 1) (t + 2)`` (Shamir and Zhang 2013).
         """
         if not self._average:
             return beliefs
@@ -185,16 +188,17 @@ class Run:
         else:
             advice = "more hidden units, more epochs, or smaller batches"
         warnings.warn(
-            f"after {number} epochs the training error ({train_error:.1f} %) is still about that of always answering with the "
-            f"most frequent class ({self._chance:.1f} %). If the labels can be learnt at all, try {advice}.",
+            f"after {number} epochs the training error ({train_error:.1f} %) is still about as large as that of always "
+            f"answering with the most frequent class ({self._chance:.1f} %). If the labels can be learnt at all, try {advice}.",
             stacklevel=2,
         )
 
     def watch(self, bayesian: bool, beliefs: list[np.ndarray]) -> None:
         """
-        Keep the weights of the best epoch, and count those since.
+        Keep the weights of the best epoch, and count the epochs since then.
 
-        Best is the one in which held-out labels are most likely: that sees rare classes learnt where few errors do not tell.
+        The best epoch is the one in which held-out labels are most likely. The likelihood shows that rare classes are learnt,
+        even if only few errors change.
         """
         loss = self._loss["validation", bayesian]
         self.waited += 1
@@ -203,14 +207,14 @@ class Run:
             self._best_noise = self.targets.noise if isinstance(self.targets, Numbers) else None
 
     def go_back_to_best(self) -> list[np.ndarray]:
-        """Weights of the best epoch, whose noise the targets take again."""
+        """Weights of the best epoch. The targets also take back the noise of that epoch."""
         assert self.best is not None
         if isinstance(self.targets, Numbers) and self._best_noise is not None:
             self.targets.noise = self._best_noise
         return self.best[1]
 
     def snapshot(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """What is needed to go on bit for bit: arrays, and settings that JSON takes."""
+        """Everything that is needed to continue bit for bit: arrays, and settings that JSON can hold."""
         arrays = self.trainer.snapshot()
         if isinstance(self.targets, Numbers):
             arrays["noise"] = self.targets.noise
@@ -239,7 +243,7 @@ class Run:
             It was taken on other training data.
         """
         if meta["data"] != self._fingerprint:
-            raise ValueError("the saved run was trained on other data than these; resume it on the same rows in the same order")
+            raise ValueError("the saved run was trained on other data; resume it on the same rows in the same order")
         self.trainer.restore(arrays, meta["rng"])
         self._sample = arrays.get("sample")
         if isinstance(self.targets, Numbers):
@@ -267,12 +271,12 @@ _MAY_CHANGE = (
 
 def check_same_run(model: Any) -> None:
     """
-    Refuse settings other than those of the run that a model is to go on with.
+    Refuse settings that differ from those of the run to resume.
 
     Raises
     ------
     ValueError
-        Names what differs.
+        The message names the settings that differ.
     """
     begun, now = model._begun, plain_settings(model)
     differ = [
@@ -286,12 +290,12 @@ def default_prior_strength(
     epoch: int, epochs: int, batches: int, layers: int, prediction: str, evidence: float = LEARNT_WITH
 ) -> list[float]:
     """
-    Default power of the posterior as the next prior, layer by layer, in one epoch of a run, the first being 0.
+    Default power of the posterior as the next prior, for each layer, in one epoch of a run. Epochs are counted from 0.
 
-    Hidden layers keep all evidence. For point-wise predictions they polarise in the second half of the run, by a factor of at
-    most e^2 in all and 1.001 a batch, and the output layer, whose weights stay open, forgets faster. Chosen on a validation
-    part of MNIST's and Fashion-MNIST's training sets, with batches of 128; where the ``evidence`` of a batch is that of another
-    number of rows, the output remembers as many of them.
+    Hidden layers keep all evidence. For point-wise predictions, they polarise in the second half of the run, by a factor of at
+    most e^2 in total and 1.001 for each batch, and the output layer, whose weights never settle, forgets faster. The values
+    were chosen with batches of 128, on a validation part of the training sets of MNIST and Fashion-MNIST. If the ``evidence``
+    of a batch is that of another number of rows, the output still remembers as many rows.
     """
     late = prediction == "point" and 2 * epoch >= epochs > 1
     hidden = 1.0 + min(1e-3, 2.0 / (batches * (epochs - epochs // 2))) if late else 1.0

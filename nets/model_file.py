@@ -1,4 +1,4 @@
-"""Trained models as files: one ``.npz`` without pickle, written whole or not at all."""
+"""Trained models as files: one ``.npz`` without pickle, which is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ _VERSION = 4
 
 def save_model(model: Any, path: str | Path, state: bool = True) -> None:
     """
-    Write a fitted estimator: settings, encoder, targets, history and the beliefs over all weights.
+    Write a fitted estimator: settings, encoder, targets, history, and the beliefs over all weights.
 
-    And where there is one and it is asked for, the state of its run, to go on with: see `nets.fitting.Run.snapshot`.
+    With ``state``, also write the state of its run (if there is one), so that training can continue: see
+    `nets.fitting.Run.snapshot`.
     """
     params = params_of(model)
     if not isinstance(params["random_state"], (int, np.integer, type(None))):
@@ -53,7 +54,7 @@ def save_model(model: Any, path: str | Path, state: bool = True) -> None:
 
 def kind_of(path: str | Path) -> str | None:
     """
-    Name of the kind of model in a file, such as "nets.BPRegressor"; None where it cannot be told.
+    Name of the kind of model in a file, such as "nets.BPRegressor"; None if it cannot be found out.
 
     Raises
     ------
@@ -67,13 +68,13 @@ def kind_of(path: str | Path) -> str | None:
 
 def load_model(model: Any, path: str | Path) -> None:
     """
-    Fill a new estimator from a file of `save_model`.
+    Fill a new estimator from a file that `save_model` wrote.
 
     Raises
     ------
     FileNotFoundError
     ValueError
-        The file is not a whole one of this kind.
+        The file is not a complete model of this kind.
     """
     try:
         arrays = read_npz(path)
@@ -91,7 +92,7 @@ def load_model(model: Any, path: str | Path) -> None:
         sizes = [int(size) for size in meta["sizes"]]
         architecture = Architecture(input_shape_of(model, sizes[0]), hidden_layers(model), sizes[-1])
         if sizes[1:-1] != architecture.hidden_units:
-            raise ValueError(f"its layers {sizes} are not those of hidden layers {architecture.hidden_units}")
+            raise ValueError(f"its layer sizes {sizes} do not fit hidden layers of {architecture.hidden_units}")
         model.take_target_arrays(arrays, sizes[-1])
         model.settings_ = {name: meta["settings"][name] for name in ("encoding", "biases", "method", "replicas", "batch_size")}
         # Files of before have these among the estimator's own settings, and no noise.
@@ -111,7 +112,7 @@ def load_model(model: Any, path: str | Path) -> None:
         if "features" in meta:
             model.feature_names_in_ = np.array([str(name) for name in meta["features"]], dtype=object)
         if model._encoder(np.zeros((1, model.n_features_in_))).shape != (1, sizes[0]):
-            raise ValueError("its encoder gives another number of inputs than the network takes")
+            raise ValueError("its encoder does not give as many inputs as the network takes")
         model.weight_beliefs_, model.masks_ = beliefs, masks
         model._architecture, model._rows = architecture, int(meta["rows"])
         model.history_, model.n_iter_ = _history(meta["history"]), int(meta["n_iter"])
@@ -141,7 +142,7 @@ def _history(rows: Any) -> list[dict[str, Any]]:
 
 
 def _check_run(kept: dict[str, np.ndarray], run: Any, beliefs: list[np.ndarray]) -> None:
-    """Of a run to go on with: its arrays, and a random state that the generator takes."""
+    """Check the state of a run: its arrays, and a random state that the generator accepts."""
     np.random.default_rng().bit_generator.state = run["rng"]
     for name in ("best", "waited", "data"):
         if not isinstance(run[name], (int, float, type(None))):
@@ -152,28 +153,28 @@ def _check_run(kept: dict[str, np.ndarray], run: Any, beliefs: list[np.ndarray])
         means = [kept[f"mean/{layer}"], *(kept[n] for n in (f"average/{layer}", f"best/{layer}") if n in kept)]
         sizes = {array.size for array in (belief, *means)}
         if len(sizes) > 1 or not np.issubdtype(kept[f"belief/{layer}"].dtype, np.floating):
-            raise ValueError(f"the arrays of its run for layer {layer + 1} have other sizes than the weights")
+            raise ValueError(f"the arrays of its run for layer {layer + 1} do not have the sizes of the weights")
 
 
 def check_same_settings(saved: Any, asked: Any, path: str | Path) -> None:
     """
-    Refuse to go on with a saved run under other settings than those asked for.
+    Refuse to continue a saved run with other settings than its own.
 
     Raises
     ------
     ValueError
-        Names the settings that differ.
+        The message names the settings that differ.
     """
 
     apart = ("verbose", "communicator")
     mine, theirs = ({k: v for k, v in plain_settings(m).items() if k not in apart} for m in (asked, saved))
     differ = [f"{name} {theirs[name]!r}, not {mine[name]!r}" for name in mine if mine[name] != theirs[name]]
     if differ:
-        raise ValueError(f"{path} holds a run with other settings: {'; '.join(differ)}. Give those, or another file")
+        raise ValueError(f"{path} holds a run with other settings: {'; '.join(differ)}. Use these settings, or another file")
 
 
 def _settings_alone(value: Any) -> Any:
-    """Settings as JSON, but for those that have no such form."""
+    """Convert settings for JSON; refuse other objects."""
     if isinstance(value, (np.generic, np.ndarray)):
         return plain(value)
     raise TypeError(f"setting {value!r} of type {type(value).__name__} cannot be saved")

@@ -15,15 +15,16 @@ from nets.perceptron import MEMORY_LIMIT, Perceptron
 
 class Network:
     """
-    A network on one mini-batch as a factor graph; by default with weights of +-1 and sign activations.
+    A network on one mini-batch as a factor graph. By default, weights are -1 or 1, and activations are signs.
 
-    Blocks are named ``weights1``, ``weights2``, ..., ``activations1``, ..., ``input`` and ``output``, factors ``layer1``,
-    ``layer2``, ...; those of layers without weights by their kind.
+    Blocks of variables are named ``weights1``, ``weights2``, ..., ``activations1``, ..., ``input`` and ``output``, and factors
+    ``layer1``, ``layer2``, .... Those of layers without weights are named by the kind of layer.
 
     Parameters
     ----------
     sizes : sequence of int, or Architecture
-        Inputs, hidden units of each dense layer, outputs: 1 for two classes (a sign), K > 1 for K classes (the largest).
+        Number of inputs, of units of each dense hidden layer, and of outputs: 1 output for two classes (a sign), K > 1 for K
+        classes (the largest).
     batch_size : int
         Number of patterns M.
     method, cavity : str, or sequence of str with one for each layer
@@ -31,27 +32,27 @@ class Network:
     memory_limit : int
         Bytes for the temporary arrays of exact cavities.
     masks : sequence of (K_l, N_l) arrays of bool or None, one for each layer, optional
-        Which weights there are.
+        Masks of the weights to keep. None keeps all.
     argmax : see `Perceptron`
     weight_type : VariableType, default spins
-        What weights are: any type whose values are numbers.
+        Variable type of the weights: any type whose values are numbers.
     activation : {"sign", "relu", "identity"}, or sequence of str with one for each hidden layer
         Sums of real activations are divided by the square root of their number of terms.
     biases : bool, default False
-        Whether each neuron has weights for constant inputs of 1, as many as the square root of its inputs: as strong as
-        these, together.
+        Whether each neuron has weights for constant inputs of 1, as many as the square root of the number of its inputs.
+        Together, the biases are then as strong as the inputs.
     real_output : bool, default False
-        Whether outputs are numbers, weighted sums of the last hidden units over the square root of their number.
+        Whether outputs are numbers: weighted sums of the last hidden units, divided by the square root of their number.
     noise : float, default 0
         Variance of a normal number that is added to each unit's sum: see `Perceptron`.
     counted : bool, default False
-        Whether there are data ``counts`` (M,): how many times each pattern is there.
+        Whether there are data ``counts`` (M,): how many times each pattern counts.
 
     Attributes
     ----------
     graph : FactorGraph
-    weights : list of Variables, (K_l, N_l) of each layer that has some, biases last
-    activations : list of Variables, (N_l, M) spins, or normal variables, of each hidden layer; of images (K_l, P_l, M)
+    weights : list of Variables, (K_l, N_l) for each layer that has weights, with biases last
+    activations : list of Variables, (N_l, M) spins or normal variables for each hidden layer; (K_l, P_l, M) for images
     input : Variables, (N, M) data
     output : Variables, (1, M) spins, (M,) categorical, or (K, M) normal variables
     counts : Variables, (M,) data, or None
@@ -145,18 +146,21 @@ class Network:
         return len(self.weights)
 
     def training_schedule(self) -> fg.Sweep:
-        """Forward through the hidden layers, then backward; each layer's weights are updated on the way back."""
+        """
+        Messages go forward through the hidden layers, and then backward. On the way back, the weights of each layer are
+        updated.
+        """
         return fg.Sweep([*self._forward, *self._backward[::-1]], partial=True)
 
     def prediction_schedule(self) -> fg.Sweep:
-        """Forward only, to the output."""
+        """Messages go only forward, from the inputs to the output."""
         return fg.Sweep([*self._forward, (f"layer{self.num_layers}", "output")], partial=True)
 
     def damping(self, strengths: Sequence[float]) -> dict[str, fg.Damping]:
         """
-        Damping of each weight layer, as the paper has it.
+        Damping rules for the weights of each layer, as in the paper.
 
-        Means of the weights are damped, except at an argmax output, whose fields are.
+        The means of the weights are damped. With an argmax output, the fields of the last layer's weights are damped instead.
         """
         rules = {}
         for layer, strength in enumerate(strengths, start=1):
@@ -166,22 +170,26 @@ class Network:
 
 
 def skipped(layer: Weighted, below: Image, units: fg.Variables) -> fg.Variables:
-    """The units below, in the shape of a layer's units, which they are added to."""
+    """The units below, in the shape of the units of a layer to which they are added."""
     if not isinstance(below.units.type, fg.Spin):
         kind = below.units.type
-        raise ValueError(f"{layer!r} skips what is below, which must be hidden units with activation 'sign', not {kind!r}")
+        raise ValueError(
+            f"{layer!r} has a residual connection, so the layer below must be hidden units with activation 'sign', not {kind!r}"
+        )
     if below.units.size != units.size or layer.shape(below.shape) != below.shape:
-        raise ValueError(f"{layer!r} skips what is below, which must be of the shape of its own units, not {below.shape}")
+        raise ValueError(
+            f"{layer!r} has a residual connection, so the layer below must have the shape of its own units, not {below.shape}"
+        )
     return below.units.reshape(*units.shape)
 
 
 def constants_of(size: int) -> int:
-    """Number of constant inputs that a neuron of so many inputs has where there are biases."""
+    """Number of constant inputs of a neuron that has this many inputs, if there are biases."""
     return max(1, round(size**0.5))
 
 
 def one_for_each(name: str | Sequence[str], layers: int, what: str = "weight layers") -> list[str]:
-    """A setting of each layer, from one for all or a sequence."""
+    """A setting for each layer, given one for all layers or a sequence."""
     names = [name] * layers if isinstance(name, str) else list(name)
     if len(names) != layers:
         raise ValueError(f"{names} has {len(names)} entries for {layers} {what}")

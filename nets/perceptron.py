@@ -18,18 +18,22 @@ MEMORY_LIMIT = 1 << 28
 
 class Perceptron(BlockFactor):
     """
-    ``output[k, a] = activation(sum_i weights[k, i] * input[i, a])`` for K neurons, N inputs and M patterns.
+    A layer of K neurons with N inputs on M patterns: ``output[k, a] = activation(sum_i weights[k, i] * input[i, a])``.
 
-    Ports: ``weights`` (K, N) of any type whose values are numbers: spins, `factorgraph.Levels`, `factorgraph.Gaussian`;
-    ``input`` (N, M) of such a type or data; ``output`` either (K, M) spins, for sign activations, or (K, M) normal variables,
-    for identity and ReLU, or (M,) categorical variables of K states, the neuron with the largest sum.
+    The ports are
 
-    Any port may be a view of a plate, and M several axes. With windows (N, P) of an image of J pixels, -1 outside, the neurons
-    on ``pixels.gather(windows)``, (N, P, M) of a plate (J, M), are a convolution: its filters see P places of each pattern. An
-    input must not occur twice in a column.
+    - ``weights`` (K, N) of any type whose values are numbers: spins, `factorgraph.Levels` or `factorgraph.Gaussian`;
+    - ``input`` (N, M) of such a type, or data;
+    - ``output``: (K, M) spins for sign activations; (K, M) normal variables for identity and ReLU; or (M,) categorical
+      variables of K states, whose value is the neuron with the largest sum.
 
-    With m, x the means of weights and inputs, and their pre-activations' moments omega and V, the totals are, in the
-    notation of `nets.channels.base` (Lucibello et al. 2022, eqs. 60-118):
+    Any port may be a view of variables, and M may be several axes. For a convolution, let ``pixels`` (J, M) be the variables of
+    images with J pixels, and let ``windows`` (N, P) have the number of the pixel under each entry of a window at each place, or
+    -1 outside the image. On the input ``pixels.gather(windows)`` (N, P, M), each neuron is a filter that sees P places of each
+    pattern. An input must not occur twice in a column.
+
+    Let m and x be the means of weights and inputs, and omega and V the mean and variance of the sums. The sums of the messages
+    are then, in the notation of `nets.channels.base` (Lucibello et al. 2022, eqs. 60-118):
 
     ========  ====================================  ===========================================
     method    field on input i of pattern a         field on weight k, i
@@ -38,17 +42,17 @@ class Perceptron(BlockFactor):
     ``bpi``   sum_k m_ki g_ka(omega - m_ki x_ia)    sum_a g_ka(omega - m_ki x_ia) x_ia
     ========  ====================================  ===========================================
 
-    ``bp`` sends the same fields as ``bpi``, with m and x from which the messages of this pattern and neuron are taken out.
-    ``amp`` is bp to first order in what is taken out: it has Onsager terms from the sweep before.
+    ``bp`` sends the same fields as ``bpi``, but with cavity means m and x: the messages of this pattern and neuron are removed
+    from them. ``amp`` is ``bp`` to first order in the removed messages. It has Onsager terms from the previous sweep.
 
-    With the first-order cavity of bpi, ``g(omega - m x)`` is expanded to ``g + m x Gamma``, which costs matrix products
-    only. In the first sweep after messages were forgotten, bp is bpi with exact cavities and amp with first-order ones. An
-    argmax output has one form, that of ``mf``.
+    With the first-order cavity of ``bpi``, ``g(omega - m x)`` is expanded to ``g + m x Gamma``, which needs only matrix
+    products. In the first sweep after messages were forgotten, ``bp`` equals ``bpi`` with exact cavities, and ``amp`` equals
+    ``bpi`` with first-order cavities. With an argmax output, all methods are ``mf``.
 
-    Spins take fields only. All other types take the curvatures ``sum_a (x^2 + Delta) Gamma - Delta g^2`` and
-    ``sum_k (m^2 + sigma) Gamma - sigma g^2`` besides, with sigma, Delta the variances of weights and inputs, and with
-    every method fields around their means, ``g + m x Gamma``; ``bp`` keeps true cavities between spins, or spins and data,
-    alone.
+    Spins have fields only. All other types also receive the curvatures ``sum_a (x^2 + Delta) Gamma - Delta g^2`` (weights) and
+    ``sum_k (m^2 + sigma) Gamma - sigma g^2`` (inputs), where sigma and Delta are the variances of weights and inputs. With
+    every method, they receive fields around their means, ``g + m x Gamma``. ``bp`` has true cavities only between spins, or
+    between spins and data.
 
     An argmax output that is not observed but has a prior is a soft label: see `nets.channels.argmax.class_derivatives`.
 
@@ -56,27 +60,30 @@ class Perceptron(BlockFactor):
     ----------
     method : {"bpi", "bp", "amp", "mf"}, default "bpi"
     cavity : {"first-order", "exact"}, default "first-order"
-        How ``bpi`` takes one input out of a sum. Exact costs K N M evaluations of g, in tiles.
+        How ``bpi`` takes one input out of a sum. Exact cavities cost K N M evaluations of g, in tiles.
     memory_limit : int, default 256 MiB
-        Bytes for the temporary arrays of exact cavities. ``bp`` keeps three arrays of K N M numbers besides.
+        Bytes for the temporary arrays of exact cavities. ``bp`` also keeps three arrays of K N M numbers.
     mask : (K, N) array of bool, optional
-        Which weights there are; the others are 0 and get no messages. Default: all.
+        Mask of the weights to keep. The others are 0 and receive no messages. Default: all are kept.
     argmax : {"pairwise", "exact"}, default "pairwise"
-        What an argmax output takes for the probability that the label has the largest sum: the product over the other neurons
-        of the probabilities of each pair, or the integral that it is. Soft labels take the integral in any case.
+        How an argmax output finds the probability that the label has the largest sum. "pairwise" multiplies, over the other
+        neurons, the probabilities that the label's sum is the larger of the two. "exact" takes the integral. Soft labels always
+        take the integral.
     activation : {"sign", "identity", "relu"}, default "sign"
     scale : float, default 1
-        What the sums are multiplied by before identity and ReLU; ``1 / sqrt(N)`` keeps outputs at one scale.
+        Factor of the sums before identity and ReLU. ``1 / sqrt(N)`` keeps outputs at one scale.
     constants : int, default 0
-        Inputs that are always 1, after those of the port: the weights are (K, N + constants), the last ones biases.
+        Number of inputs that are always 1, after those of the port. The weights are then (K, N + constants), and the last ones
+        are biases.
     counted : bool, default False
-        Whether there is a fourth port, ``counts``, data (M,): how many times each pattern is there, 0 or any positive number.
-        Each pattern's message to the weights is sent so many times.
+        Whether there is a fourth port, ``counts``, data (M,): how many times each pattern counts, 0 or any positive number. The
+        pattern's messages to the weights are multiplied by this number.
     skip : float, default 0
-        If not 0 there is a last port, ``skip``, spins of the output's shape, which are added to the sums with this weight.
+        If it is not 0, there is a last port, ``skip``: spins of the output's shape, which are added to the sums with this
+        weight.
     noise : float, default 0
-        Variance of a normal number that is added to each sum. A sign of it is a probit unit, which is never quite certain: a
-        few weights that are certain cannot push others without bounds.
+        Variance of a normal number that is added to each sum. A sign unit with noise is a probit unit, which is never quite
+        certain, so that a few weights that are certain cannot push others without bounds.
     """
 
     ports: tuple[str, ...] = ("weights", "input", "output")
@@ -156,9 +163,7 @@ class Perceptron(BlockFactor):
             kind.squares_matter for kind in types[:2] if _is_number(kind)
         )
         if self._method.spins_alone and not_spins:
-            raise ValueError(
-                f"method {self.method!r} keeps true cavities of spins alone, not of {types!r}; take 'bpi' or 'amp'"
-            )
+            raise ValueError(f"method {self.method!r} has true cavities only for spins, not for {types!r}; use 'bpi' or 'amp'")
         if self.counted:
             if not isinstance(types[3], Data) or shapes[3] != shapes[1][-1:]:
                 raise ValueError(f"counts must be Data of shape {shapes[1][-1:]}, not {types[3]!r} of shape {shapes[3]}")
@@ -203,16 +208,16 @@ class Perceptron(BlockFactor):
 
     def log_partition(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Array:
         """
-        Terms of Bethe's free energy between spins, to second order in the messages, at a fixed point.
+        Terms of the Bethe free energy between spins at a fixed point, to second order in the messages.
 
-        With h the messages on an edge, ``log 2 cosh(H - h) - log 2 cosh H = -m h + (1 - m^2) h^2 / 2``. Unobserved outputs are
-        sent their local sum itself. The sums must be those of cavities, which ``amp`` and ``bp`` have; with ``bpi`` and ``mf``
-        each pattern hears its own message, and the log-partition comes out too large.
+        With h the message on an edge, ``log 2 cosh(H - h) - log 2 cosh H = -m h + (1 - m^2) h^2 / 2``. Unobserved outputs
+        receive their local sum itself. The sums must be those of cavities, as in ``amp`` and ``bp``. With ``bpi`` and ``mf``,
+        each pattern receives its own message back, and the log-partition is too large.
 
         Raises
         ------
         NotImplementedError
-            A plate is neither spins nor data, or the activation is real, or patterns are counted.
+            A port is neither spins nor data, the activation is real, or patterns are counted.
         """
         output = ports[2]
         if (
@@ -243,7 +248,7 @@ class Perceptron(BlockFactor):
     def _backward(
         self, moments: Moments, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
     ) -> tuple[dict[int, Array], dict[int, Array]]:
-        """Fields, and curvatures where they are taken, to the asked ones of all ports but the output."""
+        """Fields, and curvatures where needed, for all ports that are asked for, except the output."""
         skips = self.skip and len(ports) - 1 in asked
         asked = [port for port in (0, 1) if port in asked]
         second = {port for port in asked if self._types[port].squares_matter}
@@ -270,7 +275,7 @@ class Perceptron(BlockFactor):
         return fields, curvatures
 
     def _moments(self, ports: Sequence[Port], memory: dict[str, Any], backend: Backend) -> Moments:
-        """Worked out once for each pair of versions of weights and inputs."""
+        """The moments, calculated once for each pair of versions of weights and inputs."""
         weights, inputs = ports[:2]
         key = (weights.version, inputs.version, ports[-1].version if self.skip else 0)
         if memory.get("key") != key:
@@ -291,7 +296,7 @@ class Perceptron(BlockFactor):
         return memory["moments"]
 
     def _add_skipped(self, moments: Moments, skipped: Port, backend: Backend) -> None:
-        """The sums with what skips the layer; less what it hears of its own messages of the sweep before."""
+        """Add the units that skip the layer to the sums, without the layer's own messages of the previous sweep."""
         variance = skipped.variance
         moments.omega = moments.omega + self.skip * skipped.mean
         if variance is not None:

@@ -1,4 +1,4 @@
-"""Predictions: with the most probable weights (point-wise), or with the weights marginalised (Bayesian)."""
+"""Predictions with the most probable weights (point-wise), or with marginalised weights (Bayesian)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Predictor:
     """
     The network's factor graph with unknown outputs, compiled for chunks of rows.
 
-    Chunks have a power of two of rows, few where few are asked for, the last one filled up, and are in double precision: so a
-    row's prediction does not depend, but for rounding, on what it is predicted with.
+    The number of rows in a chunk is a power of two, and small if few rows are asked for; the last chunk is filled up.
+    Predictions are in double precision. So the prediction of a row does not depend on the other rows, except for rounding.
 
-    Threads may share one: each call works with a compiled graph that no other call has at the time. Graphs are kept for
-    the calls that follow, with the weights that they were given.
+    Threads may share one predictor: each call uses a compiled graph that no other call uses at the same time. Graphs are kept
+    for later calls, with the weights that they have.
 
     Parameters
     ----------
@@ -34,8 +34,8 @@ class Predictor:
         As in `Network`.
     backend : str or None
         As in `factorgraph.Inference`.
-    noise : as in `Network`; networks of the most probable weights have none, so that they are what `export` writes
-    **settings : of `Network`: masks, and what weights and activations are
+    noise : as in `Network`. Point-wise networks have no noise, so that they are the networks that `export` writes.
+    **settings : settings of `Network`: masks, and the kinds of weights and activations
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Predictor:
         self._device_lock: Any = nullcontext() if self._device.serves_threads else threading.Lock()
 
     def rows(self, X: Inputs) -> fg.Observations | EncodedRows:
-        """Inputs ``(n, N)`` on the device, for `marginals`; those of a sparse table get there part by part."""
+        """Inputs ``(n, N)`` on the device, for `marginals`. Those of a sparse table are copied there one part at a time."""
         if isinstance(X, EncodedRows):
             return X
         chunk = min(self._most, 1 << (len(X) - 1).bit_length())
@@ -65,25 +65,25 @@ class Predictor:
 
     def marginals(self, beliefs: Sequence[Any], rows: fg.Observations | EncodedRows, bayesian: bool) -> np.ndarray:
         """
-        Marginals of the outputs.
+        Return the marginals of the outputs.
 
         Parameters
         ----------
-        beliefs : mean parameters of the weights, ``(*param_shape, K, N)`` for each layer, on the host or the device; of spins,
-            their means. Not to be changed in place.
+        beliefs : mean parameters of the weights, ``(*param_shape, K, N)`` for each layer, on the host or the device
+            For spins, these are their means. They must not be changed in place.
         rows : inputs, from `rows`
         bayesian : bool
-            True: weights are random with these beliefs. False: each has its most probable value.
+            True: weights are random with these beliefs. False: each weight has its most probable value.
 
         Returns
         -------
-        (n, K) array of the probabilities of each class, but for rounding; for a single output (n, 2), of -1 and +1; for real
-        outputs (n, 2 K), means and then variances
+        (n, K) array of the probability of each class, up to rounding. For a single output it is (n, 2), for -1 and +1. For real
+        outputs it is (n, 2 K): means and then variances.
         """
         return self._read(beliefs, rows, bayesian, _Compiled.marginals).T
 
     def last_hidden(self, beliefs: Sequence[Any], rows: fg.Observations) -> tuple[fg.VariableType, np.ndarray]:
-        """Type and mean parameters ``(*param_shape, N, n)`` of the last hidden units; arguments as in `marginals`."""
+        """Type and mean parameters ``(*param_shape, N, n)`` of the last hidden units. Arguments are as in `marginals`."""
         with self._compiled(rows.patterns, True) as compiled:
             kind = compiled.network.activations[-1].type
         return kind, self._read(beliefs, rows, True, _Compiled.last_hidden)
@@ -91,7 +91,7 @@ class Predictor:
     def _read(
         self, beliefs: Sequence[Any], rows: fg.Observations | EncodedRows, bayesian: bool, read: Callable[[_Compiled], Any]
     ) -> np.ndarray:
-        """What is read after each chunk of rows, side by side on the host."""
+        """What ``read`` returns after each chunk of rows, joined on the host."""
         if isinstance(rows, EncodedRows):
             parts = (self.rows(part) for part in dense_parts(rows, len(rows)))
             return np.concatenate([self._read(beliefs, part, bayesian, read) for part in parts], axis=-1)
@@ -106,7 +106,7 @@ class Predictor:
 
     @contextmanager
     def _compiled(self, chunk: int, bayesian: bool) -> Iterator[_Compiled]:
-        """A compiled graph that is nobody else's meanwhile."""
+        """A compiled graph that nobody else uses meanwhile."""
         noise = self._noise if bayesian else 0.0
         with self._lock:
             idle = self._idle[chunk, noise]
@@ -118,7 +118,7 @@ class Predictor:
 
 
 class _Compiled:
-    """A network for so many rows, its inference, and the weights that it was given last."""
+    """A network for a number of rows, its inference, and the weights that it received last."""
 
     def __init__(self, network: Network, device: fg.Backend) -> None:
         self.network = network

@@ -1,4 +1,4 @@
-"""`BPRegressor`: networks trained by belief propagation that tell numbers, and how sure they are."""
+"""`BPRegressor`: networks trained by belief propagation that predict numbers, with their uncertainty."""
 
 from __future__ import annotations
 
@@ -22,30 +22,33 @@ _MEMORY = 10.0  # epochs of rows that real weights remember: fewer forget, more 
 
 class BPRegressor(RegressorMixin, BPEstimator):  # type: ignore[misc]
     """
-    A multi-layer perceptron with real outputs, by default of real weights and ReLU, trained by belief propagation.
+    A multi-layer perceptron with real outputs, and by default with real weights and ReLU, trained by belief propagation.
 
-    A number is the weighted sum of the last hidden units, with normal noise whose variance is learnt after each epoch.
+    An output is the weighted sum of the last hidden units plus normal noise. The variance of the noise is learnt after each
+    epoch.
 
     Parameters
     ----------
     weights : {"real", "binary", "ternary"} or sequence of numbers, default "real"
-        What weights can be: see `nets.BPClassifier`.
+        Values of a weight: see `nets.BPClassifier`.
     activation : {"relu", "sign", "identity"} or sequence of these with one for each hidden layer, default "relu"
+        Activation of the hidden units.
     epochs : int, default 40
     prior_strength : float or one for each layer, optional
-        See `nets.BPClassifier`. Default 1, for real weights less, so that they remember the rows of ten epochs.
+        See `nets.BPClassifier`. Default 1. For real weights the default is smaller, so that they remember the rows of ten
+        epochs.
     hidden_layer_sizes, layers, input_shape, method, batch_size, damping, init_scale, encoding, prediction, averaging, \
-early_stopping, validation_fraction, n_epochs_no_change, backend, dtype, products, density, biases, memory_limit, \
-communicator, random_state, verbose :
+    early_stopping, validation_fraction, n_epochs_no_change, backend, dtype, products, density, biases, memory_limit, \
+    communicator, random_state, verbose :
         As in `nets.BPClassifier`; ``method`` is "bpi" by default.
 
     Attributes
     ----------
     noise_ : (n_outputs,) array
-        Variance of the numbers about what the network says.
+        Variance of the targets around the network's outputs.
     history_ : list of dict
-        For each epoch: ``epoch``, ``train_rmse``, ``seconds``, and with validation data ``test_rmse``, ``test_nll``, and these
-        with ``_bayes``.
+        One for each epoch: ``epoch``, ``train_rmse``, ``seconds``; and with validation data ``test_rmse``, ``test_nll``, and
+        both with ``_bayes`` appended.
     n_features_in_, n_iter_, settings_, weight_beliefs_, weight_means_, masks_ : as in `nets.BPClassifier`
 
     Examples
@@ -132,18 +135,18 @@ communicator, random_state, verbose :
         resume: bool = False,
     ) -> BPRegressor:
         """
-        Train from scratch, or to the end of a run that was left.
+        Train a new network, or finish a run that was interrupted.
 
         Parameters
         ----------
-        X : (n, features) array, or a sparse one or a `numpy.memmap`, whose rows are made dense, or read, a part at a time
+        X : (n, features) array, or a sparse one or a `numpy.memmap`, of which one part at a time is made dense, or read
         y : (n,) or (n, n_outputs) array of numbers
         sample_weight, validation_data, on_epoch, resume : as in `nets.BPClassifier.fit`
 
         Raises
         ------
         CollapsedTrainingError
-            Predictions have no bounds.
+            Predictions grow without bounds.
         """
         check_settings(self)
         snapshot = self._to_resume(validation_data) if resume else None
@@ -173,7 +176,8 @@ communicator, random_state, verbose :
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> BPRegressor:
         """
-        Train for one epoch on these rows, going on from the weights as they are; the first rows give the numbers' scale.
+        Train for one epoch on these rows, starting from the present weights. The rows of the first call set the scale of the
+        targets.
 
         Parameters
         ----------
@@ -199,18 +203,18 @@ communicator, random_state, verbose :
         if reset:
             self._flat = flat
         elif y.shape[1] != len(self._numbers.mean):
-            raise ValueError(f"y has {y.shape[1]} outputs, but the model {len(self._numbers.mean)}")
+            raise ValueError(f"y has {y.shape[1]} outputs, but the model has {len(self._numbers.mean)}")
         return X, y
 
     def predict(self, X: Any, return_std: bool = False) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """
-        Mean of each number, ``(n,)`` or ``(n, n_outputs)`` as ``y`` was.
+        Predict the mean of each number, ``(n,)`` or ``(n, n_outputs)``, as ``y`` was.
 
         Parameters
         ----------
         X : (n, features) array
         return_std : bool, default False
-            Give the standard deviations too, of the noise and of what is not known of the weights.
+            Whether to return the standard deviations too. They contain the noise and the uncertainty of the weights.
         """
         check_is_fitted(self, "weight_beliefs_")
         X = checked_rows(self, X)
@@ -221,12 +225,12 @@ communicator, random_state, verbose :
 
     def uncertainty(self, X: Any) -> dict[str, np.ndarray]:
         """
-        Variance of each row's number, with weights marginalised, and what it is made of.
+        Return the variance of each row's prediction with weights marginalised, and the two parts that it consists of.
 
         Returns
         -------
-        dict of ``total``, ``aleatoric`` (`noise_`, the same for all rows) and ``epistemic`` (what is not known of the weights),
-        which add up to it: arrays as those of `predict`, in the square of its units
+        dict of ``total``, ``aleatoric`` (`noise_`, the same for all rows) and ``epistemic`` (from the uncertainty of the
+        weights); the two parts add up to the total. The arrays have the shape of `predict`'s, in its units squared.
         """
         check_is_fitted(self, "weight_beliefs_")
         X = checked_rows(self, X)
@@ -237,12 +241,13 @@ communicator, random_state, verbose :
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """
-        How good both kinds of prediction are.
+        Measure how good both kinds of prediction are.
 
         Returns
         -------
         dict of ``rmse`` (root of the mean square error), ``nll`` (negative log-likelihood in nats) and ``coverage`` (percent of
-        the numbers within the central nine tenths of their predictions) point-wise, and of the same with ``_bayes`` appended
+        the numbers that are within the central 90 per cent of their predictions) of point-wise predictions, and the same with
+        ``_bayes`` appended of Bayesian ones
         """
         check_is_fitted(self, "weight_beliefs_")
         X, y = self._check_rows(X, y, reset=False)
@@ -254,7 +259,7 @@ communicator, random_state, verbose :
 
     @property
     def noise_(self) -> np.ndarray:
-        """Variance of the numbers about what the network says, ``(n_outputs,)``."""
+        """Variance of the targets around the network's outputs, ``(n_outputs,)``."""
         return self._numbers.noise * self._numbers.deviation**2
 
     def __sklearn_tags__(self) -> Any:
@@ -292,5 +297,5 @@ communicator, random_state, verbose :
         mean, deviation, noise = (arrays[f"target/{name}"] for name in ("mean", "deviation", "noise"))
         shapes = {array.shape for array in (mean, deviation, noise)}
         if shapes != {(outputs,)} or not (np.isfinite(mean).all() and (deviation > 0).all() and (noise > 0).all()):
-            raise ValueError(f"its targets are of shapes {shapes}, not the scales of {outputs} outputs")
+            raise ValueError(f"its targets have the shapes {shapes}, which do not fit {outputs} outputs")
         self._numbers, self._flat = Numbers(mean, deviation, noise), bool(arrays["target/flat"])

@@ -1,4 +1,4 @@
-"""Settings of `nets.BPClassifier`: what is refused, and one value for each layer."""
+"""Settings of `nets.BPClassifier`: checks, values that were left open, and one value for each layer."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _LEFT_OPEN = ("method", "replicas", "batch_size", "temperature", "init_scale", "
 
 
 def check_settings(model: Any, by_parts: bool = False) -> None:
-    """Refuse settings that make no sense, with a ValueError that names the setting; ``by_parts``: for training part by part."""
+    """Refuse settings that make no sense, with a ValueError that names the setting. ``by_parts`` means `partial_fit`."""
     if by_parts and model.early_stopping:
-        raise ValueError("early_stopping needs all rows at once: use fit, or partial_fit without it")
+        raise ValueError("early_stopping needs all rows at once: use fit, or call partial_fit without early_stopping")
     for name, allowed in (
         ("method", tuple(METHODS)),
         ("cavity", CAVITIES),
@@ -64,19 +64,23 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
         raise ValueError(f"layers must be a list of layers, not {model.layers!r}")
     first = next(iter(hidden_layers(model)), None)
     if model.encoding == "thermometer" and not isinstance(first, (Dense, type(None))):
-        raise ValueError(f"encoding='thermometer' makes nine inputs of a feature, which {first!r} cannot see as an image")
+        raise ValueError(
+            f"encoding='thermometer' makes nine inputs of each feature, so {first!r} cannot use the features as an image"
+        )
     for name, value in (("init_scale", model.init_scale), ("memory_limit", model.memory_limit)):
         if not ((is_number(value) and value > 0) or (value is None and name in _LEFT_OPEN)):
-            raise ValueError(f"{name} must be above 0, and a finite number, not {value!r}")
+            raise ValueError(f"{name} must be a finite number above 0, not {value!r}")
     for name in ("temperature", "coupling", "reinforcement", "activation_noise"):
         value = getattr(model, name)
         if not ((is_number(value) and value >= 0) or (value is None and name in _LEFT_OPEN)):
-            raise ValueError(f"{name} must be at least 0, and a finite number, not {value!r}")
+            raise ValueError(f"{name} must be a finite number of at least 0, not {value!r}")
     for name, high, told in (("prior_strength", np.inf, ""), ("damping", 1.0, " and below 1")):
         value = getattr(model, name)
         each = [] if value is None else list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
         if not all(is_number(v) and 0.0 <= v < high for v in each):
-            raise ValueError(f"{name} must be at least 0{told}, one number for all or for each layer, not {value!r}")
+            raise ValueError(
+                f"{name} must be at least 0{told}: one number for all layers, or one for each layer, not {value!r}"
+            )
     density = model.density
     if not all(
         is_number(d) or isinstance(d, np.ndarray) for d in (density if isinstance(density, (list, tuple)) else [density])
@@ -92,9 +96,11 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
     if not (each is None or isinstance(each, dict) or (isinstance(each, str) and each == "balanced")):
         raise ValueError(f"class_weight must be None, 'balanced', or a dict of labels and numbers, not {each!r}")
     if isinstance(each, dict) and not all(is_number(value) and value >= 0 for value in each.values()):
-        raise ValueError(f"class_weight must have numbers of at least 0, not {each!r}")
+        raise ValueError(f"class_weight must contain numbers of at least 0, not {each!r}")
     if by_parts and isinstance(each, str):
-        raise ValueError("class_weight='balanced' needs all rows at once: use fit, or give partial_fit a dict")
+        raise ValueError(
+            "class_weight='balanced' needs all rows at once: use fit, or set class_weight to a dict for partial_fit"
+        )
     if not _few_values(model) and (model.replicas or 1) > 1:
         raise ValueError(
             f"replicas must be 1 or None for real weights, not {model.replicas!r}: focusing needs a finite set of values"
@@ -107,13 +113,16 @@ def _is_whole(value: Any) -> bool:
 
 def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, Any]:
     """
-    What was chosen for settings that were left open: `BPClassifier.settings_`.
+    The values that are chosen for settings that were left open: `BPClassifier.settings_`.
 
-    Signals fade from layer to layer: of inputs of mean square p, signs of weights of mean square q have ``2 / pi arcsin(q p)``
-    (the law of the sum is normal). Initial fields of deviation 1 have q = 0.4, those of 3 have 0.8. Narrow networks cannot
-    satisfy all labels, so that their weights would never settle; and where certain labels push numbers without bounds, ReLUs
-    may all end below 0. All rows of a batch answer to the same beliefs, and together may push weights further than these hold:
-    see `evidence_of`. Chosen on held-out rows: see ``docs/experiments.md``.
+    - Signals fade from layer to layer. If inputs have the mean square p and weights have the mean square q, the signs of their
+      sums have the mean square ``2 / pi arcsin(q p)``, because the sums are nearly normal. Initial fields with the standard
+      deviation 1 have q = 0.4, and those with 3 have q = 0.8.
+    - Narrow networks cannot satisfy all labels, so that their weights would never settle.
+    - Labels that are certain may push real weights without bounds, until all ReLUs are below 0.
+    - All rows of a batch answer to the same beliefs. Together they may push weights too far: see `evidence_of`.
+
+    The values were chosen on held-out rows: see ``docs/experiments/log.md``.
     """
     method, replicas = choose_learning(model, rows, code)
     # So that a small set has more than a few batches, and rare classes are heard. A filter hears of many places in each row.
@@ -136,7 +145,7 @@ def settings_of(model: Any, code: Code, rows: int, classes: int) -> dict[str, An
 
 
 def encoding_of(model: Any, code: Code) -> dict[str, Any]:
-    """The name of an encoding, and whether there are biases: filters of one-bit weights need thresholds too."""
+    """The name of the encoding, and whether there are biases. Filters of one-bit weights need thresholds too."""
     encoding = next(name for name, kind in CODES.items() if isinstance(code, kind))
     needed = code.biases or is_convolutional(model)
     return {"encoding": encoding, "biases": needed if model.biases is None else bool(model.biases)}
@@ -144,12 +153,12 @@ def encoding_of(model: Any, code: Code) -> dict[str, Any]:
 
 def weights_of(model: Any, code: Code) -> tuple[Any, float]:
     """
-    What weights can be, and the noise of the sums.
+    The values of weights, and the noise of the sums.
 
-    Few features on scales of their own need some weights that are stronger than others; pixels are many, and convolutions stay
-    at one bit. Where a unit has few inputs, its sum may be certain, and what it tells its weights without bounds. No weight is
-    0: with 0 among its values a layer that cannot yet tell anything settles there. Chosen on other splits than those shown: see
-    ``docs/experiments.md``.
+    A table has few features, each on its own scale, and some of them need stronger weights than others. An image has many
+    pixels, and convolutions keep one bit. The sum of a unit with few inputs may be certain, and its messages to the weights are
+    then without bounds, so noise is added. No weight is 0: if 0 were among the values, a layer that knows nothing yet would
+    settle there. The values were chosen on other splits than the reported ones: see ``docs/experiments/log.md``.
     """
     dense = all(isinstance(layer, Dense) for layer in hidden_layers(model))
     table = code.biases and dense and only_signs(model) and "bp" not in np.ravel(model.method or "bpi")
@@ -158,41 +167,41 @@ def weights_of(model: Any, code: Code) -> tuple[Any, float]:
 
 
 def evidence_of(model: Any, rows: int) -> float:
-    """How much of each message to weights is taken where batches have so many rows: all of 512 rows, or as much of more."""
+    """Factor of each row's messages to weights: 1 up to 512 rows in a batch, so that more rows count as 512 together."""
     counted = "exact" not in np.ravel(model.cavity) and "bp" not in np.ravel(model.method or "mf")
     return min(1.0, MOST_EVIDENCE / rows) if counted and only_signs(model) else 1.0
 
 
 def evidence_of_batch(model: Any, rows: int) -> float:
-    """Rows that a batch counts for where the output forgets: the tables of few rows were learnt with a step of 128."""
+    """Number of rows that a batch counts as when the output forgets. Small tables were learnt with a step of 128."""
     size = rows * evidence_of(model, rows)
     return size if is_convolutional(model) else max(LEARNT_WITH, size)
 
 
 def is_convolutional(model: Any) -> bool:
-    """Whether some layer has filters."""
+    """Whether at least one layer has filters."""
     return any(isinstance(layer, Convolution) for layer in hidden_layers(model))
 
 
 def init_scale_of(model: Any) -> float:
-    """Deviation of the first fields: larger where signals would fade in many layers."""
+    """Standard deviation of the first fields. It is larger where signals would fade in many layers."""
     deep = only_signs(model) and len(weighted_layers(model)) >= DEEP
     return (3.0 if deep else 1.0) if model.init_scale is None else float(model.init_scale)
 
 
 def hidden_layers(model: Any) -> tuple[Layer, ...]:
-    """An estimator's hidden layers: those of ``layers``, or dense ones of ``hidden_layer_sizes``."""
+    """An estimator's hidden layers: those of ``layers``, or dense layers of ``hidden_layer_sizes``."""
     return tuple(layer_of(value) for value in (model.hidden_layer_sizes if model.layers is None else model.layers))
 
 
 def input_shape_of(model: Any, inputs: int) -> Shape:
     """
-    How so many inputs are an image; in a row where no layer needs one.
+    The shape of the image that this many inputs form. If no layer needs an image, inputs are in a row.
 
     Raises
     ------
     ValueError
-        They are of another number than the image has pixels, or no square where no shape is given.
+        The number of inputs is not the number of pixels; or it is not a square, and no shape is given.
     """
     hidden = hidden_layers(model)
     if not hidden or isinstance(hidden[0], Dense):
@@ -200,8 +209,10 @@ def input_shape_of(model: Any, inputs: int) -> Shape:
     side = round(inputs**0.5)
     shape = (1, side, side) if model.input_shape is None else tuple(int(length) for length in model.input_shape)
     if len(shape) != 3 or math.prod(shape) != inputs:
-        given = "is no square image" if model.input_shape is None else f"is not an image of shape {shape}"
-        raise ValueError(f"a row of {inputs} inputs {given}: set input_shape=(channels, height, width), one input for a pixel")
+        given = "is not a square image" if model.input_shape is None else f"is not an image of shape {shape}"
+        raise ValueError(
+            f"a row of {inputs} inputs {given}: set input_shape=(channels, height, width), with one input for each pixel"
+        )
     return shape
 
 
@@ -219,17 +230,17 @@ def only_signs(model: Any) -> bool:
 
 
 def _few_values(model: Any) -> bool:
-    """Whether weights have finitely many values, as all have that are left open."""
+    """Whether weights have finitely many values. This is so for weights that are left open."""
     return model.weights is None or isinstance(weight_type(model.weights), DiscreteType)
 
 
 def plain_settings(model: Any) -> dict[str, Any]:
-    """An estimator's settings as JSON has them: tuples as lists, NumPy's numbers as numbers."""
+    """An estimator's settings as JSON writes them: tuples become lists, and NumPy's numbers become numbers."""
     return dict(json.loads(json.dumps(params_of(model), default=plain)))
 
 
 def params_of(model: Any) -> dict[str, Any]:
-    """An estimator's settings, dictionaries as lists of pairs, as JSON's keys are texts, and layers as dictionaries."""
+    """An estimator's settings. Dictionaries become lists of pairs (JSON's keys are strings), and layers become dictionaries."""
     params = {name: list(map(list, v.items())) if isinstance(v, dict) else v for name, v in model.get_params().items()}
     if params["layers"] is not None:
         params["layers"] = [layer_as_dict(layer_of(layer)) for layer in params["layers"]]
@@ -237,7 +248,7 @@ def params_of(model: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A setting as JSON takes it: NumPy scalars as numbers, arrays as lists, what has no such form by its text."""
+    """A setting for JSON: NumPy scalars become numbers, arrays become lists, and other objects become their text."""
     if isinstance(value, np.generic):
         return value.item()
     return value.tolist() if isinstance(value, np.ndarray) else repr(value)
@@ -245,17 +256,17 @@ def plain(value: Any) -> Any:
 
 def weight_type(weights: Any) -> VariableType:
     """
-    What a setting of weights means.
+    The variable type of a setting of ``weights``.
 
     Raises
     ------
     ValueError
-        It is neither a known name nor at least two different numbers.
+        The setting is neither a known name nor at least two different numbers.
     """
     if isinstance(weights, str):
         known: dict[str, VariableType] = {"binary": Spin(), "ternary": Levels((-1, 0, 1)), "real": Gaussian()}
         if weights not in known:
-            raise ValueError(f"weights must be one of {tuple(known)} or numbers that they can be, not {weights!r}")
+            raise ValueError(f"weights must be one of {tuple(known)} or a sequence of their values, not {weights!r}")
         return known[weights]
     kind = Levels(weights)
     if len(kind.values) < 2:
@@ -265,20 +276,20 @@ def weight_type(weights: Any) -> VariableType:
 
 def choose_learning(model: Any, rows: int, code: Code) -> tuple[str | Sequence[str], int]:
     """
-    Method and number of replicas: those set, else from 10,000 training rows on 7 replicas with ``mf``, or ``bpi`` for features
-    encoded each by itself, and below ``bpi`` and 1.
+    Method and number of replicas: those that are set, or else the default.
 
-    With replicas weights learn in fewer epochs, but worse in the first few hundred batches, which are all that a small set
-    has; on images ``mf`` errs less with them than ``bpi``, on tables more. Real weights have none, and activations other than
-    signs lose by them.
-    Chosen on held-out rows: see ``docs/experiments.md``.
+    From 10,000 training rows on, the default is 7 replicas with ``mf``, or with ``bpi`` if each feature is encoded by itself.
+    Below, it is ``bpi`` and 1 replica. With replicas, weights learn in fewer epochs, but worse in the first few hundred
+    batches, and a small set has no more. With replicas, ``mf`` has smaller errors than ``bpi`` on images, and larger ones on
+    tables. Real weights have no replicas, and activations other than signs get worse with them. The defaults were chosen on
+    held-out rows: see ``docs/experiments/log.md``.
     """
     method, replicas = ("bpi" if code.biases else "mf", 7) if only_signs(model) and rows >= MANY_ROWS else ("bpi", 1)
     return method if model.method is None else model.method, replicas if model.replicas is None else model.replicas
 
 
 def one_for_each_layer(value: Any, default: Sequence[float], layers: int, name: str) -> list[float]:
-    """Numbers of each layer, from one for all, a sequence, or None for the default."""
+    """A number for each layer, given one for all layers, a sequence, or None for the default."""
     if value is None:
         return list(default)
     values = [float(v) for v in ([value] * layers if np.ndim(value) == 0 else value)]
@@ -291,19 +302,19 @@ def choose_masks(
     density: Any, architecture: Architecture, rng: np.random.Generator, biases: bool = False
 ) -> list[np.ndarray | None]:
     """
-    Which weights of each layer there are: None for all.
+    Masks of the weights to keep in each layer; None keeps all.
 
     Parameters
     ----------
     density : float in (0, 1] or (K, N) array of bool, or a list with one of these for each layer
-        A share of the weights is drawn at random; each neuron gets one weight at least.
+        Fraction of the weights to keep, which are drawn at random, or a mask. Each neuron keeps at least one weight.
     architecture : Architecture
-    biases : whether there are biases, all of which there are
+    biases : whether there are biases; all of them are kept
 
     Raises
     ------
     ValueError
-        A share is not in (0, 1], or an array has another shape or a neuron without weights.
+        A fraction is not in (0, 1], or a mask has another shape or a neuron without weights.
     """
     layers = len(architecture.weights)
     each = list(density) if isinstance(density, (list, tuple)) else [density] * layers

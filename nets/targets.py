@@ -1,4 +1,4 @@
-"""What a network is trained to tell: classes or numbers, how they become its outputs, and how predictions are judged."""
+"""The targets of training: classes or numbers, how they become outputs, and how predictions are judged."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _INTERVAL = 1.6448536269514722  # deviations within which nine of ten numbers ar
 
 class Targets(Protocol):
     """
-    What a run needs to know of its targets.
+    What a run needs to know about its targets.
 
     Attributes
     ----------
-    error : what the first number of `judge` is called in a history
+    error : name of the first number of `judge` in a history
     """
 
     error: str
@@ -31,12 +31,12 @@ class Targets(Protocol):
         """
         Error, and mean negative log-likelihood in nats, of marginals of the output: see `nets.prediction.Predictor`.
 
-        Rows count so many times in the error.
+        ``counts`` says how many times each row counts in the error.
         """
 
 
 class Classes:
-    """Class numbers from 0, of so many classes: error in percent."""
+    """Class numbers from 0, for a given number of classes. The error is in percent."""
 
     error = "error"
 
@@ -56,12 +56,12 @@ class Classes:
 
 class Numbers:
     """
-    Numbers, each output standardised, with normal noise about what the network says.
+    Numbers, with each output standardised, and with normal noise around the network's outputs.
 
     Parameters
     ----------
     mean, deviation : (K,) of the training rows
-    noise : (K,) variance of the noise, in units of the squared deviation
+    noise : (K,) variance of the noise, in units of the squared standard deviation
     """
 
     error = "rmse"
@@ -71,12 +71,12 @@ class Numbers:
 
     @classmethod
     def of(cls, y: np.ndarray) -> Numbers:
-        """Of training rows ``(n, K)``; constant ones have the deviation 1."""
+        """From training rows ``(n, K)``. Constant outputs have the standard deviation 1."""
         deviation = y.std(axis=0)
         return cls(y.mean(axis=0), np.where(deviation > 0, deviation, 1.0), np.ones(y.shape[1]))
 
     def standardised(self, y: np.ndarray) -> np.ndarray:
-        """What the network is given for ``(n, K)`` numbers."""
+        """Values that the network receives for ``(n, K)`` numbers."""
         return (y - self.mean) / self.deviation
 
     def outputs(self, numbers: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ class Numbers:
         return found["rmse"], found["nll"]
 
     def learn_noise(self, marginals: np.ndarray, numbers: np.ndarray) -> None:
-        """Take the mean square error of the training rows for the noise."""
+        """Set the noise to the mean square error of the training rows."""
         mean, _ = np.split(marginals, 2, axis=1)
         self.noise = np.maximum(np.mean((numbers - mean) ** 2, axis=0), LEAST_NOISE)
 
@@ -112,7 +112,7 @@ def judge_numbers(mean: np.ndarray, deviation: np.ndarray, y: np.ndarray) -> dic
 
 
 def check_labels(y: np.ndarray) -> None:
-    """Refuse what are no labels of classes, and say what takes it."""
+    """Refuse targets that are not labels of classes, and name the estimator that accepts them."""
     try:
         check_classification_targets(y)
     except ValueError as error:

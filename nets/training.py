@@ -23,15 +23,16 @@ _HOST = fg.get_backend("numpy", "float64")
 
 
 class CollapsedTrainingError(RuntimeError):
-    """Training has collapsed: weights polarised though the error is at chance, fields that explode or are not finite."""
+    """Training has collapsed: weights are polarised although the error is at chance, or fields explode or are not finite."""
 
 
 class Trainer:
     """
-    The training run of a network: one compiled `Inference`, fed batch after batch.
+    The training run of a network: one compiled `Inference` that receives batch after batch.
 
-    At each batch the belief over every weight, raised to the power ``prior_strength``, becomes its prior; then the network's
-    factor graph is swept ``iterations`` times with the batch's inputs and labels observed (Lucibello et al. 2022, eq. 3).
+    For each batch, the belief over every weight is raised to the power ``prior_strength`` and becomes the weight's prior. Then
+    the inputs and labels of the batch are observed, and the network's factor graph is swept ``iterations`` times (Lucibello et
+    al. 2022, eq. 3).
 
     Parameters
     ----------
@@ -40,11 +41,11 @@ class Trainer:
     batch_size : int
     method, cavity : as in `Network`
     prior_strength : sequence of float, one for each layer
-        The paper's rho: 1 keeps all evidence, less forgets, more polarises.
+        The paper's rho: 1 keeps all evidence, a smaller power forgets, and a larger one polarises.
     damping : sequence of float, one for each layer
         The paper's psi.
     reinforcement : float
-        The paper's r, within a batch; matters with several iterations.
+        The paper's r, within a batch. It matters only with several iterations.
     iterations : int
         Sweeps for each batch.
     init_scale : float
@@ -52,21 +53,22 @@ class Trainer:
     backend, dtype : as in `factorgraph.Inference`
     rng : numpy.random.Generator
     memory_limit : int
-        Bytes that the arrays of K N M numbers of ``bp`` and of exact cavities may take, over all layers.
+        Most bytes that the arrays of K N M numbers of ``bp`` and of exact cavities may take, over all layers.
     temperature : float
-        Of the labels: 0 makes them certain; else a wrong label is as likely as ``exp(-1 / temperature)`` to 1, for two classes
-        ``exp(-2 / temperature)``.
+        Temperature of the labels. At 0, labels are certain. Above 0, a wrong label is ``exp(-1 / temperature)`` times as likely
+        as the given one; for two classes, ``exp(-2 / temperature)`` times.
     replicas, coupling : int, float
-        Weights of hidden layers, where they have finitely many values, are trained as those of one of so many replicas, which
-        their centre draws together: `factorgraph.Inference.focus`, anew at each batch.
+        Hidden weights that have finitely many values are trained as one of so many replicas, which are coupled to a centre:
+        `factorgraph.Inference.focus`, again at each batch.
     communicator : as in `factorgraph.get_communicator`
-        Ranks that train together: each learns its share of the rows of every batch, and all end with the same beliefs.
-    **settings : of `Network`: masks, argmax, and what weights and activations are
+        Ranks that train together. Each learns from its part of the rows of every batch, and all end with the same beliefs.
+    **settings : settings of `Network`: masks, argmax, and the kinds of weights and activations
 
     Raises
     ------
     ValueError
-        A batch has fewer rows than there are ranks; or ``bp`` with several iterations would keep more than ``memory_limit``.
+        A batch has fewer rows than there are ranks, or ``bp`` with several iterations would keep more than ``memory_limit``
+        bytes.
     """
 
     def __init__(
@@ -123,7 +125,9 @@ class Trainer:
         architecture, methods, cavities, backend, dtype, memory_limit, settings = self._settings
         self.batch_size, self._own = batch_size, self.communicator.share(batch_size)
         if batch_size < self.communicator.size:
-            raise ValueError(f"batches of {batch_size} rows leave none for some of {self.communicator.size} ranks")
+            raise ValueError(
+                f"batches of {batch_size} rows are too small for {self.communicator.size} ranks: some ranks would have no rows"
+            )
         rows = self._own.stop - self._own.start
         kept = memory_of_bp(architecture, rows, methods, dtype)
         if kept > memory_limit:
@@ -147,7 +151,9 @@ class Trainer:
         self._rows = self.inference.backend.index_array(np.zeros(rows))
 
     def resize(self, batch_size: int, counted: bool = False, evidence: float = 1.0) -> None:
-        """Go on with batches of another size, or whose rows are counted; or of whose messages to weights a share is taken."""
+        """
+        Continue with another batch size, with rows that are counted, or with only a fraction of each message to the weights.
+        """
         self.evidence, counted = evidence, counted or evidence < 1.0
         if batch_size != self.batch_size or counted != (self.network.counts is not None):
             before = self.inference.state
@@ -160,14 +166,14 @@ class Trainer:
         self, X: Inputs, y: np.ndarray, on_batch: Callable[[], object] | None = None, counts: np.ndarray | None = None
     ) -> None:
         """
-        Go through the data once in random order; rows that do not fill a last batch wait for another epoch.
+        Go through the data once in random order. Rows that do not fill a last batch wait for another epoch.
 
         Parameters
         ----------
-        X : (n, N) inputs, n at least the batch size; of a sparse table or one in a file a part is made dense at a time
+        X : (n, N) inputs, with n at least the batch size; of a sparse table or one in a file, one part at a time is made dense
         y : (n,) labels: -1 or +1 for a single output, else 0 to K - 1
         on_batch : called after each batch
-        counts : (n,) how many times each row is there, of a network that takes them
+        counts : (n,) how many times each row counts, for a network with counts
         """
         order, size = self.rng.permutation(len(X)), self.batch_size
         counts = self._counts(X, counts)
@@ -185,7 +191,7 @@ class Trainer:
             self._epoch_of_part(X[rows].dense(), y[rows], on_batch, some, np.arange(len(rows)))
 
     def _counts(self, X: Inputs, counts: np.ndarray | None) -> np.ndarray | None:
-        """How many times each row counts, less where batches are large; the same array for the same rows."""
+        """How many times each row counts, which is less in large batches. The same rows give the same array."""
         if self.evidence == 1.0:
             return counts
         known = self._counted
@@ -202,7 +208,7 @@ class Trainer:
         counts: np.ndarray | None,
         order: np.ndarray,
     ) -> None:
-        """Go through data that the device holds whole, in this order of rows."""
+        """Go through data that fit on the device, with the rows in this order."""
         network, size = self.network, self.network.batch_size
         backend = self.inference.backend
         inputs, labels = self._on_device(network.input, X), self._on_device(network.output, y)
@@ -216,7 +222,7 @@ class Trainer:
                 on_batch()
 
     def _on_device(self, variables: fg.Variables, values: np.ndarray) -> fg.Observations:
-        """The training set's values for a plate, brought to the device when they are first seen."""
+        """The values of the training set for these variables, which are copied to the device once."""
         known, observations = self._data.get(variables.name, (None, None))
         if known is not values or observations is None:
             observations = self.inference.observations(variables, values.reshape(-1, *variables.shape[:-1]))
@@ -224,7 +230,7 @@ class Trainer:
         return observations
 
     def _runner(self, *data: fg.Observations) -> Callable[[Callable[[], Any]], Any]:
-        """What runs a batch: recorded, where the backend can, with the data and settings of now."""
+        """The function that runs a batch. If the backend can record, it is a recording with the present data and settings."""
         settings = (*map(id, data), self.prior_strength, self.noise.tobytes())
         if self._recorded is None or self._recorded[0] != settings:
             self._recorded = settings, self.inference.recording()
@@ -248,7 +254,7 @@ class Trainer:
             inference.step()
 
     def snapshot(self) -> dict[str, np.ndarray]:
-        """Beliefs and damped means of the weights of each layer, from which training goes on as if it had not stopped."""
+        """Beliefs and damped means of the weights of each layer. Training continues from them as if it had not stopped."""
         arrays: dict[str, np.ndarray] = {}
         for layer, weights in enumerate(self.network.weights):
             plate, to_host = self.inference.state.plate(weights), self.inference.backend.to_host
@@ -257,13 +263,13 @@ class Trainer:
         return arrays
 
     def restore(self, arrays: dict[str, np.ndarray], rng_state: Any) -> None:
-        """Take over what `snapshot` gave, and the state that the bit generator of ``rng`` had then."""
+        """Restore what `snapshot` gave, and the state that the bit generator of ``rng`` had then."""
         self.rng.bit_generator.state = rng_state
         for layer, weights in enumerate(self.network.weights):
             self.inference.state.plate(weights).resume(arrays[f"belief/{layer}"], arrays[f"mean/{layer}"])
 
     def _soft(self, labels: np.ndarray) -> np.ndarray:
-        """Natural parameters of labels in doubt, and of numbers with noise, in the output's shape."""
+        """Natural parameters of soft labels, or of numbers with noise, in the output's shape."""
         classes = self.network.architecture.outputs
         if self.network.real_output:
             precision = np.broadcast_to(1.0 / self.noise[:, None], (classes, self.network.batch_size))
@@ -274,9 +280,9 @@ class Trainer:
 
     def means(self) -> list[Any]:
         """
-        Mean parameters of the weights of each layer, new arrays on the device ``(*param_shape, K, N)``, damped.
+        Damped mean parameters of the weights of each layer: new arrays ``(*param_shape, K, N)`` on the device.
 
-        Of spins their means, 0 where there are none.
+        For spins, these are the means, which are 0 for weights that are masked out.
         """
         state, backend = self.inference.state, self.inference.backend
         found = [backend.xp.asarray(state.plate(weights).means(), copy=True) for weights in self.network.weights]
@@ -291,13 +297,13 @@ class Trainer:
 
     def check_health(self, train_error: float, chance: float, reachable: float = 0.0) -> None:
         """
-        Notice training that has collapsed.
+        Raise an error if training has collapsed.
 
         Parameters
         ----------
         train_error : error on the training set, in percent
         chance : error of always answering with the most frequent class, in percent
-        reachable : error that the best of such networks has at least, in percent
+        reachable : smallest error that such a network can have, in percent
 
         Raises
         ------
@@ -313,20 +319,23 @@ class Trainer:
         polarisation = self._polarisation(beliefs)
         if min(polarisation) > POLARISED and train_error > reachable + 0.8 * (chance - reachable):
             raise CollapsedTrainingError(
-                f"training has collapsed: all weights are polarised (mean squared magnetisation {min(polarisation):.5f}) "
-                f"though the training error is {train_error:.1f} %, near chance ({chance:.1f} %). Raise damping (0.8 trains "
+                f"training has collapsed: all weights are polarised (mean squared magnetisation {min(polarisation):.5f}), "
+                f"but the training error is {train_error:.1f} %, near chance ({chance:.1f} %). Raise damping (0.8 trains "
                 "well), lower prior_strength to 1 or below, or use larger batches."
             )
         fields = [float(np.median(np.abs(_sample(self.inference.state.belief(weights))))) for weights in self.network.weights]
         if max(fields) > EXPLODED and train_error > reachable + 0.1 * (chance - reachable):
             raise CollapsedTrainingError(
                 f"training has collapsed: fields explode (median {max(fields):.1e}), so that no batch can change a weight any "
-                "more. Raise damping (0.8 trains well), lower prior_strength (above 1 it multiplies fields at every batch), "
-                "or, where the network cannot satisfy all labels, leave them in doubt by temperature=0.5."
+                "more. Raise damping (0.8 trains well), or lower prior_strength (above 1 it multiplies fields at every batch). "
+                "If the network cannot satisfy all labels, use soft labels: temperature=0.5."
             )
 
     def _polarisation(self, beliefs: Sequence[np.ndarray]) -> list[float]:
-        """Of each layer but the output (if it is not the only one), how certain weights are: 1 where all are."""
+        """
+        How certain the weights of each layer are: 1 if all are certain. The output layer is left out, unless it is the only
+        one.
+        """
         found = []
         for belief, mask in zip(beliefs, self.masks, strict=True):
             square = np.square(belief) if belief.ndim == 2 else np.sum(np.square(belief), axis=0)

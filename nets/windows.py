@@ -1,4 +1,4 @@
-"""Which inputs the places of a convolution or a pool see."""
+"""Which inputs each place of a convolution or a pool sees."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import numpy as np
 
 def windows(shape: tuple[int, int, int], size: int, stride: int = 1, padding: int = 0) -> tuple[np.ndarray, tuple[int, int]]:
     """
-    The pixels under a square window at all its places.
+    Find the pixels under a square window at all its places.
 
     Parameters
     ----------
-    shape : channels, height and width of the images, whose pixels are numbered channel by channel, row by row
-    size : side of the window
+    shape : channels, height and width of the images. Pixels are numbered channel by channel and row by row.
+    size : side length of the window
     stride : pixels from one place to the next
-    padding : pixels beyond each edge that windows may reach
+    padding : pixels by which windows may reach over each edge
 
     Returns
     -------
-    places : (channels * size^2, height' * width') pixel under each entry of the window at each place, -1 beyond the edge: for
-        `factorgraph.Variables.gather`
+    places : (channels * size^2, height' * width') array, which `factorgraph.Variables.gather` takes
+        Number of the pixel under each entry of the window at each place, or -1 beyond the edge.
     image : height' and width'
 
     Raises
@@ -37,7 +37,9 @@ def windows(shape: tuple[int, int, int], size: int, stride: int = 1, padding: in
     """
     channels, height, width = shape
     if min(shape) < 1 or size < 1 or stride < 1 or padding < 0:
-        raise ValueError(f"no windows of size {size}, stride {stride} and padding {padding} on images {shape}")
+        raise ValueError(
+            f"there are no windows of size {size}, stride {stride} and padding {padding} on images of shape {shape}"
+        )
     if size > height + 2 * padding or size > width + 2 * padding:
         raise ValueError(f"windows of size {size} do not fit into images of {height} x {width} pixels with padding {padding}")
     numbers = np.full((channels, height + 2 * padding, width + 2 * padding), -1)

@@ -1,4 +1,4 @@
-"""All layers of a network: their shapes, and what is known of them before there is a graph."""
+"""All layers of a network: their shapes, and what is known about them before there is a graph."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Architecture:
     ----------
     input_shape : (inputs,), or (channels, height, width)
     hidden : the hidden layers
-    outputs : 1 for two classes (a sign), K > 1 for K classes (the largest), or numbers
+    outputs : 1 for two classes (a sign), K > 1 for K classes (the largest), or the number of real outputs
 
     Raises
     ------
     ValueError
-        A layer cannot be put on the one below.
+        A layer does not fit on the one below.
     """
 
     input_shape: Shape
@@ -39,7 +39,7 @@ class Architecture:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The hidden layers and the output's."""
+        """The hidden layers and the output layer."""
         return *self.hidden, Dense(self.outputs)
 
     @property
@@ -60,12 +60,15 @@ class Architecture:
 
     @property
     def weighted(self) -> list[Weighted]:
-        """The layers that have weights, the output's last."""
+        """The layers that have weights. The output layer is the last one."""
         return [layer for layer in self.layers if isinstance(layer, Weighted)]
 
     @property
     def weights(self) -> list[tuple[int, int, int]]:
-        """Of each layer with weights the neurons K, the weights N of each without biases, and the places P of each."""
+        """
+        For each layer with weights: the number K of neurons, N of weights of each neuron without biases, and P of places of
+        each.
+        """
         return [(layer.neurons, *layer.weights(below)) for layer, below in self.stages if isinstance(layer, Weighted)]
 
     @property
@@ -80,11 +83,11 @@ class Architecture:
 
     @property
     def widest(self) -> int:
-        """The most numbers that one array has for a pattern: inputs or sums of all neurons at all places."""
+        """The largest size that one array has for a pattern: inputs or sums of all neurons at all places."""
         return max(places * max(neurons, size) for neurons, size, places in self.weights)
 
     def last(self) -> Architecture:
-        """The output's layer alone, on the last hidden units."""
+        """The architecture of only the output layer, on the last hidden units."""
         return Architecture((math.prod(self.shapes[-2]),), (), self.outputs)
 
     def __str__(self) -> str:
@@ -92,10 +95,10 @@ class Architecture:
 
 
 def architecture_of(sizes: Sequence[Any] | Architecture) -> Architecture:
-    """The architecture itself, or that of dense layers of these sizes: inputs, hidden units, outputs."""
+    """Return an architecture as it is, or build one of dense layers from their sizes: inputs, hidden units, outputs."""
     if isinstance(sizes, Architecture):
         return sizes
     if len(sizes) < 2 or any(size < 1 for size in sizes):
-        raise ValueError(f"layer sizes must be at least 1, and at least two of them, not {tuple(sizes)}")
+        raise ValueError(f"layer sizes must be at least 1, and there must be at least two of them, not {tuple(sizes)}")
     inputs, *hidden, outputs = (int(size) for size in sizes)
     return Architecture((inputs,), tuple(Dense(units) for units in hidden), outputs)

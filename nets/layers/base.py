@@ -20,12 +20,12 @@ Shape = tuple[int, ...]  # (units,), or (channels, height, width)
 @dataclass(frozen=True)
 class Image:
     """
-    What one layer hands to the next.
+    Units of one layer, as the next layer receives them.
 
     Attributes
     ----------
-    units : Variables, (number, M): all units, channel by channel and row by row, for M patterns
-    shape : of the units of one pattern
+    units : Variables, (number, M): all units for M patterns, channel by channel and row by row
+    shape : shape of the units of one pattern
     """
 
     units: fg.Variables
@@ -34,7 +34,7 @@ class Image:
 
 class Layer(ABC):
     """
-    A hidden layer. A kind of layer is a small frozen dataclass: its settings, shapes, and what it adds to a graph.
+    A hidden layer. Each kind of layer is a small frozen dataclass with its settings, its shapes, and what it adds to a graph.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Layer(ABC):
     """
 
     def __repr__(self) -> str:
-        """As it is written, without what was left as it is by default."""
+        """As it would be written, without settings that have their default value."""
         words: list[str] = []
         for number, field in enumerate(sorted(fields(self), key=lambda field: bool(field.kw_only))):  # type: ignore[arg-type]
             value = getattr(self, field.name)
@@ -53,18 +53,18 @@ class Layer(ABC):
     @abstractmethod
     def shape(self, below: Shape) -> Shape:
         """
-        Shape of the layer's units, from that of the units below.
+        Return the shape of the layer's units, given the shape of the units below.
 
         Raises
         ------
         ValueError
-            The layer cannot be put on such units.
+            The layer does not fit on such units.
         """
 
     @abstractmethod
     def add(self, graph: fg.FactorGraph, number: int, below: Image) -> tuple[Image, str]:
         """
-        Add the layer's units and factors, named by its number from 1 on.
+        Add the layer's units and factors to a graph. Their names contain the layer's number, which starts from 1.
 
         Returns
         -------
@@ -76,7 +76,7 @@ class Layer(ABC):
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Weighted(Layer):
     """
-    A layer of neurons with weights; settings that are None are the network's.
+    A layer of neurons with weights. Where a setting is None, the network's setting is used.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ class Weighted(Layer):
     activation : see `nets.BPClassifier`
     density, prior_strength, damping : see `nets.BPClassifier`
     skip : float, default 0
-        How strongly each unit hears the unit below it at the same place, in units of the root of the number of its weights: 0
-        is not at all, 0.5 a residual connection. The layer below must be signs of the same shape.
+        Strength of a residual connection from the unit below at the same place, in units of the root of the number of a unit's
+        weights. 0 means no connection, and 0.5 is a usual one. The layer below must be signs of the same shape.
     """
 
     method: str | None = None
@@ -111,7 +111,7 @@ class Weighted(Layer):
             raise ValueError(f"skip must be a finite number of at least 0, not {self.skip!r}")
 
     def add(self, graph: fg.FactorGraph, number: int, below: Image) -> tuple[Image, str]:
-        raise NotImplementedError("the network adds layers with weights, whose settings it knows")
+        raise NotImplementedError("only a network adds layers with weights, because it knows their settings")
 
     @property
     @abstractmethod
@@ -120,7 +120,7 @@ class Weighted(Layer):
 
     @abstractmethod
     def weights(self, below: Shape) -> tuple[int, int]:
-        """Weights of each neuron N, biases apart, and places P at which it is."""
+        """Number N of weights of each neuron, without biases, and number P of places at which the neuron is used."""
 
     @abstractmethod
     def columns(self, below: Image) -> fg.Variables:
@@ -133,20 +133,20 @@ def is_number(value: Any) -> bool:
 
 
 def whole_number(name: str, value: Any, least: int = 1) -> None:
-    """Refuse what is no whole number, or too small."""
+    """Refuse a value that is not a whole number, or is too small."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}")
 
 
 def image_shape(layer: Layer, below: Shape) -> tuple[int, int, int]:
-    """Channels, height and width of the units below, or an error that says that they are in a row."""
+    """Channels, height and width of the units below, or an error if these units are no image."""
     if len(below) != 3:
-        raise ValueError(f"{layer!r} needs an image of (channels, height, width) below, not units of shape {below}")
+        raise ValueError(f"{layer!r} needs an image (channels, height, width) as the layer below, not units of shape {below}")
     channels, height, width = below
     return channels, height, width
 
 
 def own_settings(layers: Sequence[Weighted], name: str, values: Sequence[Any]) -> list[Any]:
-    """A setting of each layer: its own, or else that of the network."""
+    """A setting for each layer: the layer's own value if it has one, else that of the network."""
     own = [getattr(layer, name) for layer in layers]
     return [value if mine is None else mine for mine, value in zip(own, values, strict=True)]

@@ -1,4 +1,4 @@
-"""Layers of filters, which see a window of the image below at many places."""
+"""Layers of filters, each of which sees a window of the image below at many places."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from nets.windows import windows
 @dataclass(frozen=True, repr=False)
 class Convolution(Weighted):
     """
-    Filters with the same weights at all places of an image.
+    Filters that have the same weights at all places of an image.
 
-    A weight hears of all places, so that filters settle soon; few weights in a filter make the law of its sums less normal:
-    in the first layer 5 x 5 learn better than 3 x 3.
+    A weight receives messages from all places, so that filters become certain soon. If a filter has few weights, its sums are
+    far from normal: in the first layer, 5 x 5 learns better than 3 x 3.
 
     Parameters
     ----------
     channels : int
         Number of filters.
     size : int
-        Side of the square window that each sees, in all channels below.
+        Side length of the square window that each filter sees, in all channels below.
     stride : int, default 1
-        Pixels from one place to the next.
+        Number of pixels from one place to the next.
     padding : int, default 0
-        Pixels beyond each edge that windows may reach; there is nothing there.
-    **settings : see `Weighted`
+        Number of pixels by which windows may reach over each edge. There are no inputs there.
+    **settings : settings of a layer with weights
+        ``method`` and ``cavity`` as in `nets.Perceptron`; ``activation``, ``density``, ``prior_strength`` and ``damping`` as in
+        `nets.BPClassifier`; and ``skip`` (float, default 0), the strength of a residual connection from the unit below at the
+        same place, in units of the root of the number of a unit's weights. Where a setting is None, the network's setting is
+        used.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Layers in which all units see all units below."""
+"""Layers in which each unit sees all units below."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ class Dense(Weighted):
     Parameters
     ----------
     units : int
-    **settings : see `Weighted`
+        Number of units.
+    **settings : settings of a layer with weights
+        ``method`` and ``cavity`` as in `nets.Perceptron`; ``activation``, ``density``, ``prior_strength`` and ``damping`` as in
+        `nets.BPClassifier`; and ``skip`` (float, default 0), the strength of a residual connection from the unit below at the
+        same place, in units of the root of the number of a unit's weights. Where a setting is None, the network's setting is
+        used.
 
     Examples
     --------

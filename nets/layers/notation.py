@@ -18,13 +18,15 @@ _RESIDUAL = 0.5
 
 def parse_layer(word: str) -> Layer:
     """
-    The layer that a word names: ``501``; ``32c5s2p1``, 32 filters of 5 x 5, stride 2 and padding 1; ``pool2``; ``501r`` and
-    ``32c3p1r`` with a residual connection, ``skip=0.5``.
+    Return the layer that a word describes.
+
+    ``501`` is a dense layer of 501 units. ``32c5s2p1`` has 32 filters of 5 x 5 with stride 2 and padding 1. ``pool2`` is a pool
+    of size 2. ``501r`` and ``32c3p1r`` have a residual connection, ``skip=0.5``.
 
     Raises
     ------
     ValueError
-        The word names none.
+        The word describes no layer.
 
     Examples
     --------
@@ -39,17 +41,19 @@ def parse_layer(word: str) -> Layer:
         channels, size, stride, padding, residual = match.groups()
         skip = _RESIDUAL if residual else 0.0
         return Convolution(int(channels), int(size), int(stride or 1), int(padding or 0), skip=skip)
-    raise ValueError(f"{word!r} names no layer: write 501 (units), 32c5s2p1 (filters, size, stride, padding), pool2, or 501r")
+    raise ValueError(
+        f"{word!r} names no layer: write for example 501 (units), 32c5s2p1 (filters, size, stride, padding), pool2, or 501r"
+    )
 
 
 def layer_of(value: Any) -> Layer:
     """
-    A layer from itself, a number of units, a word, or a dictionary of `layer_as_dict`.
+    Return a layer, given a layer, a number of units, a word, or a dictionary of `layer_as_dict`.
 
     Raises
     ------
     ValueError
-        It is none of these.
+        The value is none of these.
     """
     if isinstance(value, Layer):
         return value
@@ -59,12 +63,12 @@ def layer_of(value: Any) -> Layer:
         try:
             return _KINDS[value["kind"]](**{name: one for name, one in value.items() if name != "kind"})
         except TypeError as error:
-            raise ValueError(f"{value!r} is no layer: {error}") from error
+            raise ValueError(f"{value!r} is not a layer: {error}") from error
     if hasattr(value, "__index__") and not isinstance(value, bool):
         return Dense(int(value))
-    raise ValueError(f"{value!r} is no layer: give a number of units, nets.Dense, nets.Convolution or nets.Pool, or a word")
+    raise ValueError(f"{value!r} is not a layer: give a number of units, nets.Dense, nets.Convolution, nets.Pool, or a word")
 
 
 def layer_as_dict(layer: Layer) -> dict[str, Any]:
-    """A layer as JSON takes it."""
+    """A layer as a dictionary that JSON can hold."""
     return {"kind": type(layer).__name__, **asdict(layer)}  # type: ignore[call-overload]

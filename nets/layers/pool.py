@@ -1,4 +1,4 @@
-"""Layers that join neighbours of an image."""
+"""Layers that join neighbouring pixels of an image."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _LEAST = -1e-30  # logarithm of a share that is as good as all
 @dataclass(frozen=True, repr=False)
 class Pool(Layer):
     """
-    Each unit is +1 if any unit of a square window of its channel is: the largest of signs.
+    Each unit is +1 if at least one unit in a square window of its channel is +1. This is max pooling of signs.
 
     Parameters
     ----------
     size : int, default 2
-        Side of the windows, which do not overlap; what does not fill one at the right and lower edges is left out.
+        Side length of the windows, which do not overlap. Pixels at the right and lower edges that do not fill a window are left
+        out.
 
     Examples
     --------
@@ -46,7 +47,7 @@ class Pool(Layer):
         channels, height, width = image_shape(self, below.shape)
         if not isinstance(below.units.type, fg.Spin):
             kind = below.units.type
-            raise ValueError(f"{self!r} joins signs: what is below must have activation 'sign', not be of type {kind!r}")
+            raise ValueError(f"{self!r} needs signs: the layer below must have activation 'sign', not units of type {kind!r}")
         places, image = windows((1, height, width), self.size, self.size)
         patterns = below.units.shape[-1]
         shape = (channels, *image)
@@ -59,14 +60,15 @@ class Pool(Layer):
 
 class AnyOf(fg.BlockFactor):
     """
-    Each output is +1 if any of its inputs is: spins ``input`` (n, *shape) and ``output`` (*shape).
+    Each output is +1 if at least one of its inputs is: spins ``input`` (n, *shape) and ``output`` (*shape).
 
-    With q_i the probability that input i is -1 without this factor, and r that the output is +1, in half log-odds
+    Let q_i be the probability that input i is -1 without this factor, and r the probability that the output is +1. Messages, as
+    half log-odds, are
 
     - up: ``log((1 - prod q) / prod q) / 2``,
     - down to i, with Q the product of the others' q: ``log(r / (r (1 - Q) + (1 - r) Q)) / 2``.
 
-    Inputs have this block alone above them, so that what they are without it is what comes from below.
+    Inputs have no other block above them, so their belief without this factor is what comes from below.
     """
 
     ports = ("input", "output")
@@ -75,7 +77,7 @@ class AnyOf(fg.BlockFactor):
         if not all(isinstance(kind, fg.Spin) for kind in types):
             raise TypeError(f"input and output must be spins, not {list(types)}")
         if shapes[0][1:] != shapes[1]:
-            raise ValueError(f"input (n, *shape) and output (*shape) are of shapes {shapes[0]} and {shapes[1]}")
+            raise ValueError(f"input must have the shape (n, *shape) and output (*shape), not {shapes[0]} and {shapes[1]}")
 
     def update(
         self, ports: Sequence[fg.Port], memory: dict[str, Any], asked: Sequence[int], backend: fg.Backend

@@ -83,10 +83,10 @@ def test_the_reader_needs_numpy_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "name", "message"),
     [
-        ({"weights": [-0.5, 0.5]}, "net.npz", r"export takes weights of whole numbers .* not \[-0.5, 0.5\]"),
-        ({"weights": [-300, 300]}, "net.npz", "export takes weights of whole numbers below 256"),
-        ({"weights": "real"}, "net.npz", "export takes weights of whole numbers .* not 'real'"),
-        ({"activation": "relu"}, "net.onnx", "export takes weights .* and activation='sign', not 'binary' and 'relu'"),
+        ({"weights": [-0.5, 0.5]}, "net.npz", r"export needs weights that are whole numbers .* not \[-0.5, 0.5\]"),
+        ({"weights": [-300, 300]}, "net.npz", "export needs weights that are whole numbers below 256"),
+        ({"weights": "real"}, "net.npz", "export needs weights that are whole numbers .* not 'real'"),
+        ({"activation": "relu"}, "net.onnx", "export needs weights .* and activation='sign', not 'binary' and 'relu'"),
         ({}, "net.pt", "files that end in .npz or .onnx"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_model_without_its_run_predicts_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(lean.predict_proba(DIGITS.X_test), model.predict_proba(DIGITS.X_test))
     sizes = [(tmp_path / name).stat().st_size for name in ("lean.npz", "whole.npz")]
     assert sizes[0] < 0.4 * sizes[1]
-    with pytest.raises(ValueError, match="nothing to go on with"):
+    with pytest.raises(ValueError, match="nothing to continue from"):
         lean.partial_fit(DIGITS.X_train, DIGITS.y_train)
     with pytest.raises(ValueError, match="nothing to resume"):
         lean.fit(DIGITS.X_train, DIGITS.y_train, resume=True)

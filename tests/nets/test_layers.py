@@ -56,8 +56,8 @@ def test_layers_are_words_and_dictionaries() -> None:
     assert hash(masked[0]) == hash(masked[1])
     for wrong, message in (
         ("5d", "'5d' names no layer"),
-        (2.5, "2.5 is no layer"),
-        ({"kind": "Dense"}, "is no layer"),
+        (2.5, "2.5 is not a layer"),
+        ({"kind": "Dense"}, "is not a layer"),
         (None, "is no"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -73,24 +73,24 @@ def test_layers_are_words_and_dictionaries() -> None:
         (lambda: Dense(2, skip=-1.0), "skip must be a finite number of at least 0, not -1.0"),
         (
             lambda: Network(Architecture((5,), (Dense(4), Dense(3, skip=0.5)), 3), 2),
-            r"Dense\(3, skip=0.5\) skips what is below",
+            r"Dense\(3, skip=0.5\) has a residual connection",
         ),
         (
             lambda: Network(Architecture((5,), (Dense(5, skip=0.5),), 3), 2),
-            "which must be hidden units with activation 'sign', not Data",
+            "the layer below must be hidden units with activation 'sign', not Data",
         ),
         (lambda: Network(Architecture((5,), (Dense(4), Dense(4, skip=0.5)), 3), 2, "bp"), "skip needs method 'mf'"),
         (lambda: Dense(2, damping=1.0), "damping must be at least 0 and below 1, not 1.0"),
         (lambda: Architecture((5,), (Convolution(2, 3),), 3), r"layer 1: Convolution\(2, 3\) needs an image"),
         (
             lambda: Architecture((1, 5, 5), (Dense(4), Pool()), 3),
-            r"layer 2: Pool\(\) needs an image of .*, not units of shape \(4,\)",
+            r"layer 2: Pool\(\) needs an image .*, not units of shape \(4,\)",
         ),
         (
             lambda: Architecture((1, 5, 5), (Convolution(2, 6),), 3),
             "layer 1: windows of size 6 do not fit into images of 5 x 5",
         ),
-        (lambda: Network(Architecture((1, 4, 4), (Pool(),), 3), 2), "must have activation 'sign', not be of type Data"),
+        (lambda: Network(Architecture((1, 4, 4), (Pool(),), 3), 2), "must have activation 'sign', not units of type Data"),
     ],
 )
 def test_layers_that_make_no_sense_are_refused(make: Any, message: str) -> None:
@@ -199,7 +199,7 @@ def test_numbers_are_told_from_images(digits: Dataset) -> None:
         ({"layers": "32c5"}, "layers must be a list of layers, not '32c5'"),
         ({"layers": ["32c5"], "input_shape": (2, 8, 8)}, r"a row of 64 inputs is not an image of shape \(2, 8, 8\)"),
         ({"layers": ["32c5"], "input_shape": (8, 8)}, r"input_shape must be \(channels, height, width\), not \(8, 8\)"),
-        ({"layers": ["32c5"], "encoding": "thermometer"}, r"nine inputs of a feature, which Convolution\(32, 5\) cannot see"),
+        ({"layers": ["32c5"], "encoding": "thermometer"}, r"nine inputs of each feature, so Convolution\(32, 5\) cannot"),
         ({"layers": ["32c9"]}, "layer 1: windows of size 9 do not fit"),
     ],
 )
@@ -210,7 +210,7 @@ def test_settings_that_do_not_fit_images(digits: Dataset, settings: dict[str, An
 
 def test_export_says_what_it_takes(digits: Dataset, tmp_path: Path) -> None:
     model = BPClassifier(layers=["4c5"], epochs=1, random_state=0).fit(digits.X_train[:200], digits.y_train[:200])
-    with pytest.raises(ValueError, match=r"export takes dense layers alone, without skip, not \(Convolution\(4, 5\),\)"):
+    with pytest.raises(ValueError, match=r"export takes only dense layers, without skip, not \(Convolution\(4, 5\),\)"):
         model.export(tmp_path / "net.npz")
 
 
@@ -219,7 +219,7 @@ def test_export_and_several_sweeps_of_composed_layers(digits: Dataset, tmp_path:
     model = BPClassifier(layers=layers, epochs=1, iterations=2, random_state=0).fit(digits.X_train[:320], digits.y_train[:320])
     assert np.isfinite(model.predict_proba(digits.X_test)).all()
     for name in ("net.npz", "net.onnx"):
-        with pytest.raises((ValueError, ImportError), match=r"export takes dense layers alone, without skip|needs the package"):
+        with pytest.raises((ValueError, ImportError), match=r"export takes only dense layers, without skip|needs the package"):
             model.export(tmp_path / name)
 
 

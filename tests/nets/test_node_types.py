@@ -223,8 +223,8 @@ class TestRefused:
         for setting, message in (
             ({"activation": "tanh"}, "activation must be one of"),
             ({"activation": ["sign"]}, "1 entries for 2 hidden layers"),
-            ({"temperature": -1.0}, "temperature must be at least 0"),
-            ({"weights": "real", "method": "bp", "iterations": 2}, "keeps true cavities of spins alone"),
+            ({"temperature": -1.0}, "temperature must be a finite number of at least 0"),
+            ({"weights": "real", "method": "bp", "iterations": 2}, "true cavities only for spins"),
         ):
             with pytest.raises(ValueError, match=message):
                 BPClassifier(epochs=1, **setting).fit(digits.X_train, digits.y_train)

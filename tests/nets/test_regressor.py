@@ -32,7 +32,7 @@ def test_validation_data_are_of_the_same_features() -> None:
     X = np.random.default_rng(0).normal(size=(60, 3))
     with pytest.raises(ValueError, match="X has 2 features, but BPRegressor is expecting 3"):
         BPRegressor((5,), epochs=1).fit(X, X[:, 0], validation_data=(X[:, :2], X[:, 0]))
-    with pytest.raises(ValueError, match="y has 2 outputs, but the model 1"):
+    with pytest.raises(ValueError, match="y has 2 outputs, but the model has 1"):
         BPRegressor((5,), epochs=1).fit(X, X[:, 0], validation_data=(X, X[:, :2]))
 
 
@@ -104,7 +104,7 @@ def test_parts_are_learnt_one_after_the_other(tmp_path: Path) -> None:
     for one in (model, other):
         one.partial_fit(X[:100], y[:100])
     np.testing.assert_array_equal(model.predict(X), other.predict(X))
-    with pytest.raises(ValueError, match="y has 2 outputs, but the model 1"):
+    with pytest.raises(ValueError, match="y has 2 outputs, but the model has 1"):
         model.partial_fit(X, np.stack([y, y], axis=1))
 
 

@@ -164,7 +164,7 @@ def test_other_labels_and_features_are_refused_by_name(tmp_path: Path) -> None:
     X, y = rng.normal(size=(40, 4)), rng.integers(2, size=40)
     BPClassifier((3,), epochs=1, random_state=0).fit(X, y).save(tmp_path / "net.npz")
     model = BPClassifier.load(tmp_path / "net.npz").set_params(epochs=2)
-    with pytest.raises(ValueError, match=r"the run to resume is of classes \[0, 1\], but y has \[5, 7\]"):
+    with pytest.raises(ValueError, match=r"the run to resume has classes \[0, 1\], but y has \[5, 7\]"):
         model.fit(X, 5 + 2 * y, resume=True)
     with pytest.raises(ValueError, match="X has 3 features"):
         model.fit(X[:, :3], y, resume=True)

@@ -87,7 +87,7 @@ def test_a_rare_class_is_heard() -> None:
         ({"cavity": "exact"}, np.full(20, 2.0), "need cavity='first-order'"),
         ({"method": "bp"}, np.full(20, 2.0), "need cavity='first-order', and method"),
         ({"class_weight": "even"}, None, "class_weight must be None, 'balanced', or a dict"),
-        ({"class_weight": {0: -1.0}}, None, "class_weight must have numbers"),
+        ({"class_weight": {0: -1.0}}, None, "class_weight must contain numbers"),
     ],
 )
 def test_weights_that_make_no_sense_are_refused(settings: dict[str, Any], weight: Any, message: str) -> None:
