@@ -107,3 +107,10 @@ result = fg.run(graph)
 print(graph)
 print(result)
 print("colours:", result.marginals(colour).round(3).tolist())
+
+# %% The beliefs, as bars in the variables: the observed one has a thick rim.
+try:
+    fg.draw(graph, result, file="custom_factor.png")
+    print("picture: custom_factor.png")
+except ImportError:  # pictures need matplotlib
+    pass

@@ -43,11 +43,30 @@ def main() -> None:
     log_partition = result.log_partition  # of all ranks together: all ask for it
     magnetisation = float(result.mean(graph.variables("spins")[0]).mean())
     each = ranks.gather((graph.num_factors, magnetisation))
+    own = SIDE * (ranks.rank + 1) // ranks.size - SIDE * ranks.rank // ranks.size
+    rows = ranks.gather(result.mean(graph.variables("spins"))[:own])
     if ranks.rank == 0:
         print(
             f"{ranks.size} ranks with {[factors for factors, _ in each]} couplings: {result.status} after {result.iterations}"
         )
         print(f"log Z = {log_partition:.6f}; mean spin of each rank's first row {[round(mean, 4) for _, mean in each]}")
+        draw(np.concatenate(rows), ranks.size)
+
+
+def draw(means: np.ndarray, stripes: int) -> None:
+    """The mean of each spin, and where one rank's rows end."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        return
+    figure, axes = plt.subplots(figsize=(5, 4.2))
+    shown = axes.imshow(means, cmap="coolwarm", vmin=-1, vmax=1)
+    for rank in range(1, stripes):
+        axes.axhline(SIDE * rank // stripes - 0.5, color="black")
+    figure.colorbar(shown, label="mean of a spin")
+    axes.set(xlabel="column", ylabel="row", title="A spin glass in stripes")
+    figure.savefig("many_ranks.png", dpi=120)
+    print("picture: many_ranks.png")
 
 
 if __name__ == "__main__":

@@ -92,9 +92,13 @@ def test_the_command_line_trains_on_all_ranks_and_goes_on_with_another_number(tm
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
-def test_the_example_in_stripes_gives_the_same_on_any_number_of_ranks() -> None:
+def test_the_example_in_stripes_gives_the_same_on_any_number_of_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if (reason := why_not()) is not None:
         pytest.skip(reason)
+    monkeypatch.chdir(tmp_path)  # for its picture
+    monkeypatch.setenv("MPLBACKEND", "Agg")
     example = str(Path(__file__).parents[2] / "examples" / "many_ranks.py")
     told = [start(ranks, [example]).stdout for ranks in (1, 3)]
     assert "3 ranks with [2380, 2380, 2320] couplings" in told[1]
