@@ -92,9 +92,7 @@ def test_the_command_line_trains_on_all_ranks_and_goes_on_with_another_number(tm
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
-def test_the_example_in_stripes_gives_the_same_on_any_number_of_ranks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_example_in_stripes_gives_the_same_on_any_number_of_ranks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if (reason := why_not()) is not None:
         pytest.skip(reason)
     monkeypatch.chdir(tmp_path)  # for its picture
