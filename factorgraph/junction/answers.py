@@ -174,7 +174,7 @@ def mean_of(kind: VariableType, marginals: np.ndarray) -> np.ndarray:
     assert isinstance(kind, DiscreteType)
     rows = marginals.reshape(-1, marginals.shape[-1])
     with np.errstate(divide="ignore"):
-        mean = kind.expectation(kind.mean(kind.from_log_weights(np.log(rows.T), HOST), HOST), HOST)
+        mean = kind.expected_value(kind.from_log_weights(np.log(rows.T), HOST), HOST)
     return np.asarray(np.moveaxis(mean, -1, 0)).reshape((*marginals.shape[:-1], *mean.shape[:-1]))
 
 

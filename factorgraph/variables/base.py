@@ -166,6 +166,10 @@ class VariableType(ABC):
         """Expected value, ``(n,)``, from mean parameters; by default these, where they are one number."""
         return mean
 
+    def expected_value(self, params: Array, backend: Backend) -> Array:
+        """Expected value from natural parameters: what `Result.mean` shows."""
+        return self.expectation(self.mean(params, backend), backend)
+
     def variance(self, mean: Array, backend: Backend) -> Array:
         """Variance, ``(n,)``, from mean parameters."""
         raise NotImplementedError(f"{self!r} has no variance")
@@ -296,6 +300,13 @@ class DiscreteType(VariableType):
             rules = self.join(semiring.xp.zeros_like(params), infinite, semiring.backend)
             weights = weights + self.log_weights(rules, semiring.backend)
         return semiring.sum(weights, axis=0)
+
+    def expected_value(self, params: Array, backend: Backend) -> Array:
+        """Expected value; of a type without mean parameters the mean of its states, which are numbers."""
+        if type(self).mean is not VariableType.mean:
+            return super().expected_value(params, backend)
+        states, probabilities = backend.asarray(self.states), self.marginals(params, backend)
+        return backend.xp.sum(backend.xp.reshape(states, (-1, *(1,) * (probabilities.ndim - 1))) * probabilities, axis=0)
 
     def marginals(self, params: Array, backend: Backend) -> Array:
         """Probability of each state, ``(q, n)``."""

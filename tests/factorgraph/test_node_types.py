@@ -148,6 +148,8 @@ def test_custom_variable_type_works_in_a_graph() -> None:
     exact, result = Enumeration(graph), fg.run(graph)
     np.testing.assert_allclose(result.marginals(x), exact.marginals(x), atol=1e-10)
     assert fg.run(graph, mode="max").mode(x)[2] == 20
+    for answer in (result, fg.exact(graph)):
+        np.testing.assert_allclose(answer.mean(x), exact.marginals(x) @ kind.states, atol=1e-10)
 
 
 class TestFaultsAreFound:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import http.server
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,3 +137,22 @@ def test_the_gallery_shows_all_examples_and_their_pictures(page: Any, address: s
     )
     assert len(cards) == len(list((SITE.parents[2] / "examples").glob("*.py")))
     assert all(width > 0 for width in cards)
+
+
+def test_a_report_of_a_run_is_one_page_that_asks_for_nothing(browser: Any, tmp_path: Path) -> None:
+    report = tmp_path / "run.html"
+    words = ["train", "digits", "--hidden", "21", "--epochs", "2", "--report", str(report)]
+    subprocess.run([sys.executable, "-m", "nets", *words], check=True, capture_output=True, cwd=tmp_path)
+    tab, asked, errors = browser.new_page(viewport=PHONE), [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(report.as_uri(), wait_until="load")
+    assert errors == []
+    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    pictures = tab.evaluate("[...document.querySelectorAll('img, svg')].map(p => p.getBoundingClientRect().width)")
+    assert len(pictures) >= 3
+    assert min(pictures) > 100
+    for word in ("Reliability", "confus", "hidden_layer_sizes", "nets train digits"):
+        assert word.lower() in tab.inner_text("body").lower(), word
+    tab.close()

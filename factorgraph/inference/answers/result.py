@@ -160,7 +160,7 @@ class Result:
         pool = self._state.pool(variables)
         kind, backend = pool.pool.type, pool.backend
         with np.errstate(all="ignore"):
-            mean = kind.expectation(kind.mean(pool.belief, backend), backend)
+            mean = kind.expected_value(pool.belief, backend)
         return self._pick(backend.to_host(mean), variables)
 
     def mode(self, variables: Variables) -> np.ndarray:
