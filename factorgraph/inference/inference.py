@@ -56,7 +56,7 @@ class Inference(Conditions):
         Run this many sets of evidence and priors at once. Each starts with the graph's own, stops by itself, and gives what
         it would give alone; what results return then has an axis of the sets before all others.
     communicator : {None, "mpi", "auto"}, a communicator of mpi4py, or Communicator
-        The ranks that run together, each with the graph of its own factors: see ``docs/machines.md``.
+        The ranks that run together, each with the graph of its own factors: see ``docs/how_to/machines.md``.
     shared : list of Variables, or mapping from Variables to whole numbers of their shape
         What factors of several ranks touch, by numbers that all ranks use; those of a list are alike on all ranks.
 
