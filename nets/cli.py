@@ -22,7 +22,7 @@ from factorgraph import (
 from factorgraph.files import write_text
 from nets.asked import check_targets, estimator_of, load_saved, one_or_many
 from nets.classifier import BPClassifier
-from nets.datasets import DatasetError, hold_out, load_dataset, load_rows
+from nets.datasets import Dataset, DatasetError, hold_out, load_dataset, load_rows
 from nets.downloads import download_dataset
 from nets.encoding import choose_code
 from nets.experiments import EXPERIMENTS, reproduce
@@ -128,15 +128,51 @@ def _train(options: argparse.Namespace) -> int:
         if ranks.rank == 0:
             _keep(model, options)  # the results may have been left an epoch behind
     check_settings(model)
-    shape = input_shape_of(model, data.X_train.shape[1])
-    classes = 0 if options.regression else len(np.unique(data.y_train))
-    network = Architecture(shape, hidden_layers(model), classes if classes > 2 else 1)
-    method = model.method
-    if isinstance(model, BPClassifier):
-        method = choose_learning(model, len(data.X_train), choose_code(model.encoding, data.X_train))[0]
-    error = "rmse" if options.regression else "error"
-    together = f", {ranks.size} ranks" if ranks.size > 1 else ""
-    if ranks.rank == 0:
+    progress = _Progress(options, ranks.rank == 0, [model.n_iter_] if resume else [])
+    progress.begin(data, model)
+    code = 0
+    try:
+        X, held = (named(rows, data.features) for rows in (data.X_train, data.X_test))
+        model.fit(X, data.y_train, validation_data=(held, data.y_test), on_epoch=progress.on_epoch, resume=resume)
+    except Stopped as stop:
+        code = stop.exit_code
+        if ranks.size > 1:  # the others may wait for this one
+            return _failed(progress.stopped(stop), code)
+        print(progress.stopped(stop), file=sys.stderr)
+        if not progress.finished:
+            return code
+    progress.end(model)
+    if options.report and ranks.rank == 0:
+        write_report(options.report, model, data, ["nets", *options.words], started)
+        print(f"report: {options.report}")
+    return code
+
+
+class _Progress:
+    """
+    What `nets train` prints, and keeps after each epoch. Of several ranks, only the first one does so.
+
+    Attributes
+    ----------
+    finished : list of the epochs that are kept
+    """
+
+    def __init__(self, options: argparse.Namespace, speaks: bool, finished: list[int]) -> None:
+        self._options, self._speaks, self.finished = options, speaks, finished
+        self._error = "rmse" if options.regression else "error"
+
+    def begin(self, data: Dataset, model: BPClassifier | BPRegressor) -> None:
+        """Print what is trained on what, and the heads of the table of epochs."""
+        options = self._options
+        shape = input_shape_of(model, data.X_train.shape[1])
+        classes = 0 if options.regression else len(np.unique(data.y_train))
+        network = Architecture(shape, hidden_layers(model), classes if classes > 2 else 1)
+        method = model.method
+        if isinstance(model, BPClassifier):
+            method = choose_learning(model, len(data.X_train), choose_code(model.encoding, data.X_train))[0]
+        if not self._speaks:
+            return
+        together = f", {options.ranks} ranks" if options.ranks > 1 else ""
         print(
             f"{data.name}: {len(data.X_train):,} training and {len(data.X_test):,} test rows; "
             f"network {network}, {method}, {options.backend}{together}"
@@ -146,48 +182,42 @@ def _train(options: argparse.Namespace) -> int:
         width = 10 if options.regression else 8
         print(f"{'epoch':>5} {' '.join(f'{head:>{width}}' for head in heads)} {'seconds':>8}", flush=True)
 
-    finished = [model.n_iter_] if resume else []  # epochs that are kept
-
-    def on_epoch(fitted: Any) -> None:
-        row = fitted.history_[-1]
-        if ranks.rank > 0:
+    def on_epoch(self, fitted: Any) -> None:
+        """Print and keep an epoch."""
+        if not self._speaks:
             return
-        numbers = [row[name] for name in (f"train_{error}", f"test_{error}", f"test_{error}_bayes")]
+        row, options = fitted.history_[-1], self._options
+        numbers = [row[name] for name in (f"train_{self._error}", f"test_{self._error}", f"test_{self._error}_bayes")]
         cells = " ".join(f"{number:>10.4g}" if options.regression else f"{number:>8.2f}" for number in numbers)
         print(f"{row['epoch']:>5} {cells} {row['seconds']:>8.2f}", flush=True)
         with options.listener.held():
             _keep(fitted, options)
-            finished.append(row["epoch"])
+            self.finished.append(row["epoch"])
 
-    code = 0
-    try:
-        X, held = (named(rows, data.features) for rows in (data.X_train, data.X_test))
-        model.fit(X, data.y_train, validation_data=(held, data.y_test), on_epoch=on_epoch, resume=resume)
-    except Stopped as stop:
-        code = stop.exit_code
-        if ranks.size > 1:  # the others may wait for this one
-            return _failed(
-                str(stop) + (f" after epoch {finished[-1]}, which is kept" if finished and options.save else ""), code
-            )
-        if not finished:
-            print(f"{stop} before the first epoch was finished: nothing was kept", file=sys.stderr)
-            return code
-        kept = f"the model of epoch {finished[-1]} is kept in {options.save}" if options.save else "no --save was given"
-        print(f"{stop} after epoch {finished[-1]}: {kept}", file=sys.stderr)
-    if ranks.rank > 0:
-        return code
-    row = model.history_[-1]
-    seconds = sum(entry["seconds"] for entry in model.history_)
-    ends = [row[f"test_{error}"], row[f"test_{error}_bayes"]]
-    told = [f"{end:.4g}" if options.regression else f"{end:.2f} %" for end in ends]
-    what = "root mean square error" if options.regression else "error"
-    print(f"after {row['epoch']} epochs and {seconds:.1f} s of training: test {what} {told[0]} point-wise, {told[1]} Bayesian")
-    if options.save:
-        print(f"model saved to {options.save}")
-    if options.report:
-        write_report(options.report, model, data, ["nets", *options.words], started)
-        print(f"report: {options.report}")
-    return code
+    def stopped(self, stop: Stopped) -> str:
+        """What to say of a run that was stopped."""
+        save = self._options.save
+        if self._options.ranks > 1:
+            return str(stop) + (f" after epoch {self.finished[-1]}, which is kept" if self.finished and save else "")
+        if not self.finished:
+            return f"{stop} before the first epoch was finished: nothing was kept"
+        kept = f"the model of epoch {self.finished[-1]} is kept in {save}" if save else "no --save was given"
+        return f"{stop} after epoch {self.finished[-1]}: {kept}"
+
+    def end(self, model: BPClassifier | BPRegressor) -> None:
+        """Print the last errors."""
+        if not self._speaks:
+            return
+        row, numbers = model.history_[-1], self._options.regression
+        seconds = sum(entry["seconds"] for entry in model.history_)
+        ends = [row[f"test_{self._error}"], row[f"test_{self._error}_bayes"]]
+        told = [f"{end:.4g}" if numbers else f"{end:.2f} %" for end in ends]
+        what = "root mean square error" if numbers else "error"
+        print(
+            f"after {row['epoch']} epochs and {seconds:.1f} s of training: test {what} {told[0]} point-wise, {told[1]} Bayesian"
+        )
+        if self._options.save:
+            print(f"model saved to {self._options.save}")
 
 
 def _to_resume(path: str | None) -> bool:

@@ -92,53 +92,58 @@ class Network:
         kind = fg.Spin() if weight_type is None else weight_type
         below, layers = Image(self.input, self.architecture.input_shape), self.architecture.layers
         for place, layer in enumerate(layers):
-            if not isinstance(layer, Weighted):
+            if isinstance(layer, Weighted):
+                number = len(self.weights)
+                is_output = layer is layers[-1]
+                channel = ("identity" if real_output else "sign") if is_output else active[number]
+                size, _ = layer.weights(below.shape)
+                constants = constants_of(size) if biases else 0
+                self.weights.append(self.graph.add_variables(f"weights{number + 1}", kind, (layer.neurons, size + constants)))
+                perceptron = Perceptron(
+                    methods[number],
+                    cavities[number],
+                    memory_limit,
+                    None if masks is None else masks[number],
+                    argmax,
+                    channel,
+                    (size + constants) ** -0.5,
+                    constants,
+                    counted,
+                    layer.skip * (size + constants) ** 0.5,
+                    noise,
+                )
+                below = self._add_weighted(layer, perceptron, below, channel, is_output)
+            else:
                 below, name = layer.add(self.graph, place + 1, below)
                 self.activations.append(self.graph.variables(below.units.name))
                 self._forward.append((name, "output"))
                 self._backward.append((name, "input"))
-                continue
-            number = len(self.weights)
-            size, places = layer.weights(below.shape)
-            constants = constants_of(size) if biases else 0
-            self.weights.append(self.graph.add_variables(f"weights{number + 1}", kind, (layer.neurons, size + constants)))
-            is_output = layer is layers[-1]
-            channel = ("identity" if real_output else "sign") if is_output else active[number]
-            perceptron = Perceptron(
-                methods[number],
-                cavities[number],
-                memory_limit,
-                None if masks is None else masks[number],
-                argmax,
-                channel,
-                (size + constants) ** -0.5,
-                constants,
-                counted,
-                layer.skip * (size + constants) ** 0.5,
-                noise,
-            )
-            columns = layer.columns(below)
-            shape = (layer.neurons, *columns.shape[1:])
-            if is_output and layer.neurons > 1 and not real_output:
-                units = self.graph.add_variables("output", fg.Categorical(layer.neurons), (batch_size,))
-            else:
-                name = "output" if is_output else f"activations{number + 1}"
-                units = self.graph.add_variables(name, fg.Spin() if channel == "sign" else fg.Gaussian(), shape)
-            ports = [self.weights[-1], columns, units]
-            if self.counts is not None:  # a pattern counts as often at all its places
-                ports.append(self.counts if len(shape) == 2 else self.counts.reshape(1, -1)[np.zeros(places, dtype=int)])
-            if layer.skip:
-                ports.append(skipped(layer, below, units))
-            name = self.graph.add_factors(f"layer{number + 1}", perceptron, *ports).name
-            down = ("weights", "input", "skip") if layer.skip else ("weights", "input")
-            self._backward.append((name, down if number else "weights"))
-            if is_output:
-                self.output = units
-            else:
-                self.activations.append(units)
-                self._forward.append((name, "output"))
-                image = units.reshape(-1, batch_size) if len(shape) > 2 else units
-                below = Image(image, layer.shape(below.shape))
+
+    def _add_weighted(self, layer: Weighted, perceptron: Perceptron, below: Image, channel: str, is_output: bool) -> Image:
+        """Add the units and the factor block of a layer whose weights are the last ones; what the next layer stands on."""
+        number, (_, places) = len(self.weights), layer.weights(below.shape)
+        columns = layer.columns(below)
+        shape = (layer.neurons, *columns.shape[1:])
+        if is_output and layer.neurons > 1 and not self.real_output:
+            units = self.graph.add_variables("output", fg.Categorical(layer.neurons), (self.batch_size,))
+        else:
+            name = "output" if is_output else f"activations{number}"
+            units = self.graph.add_variables(name, fg.Spin() if channel == "sign" else fg.Gaussian(), shape)
+        ports = [self.weights[-1], columns, units]
+        if self.counts is not None:  # a pattern counts as often at all its places
+            ports.append(self.counts if len(shape) == 2 else self.counts.reshape(1, -1)[np.zeros(places, dtype=int)])
+        if layer.skip:
+            ports.append(skipped(layer, below, units))
+        name = self.graph.add_factors(f"layer{number}", perceptron, *ports).name
+        down = ("weights", "input", "skip") if layer.skip else ("weights", "input")
+        self._backward.append((name, down if number > 1 else "weights"))
+        if is_output:
+            self.output = units
+            return below
+        self.activations.append(units)
+        self._forward.append((name, "output"))
+        image = units.reshape(-1, self.batch_size) if len(shape) > 2 else units
+        return Image(image, layer.shape(below.shape))
 
     @property
     def num_layers(self) -> int:

@@ -34,6 +34,17 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
     """Refuse settings that make no sense, with a ValueError that names the setting. ``by_parts`` means `partial_fit`."""
     if by_parts and model.early_stopping:
         raise ValueError("early_stopping needs all rows at once: use fit, or call partial_fit without early_stopping")
+    _check_choices(model)
+    _check_numbers(model)
+    _check_layers(model)
+    _check_class_weight(model.class_weight, by_parts)
+    if not _few_values(model) and (model.replicas or 1) > 1:
+        raise ValueError(
+            f"replicas must be 1 or None for real weights, not {model.replicas!r}: focusing needs a finite set of values"
+        )
+
+
+def _check_choices(model: Any) -> None:
     for name, allowed in (
         ("method", tuple(METHODS)),
         ("cavity", CAVITIES),
@@ -47,26 +58,19 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
             continue
         if any(one not in allowed for one in ([value] if isinstance(value, str) or not np.ndim(value) else value)):
             raise ValueError(f"{name} must be one of {allowed}, not {value!r}")
+    for name in ("early_stopping", "averaging", "biases"):
+        value = getattr(model, name)
+        if not (isinstance(value, (bool, np.bool_)) or (value is None and name == "biases")):
+            raise ValueError(f"{name} must be True or False, not {value!r}")
+
+
+def _check_numbers(model: Any) -> None:
     for name in ("epochs", "batch_size", "iterations", "n_epochs_no_change", "replicas"):
         value = getattr(model, name)
         if value is None and name in _LEFT_OPEN:
             continue
         if not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
-    if model.input_shape is not None and (
-        np.ndim(model.input_shape) != 1 or len(model.input_shape) != 3 or not all(_is_whole(n) for n in model.input_shape)
-    ):
-        raise ValueError(f"input_shape must be (channels, height, width), not {model.input_shape!r}")
-    sizes = model.hidden_layer_sizes
-    if not isinstance(sizes, (list, tuple, np.ndarray)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in sizes):
-        raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
-    if not (model.layers is None or isinstance(model.layers, (list, tuple))):
-        raise ValueError(f"layers must be a list of layers, not {model.layers!r}")
-    first = next(iter(hidden_layers(model)), None)
-    if model.encoding == "thermometer" and not isinstance(first, (Dense, type(None))):
-        raise ValueError(
-            f"encoding='thermometer' makes nine inputs of each feature, so {first!r} cannot use the features as an image"
-        )
     for name, value in (("init_scale", model.init_scale), ("memory_limit", model.memory_limit)):
         if not ((is_number(value) and value > 0) or (value is None and name in _LEFT_OPEN)):
             raise ValueError(f"{name} must be a finite number above 0, not {value!r}")
@@ -81,18 +85,33 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
             raise ValueError(
                 f"{name} must be at least 0{told}: one number for all layers, or one for each layer, not {value!r}"
             )
+    if not (is_number(model.validation_fraction) and 0.0 < model.validation_fraction < 1.0):
+        raise ValueError(f"validation_fraction must be above 0 and below 1, not {model.validation_fraction!r}")
+
+
+def _check_layers(model: Any) -> None:
+    if model.input_shape is not None and (
+        np.ndim(model.input_shape) != 1 or len(model.input_shape) != 3 or not all(_is_whole(n) for n in model.input_shape)
+    ):
+        raise ValueError(f"input_shape must be (channels, height, width), not {model.input_shape!r}")
+    sizes = model.hidden_layer_sizes
+    if not isinstance(sizes, (list, tuple, np.ndarray)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in sizes):
+        raise ValueError(f"hidden_layer_sizes must be a sequence of whole numbers of at least 1, not {sizes!r}")
+    if not (model.layers is None or isinstance(model.layers, (list, tuple))):
+        raise ValueError(f"layers must be a list of layers, not {model.layers!r}")
+    first = next(iter(hidden_layers(model)), None)
+    if model.encoding == "thermometer" and not isinstance(first, (Dense, type(None))):
+        raise ValueError(
+            f"encoding='thermometer' makes nine inputs of each feature, so {first!r} cannot use the features as an image"
+        )
     density = model.density
     if not all(
         is_number(d) or isinstance(d, np.ndarray) for d in (density if isinstance(density, (list, tuple)) else [density])
     ):
         raise ValueError(f"density must be a number, an array of bool, or a list of these, not {density!r}")
-    for name in ("early_stopping", "averaging", "biases"):
-        value = getattr(model, name)
-        if not (isinstance(value, (bool, np.bool_)) or (value is None and name == "biases")):
-            raise ValueError(f"{name} must be True or False, not {value!r}")
-    if not (is_number(model.validation_fraction) and 0.0 < model.validation_fraction < 1.0):
-        raise ValueError(f"validation_fraction must be above 0 and below 1, not {model.validation_fraction!r}")
-    each = model.class_weight
+
+
+def _check_class_weight(each: Any, by_parts: bool) -> None:
     if not (each is None or isinstance(each, dict) or (isinstance(each, str) and each == "balanced")):
         raise ValueError(f"class_weight must be None, 'balanced', or a dict of labels and numbers, not {each!r}")
     if isinstance(each, dict) and not all(is_number(value) and value >= 0 for value in each.values()):
@@ -100,10 +119,6 @@ def check_settings(model: Any, by_parts: bool = False) -> None:
     if by_parts and isinstance(each, str):
         raise ValueError(
             "class_weight='balanced' needs all rows at once: use fit, or set class_weight to a dict for partial_fit"
-        )
-    if not _few_values(model) and (model.replicas or 1) > 1:
-        raise ValueError(
-            f"replicas must be 1 or None for real weights, not {model.replicas!r}: focusing needs a finite set of values"
         )
 
 

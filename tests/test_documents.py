@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
+import factorgraph.testing
+import nets
 from factorgraph import cli as factorgraph_cli
 from nets import BPClassifier, options
 
@@ -137,6 +139,15 @@ def test_commands_are_understood(page: Path) -> None:
 def test_examples_can_be_imported(path: Path) -> None:
     """`make docs` runs them all, and fails where one finds that its answers are wrong."""
     runpy.run_path(str(path))
+
+
+def test_the_reference_has_all_public_names() -> None:
+    listed = {
+        name
+        for page in (ROOT / "docs" / "reference").glob("*.md")
+        for name in re.findall(r"^   (\w+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
+    assert {*fg.__all__, *nets.__all__, *fg.testing.__all__} - listed == set()
 
 
 LINK = re.compile(r"(?<!`)\]\(([^)#`\s]+)(#[^)\s]*)?\)")
