@@ -15,13 +15,13 @@ train: install
 	$(BIN)/nets train digits
 
 test: install
-	$(BIN)/pytest -n 2 --dist worksteal
+	$(BIN)/pytest -n 2 --dist worksteal --ignore tests/site
 
 # The tests with the oldest versions that are supported.
 test-oldest:
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[test]"
-	.venv-oldest/bin/pytest -n 2 --dist worksteal
+	.venv-oldest/bin/pytest -n 2 --dist worksteal --ignore tests/site
 
 # The wheel and the source distribution, built and tried in fresh environments; PYTHONS="python3.11 python3.12" tries more.
 dist-test:

@@ -45,7 +45,7 @@ def test_all_ranks_refuse_what_one_does(mpi: Callable[..., Any]) -> None:
         "settings": "epochs must be the same on all ranks: 1 on 0, 2 on 1",
         "seeds": "random_state must be the same on all ranks: 0 on 0, 1 on 1",
         "rows": "the training data (their checksum) must be the same",
-        "few rows": "batches of 1 rows leave none for some of 2 ranks",
+        "few rows": "batches of 1 rows are too small for 2 ranks",
         "regression": "hidden_layer_sizes must be the same on all ranks: [3] on 0, [4] on 1",
         "priors": "prior or evidence of 'x'",
         "nothing shared": "give shared=",
