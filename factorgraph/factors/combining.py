@@ -1,8 +1,8 @@
-"""Factors of many variables that are combined two at a time: messages in linear time by a balanced tree inside the factor.
+"""Factors of many variables that are combined two at a time, by a balanced tree inside the factor, in linear time.
 
-Leaves are what the inputs send. Going up, `Combination.combine` joins neighbours until one element is left: what all
-inputs say together. Going down, `Combination.outside` gives each half what all others say, so that every message is found in
-O(log d) batched operations. Nothing is divided out, so that zeros and certainties stay exact.
+The leaves of the tree are the messages of the inputs. Going up, `Combination.combine` joins neighbours until one element is
+left, which stands for all inputs together. Going down, `Combination.outside` gives each half what all others say. So every
+message is found in O(log d) batched operations. Nothing is divided out, so that zeros and certainties stay exact.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ class Combination(ABC):
 
     @abstractmethod
     def combine(self, left: Array, right: Array) -> Array:
-        """What two elements say together."""
+        """Combine two elements."""
 
     @abstractmethod
     def outside(self, parent: Array, sibling: Array, like: Array) -> Array:
-        """What all but one element say: what is said outside its parent, and its sibling; shaped as ``like``."""
+        """
+        Combine all elements except one: what is outside its parent, and its sibling. The result has the shape of ``like``.
+        """
 
     def pad(self, element: Array, like: Array) -> Array:
-        """An element without a neighbour in the shape of the level above."""
+        """Give an element without a neighbour the shape of the level above."""
         return element
 
     def crop(self, element: Array, like: Array) -> Array:
@@ -44,7 +46,7 @@ class Combination(ABC):
         return element
 
     def up(self, leaves: Array) -> list[Array]:
-        """All levels, from the leaves to the one element that is left, ``(*states, 1, F)``."""
+        """All levels, from the leaves to the last element, ``(*states, 1, F)``."""
         levels = [leaves]
         while (number := levels[-1].shape[self.axis]) > 1:
             level, even = levels[-1], number - number % 2
@@ -56,7 +58,7 @@ class Combination(ABC):
         return levels
 
     def down(self, levels: list[Array], root: Array) -> Array:
-        """What each leaf hears from all others and from outside the root, shaped as the leaves."""
+        """For each leaf, the combination of all others and of what is outside the root, in the shape of the leaves."""
         xp, heard = self.semiring.xp, root
         for level in reversed(levels[:-1]):
             number = level.shape[self.axis]

@@ -1,4 +1,4 @@
-"""Factors that look only at how many of their spins are +1: cardinalities and the logical factors."""
+"""Factors that depend only on how many of their spins are +1: cardinalities and logical factors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _SPIN = Spin()
 
 class Counting(Factor):
     """
-    Base of factors whose potential is a function of the number of true literals among d spins.
+    Base class of factors whose potential is a function of the number of true literals among d spins.
 
-    A literal is a spin, true where it is +1, or its negation. Counts from which on the potential stays the same are one
-    state, so that with S states in all a message costs O(S): constant for `Or`, `And` and `ExactlyOne`, linear in k
-    for `AtMost`, linear in d for a general `Cardinality`. Every message has full relative accuracy (of the order of the type's
-    rounding error times the largest log-weight), whatever the inputs: nothing is subtracted, and where plain numbers would
-    underflow, sums are taken of logarithms.
+    A literal is a spin, which is true if it is +1, or its negation. If the potential is the same from some count on, these
+    counts are one state. With S states in total, a message costs O(S): constant for `Or`, `And` and `ExactlyOne`, linear in k
+    for `AtMost`, and linear in d for a general `Cardinality`. Every message has full relative accuracy for all inputs (of the
+    order of the rounding error of the type times the largest log-weight): nothing is subtracted, and where plain numbers would
+    underflow, logarithms are summed.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Counting(Factor):
         self.literals = np.array(literals)
 
     def count_potentials(self, width: int) -> np.ndarray:
-        """Log-potentials of the counts 0 to d: ``(d + 1, F or 1)``; with an output port ``(2, d + 1, F or 1)``."""
+        """Log-potentials of the counts 0 to d: ``(d + 1, F or 1)``. With an output port, ``(2, d + 1, F or 1)``."""
         raise NotImplementedError
 
     def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
@@ -140,12 +140,15 @@ class Cardinality(Counting):
     """
     Any function of the number of true literals among d spins.
 
+    A literal is a spin, which is true if it is +1, or its negation.
+
     Parameters
     ----------
     log_potentials : array or callable
-        ``(d + 1,)`` log-potentials of the counts 0 to d, or ``(F, d + 1)``, one row for each factor; -inf rules a count out. A
-        callable is a vectorised function of the count.
+        ``(d + 1,)`` log-potentials of the counts 0 to d, or ``(F, d + 1)`` with one row for each factor. -inf rules a count
+        out. A callable is a vectorised function of the count.
     literals : array of +1 and -1 that broadcasts to (F, d), default 1
+        -1 negates a spin in a factor.
 
     Examples
     --------
@@ -186,11 +189,14 @@ class Cardinality(Counting):
 
 class Or(Counting):
     """
-    At least one literal is true: a clause. With a second port, an output spin that says whether one is.
+    At least one literal is true: a clause. If there is a second port, its spin is an output that says whether one is true.
+
+    A literal is a spin, which is true if it is +1, or its negation.
 
     Parameters
     ----------
     literals : array of +1 and -1 that broadcasts to (F, d), default 1
+        -1 negates a spin in a factor.
 
     Examples
     --------
@@ -211,11 +217,14 @@ class Or(Counting):
 
 class And(Counting):
     """
-    All literals are true. With a second port, an output spin that says whether all are.
+    All literals are true. If there is a second port, its spin is an output that says whether all are true.
+
+    A literal is a spin, which is true if it is +1, or its negation.
 
     Parameters
     ----------
     literals : array of +1 and -1 that broadcasts to (F, d), default 1
+        -1 negates a spin in a factor.
     """
 
     takes_output: ClassVar[bool] = True
@@ -236,11 +245,12 @@ class And(Counting):
 
 class ExactlyOne(Counting):
     """
-    Exactly one literal is true.
+    Exactly one literal is true. A literal is a spin, which is true if it is +1, or its negation.
 
     Parameters
     ----------
     literals : array of +1 and -1 that broadcasts to (F, d), default 1
+        -1 negates a spin in a factor.
     """
 
     def count_potentials(self, width: int) -> np.ndarray:
@@ -249,12 +259,13 @@ class ExactlyOne(Counting):
 
 class AtMost(Counting):
     """
-    At most k literals are true.
+    At most k literals are true. A literal is a spin, which is true if it is +1, or its negation.
 
     Parameters
     ----------
     k : int, at least 0
     literals : array of +1 and -1 that broadcasts to (F, d), default 1
+        -1 negates a spin in a factor.
     """
 
     def __init__(self, k: int, literals: Any = 1) -> None:

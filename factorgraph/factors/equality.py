@@ -16,9 +16,9 @@ from factorgraph.variables import DiscreteType, VariableType
 
 class Equality(Factor):
     """
-    All variables are equal: any number of ports, all of one type.
+    All variables are equal. There may be any number of ports, all of one type.
 
-    A message is the sum of all other incoming ones, O(1) per edge.
+    A message is the sum of all other incoming messages, and costs O(1) per edge.
 
     Examples
     --------

@@ -15,13 +15,13 @@ from factorgraph.variables import Spin, VariableType
 
 class Ising(Factor):
     """
-    Pairs of spins with potential ``exp(J x y)``.
+    Pairs of spins with the potential ``exp(J x y)``.
 
     Parameters
     ----------
     coupling : float or (F,) array
-        J, in units of the temperature; positive for spins that like to be equal, infinite for spins that must be;
-        finite ones up to 1e6.
+        J, in units of the temperature. A positive coupling favours equal spins, and an infinite one forces them to be equal.
+        Finite couplings are at most 1e6 in size.
     """
 
     arity: ClassVar[int | None] = 2

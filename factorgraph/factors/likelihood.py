@@ -19,27 +19,30 @@ _RULED_OUT = -600.0
 
 class Likelihood(Factor):
     """
-    What a real variable, seen through any function, says of it: counts, thresholds, outliers, links to discrete variables.
+    Any likelihood of a real variable: counts, thresholds, outliers, or links to discrete variables.
 
-    The first port takes a `Gaussian` variable x, further ones discrete variables. The message to x is the normal density that
-    gives its belief, the product of all other messages and the likelihood, its mean and variance; those to discrete variables
-    are integrals over x. All are worked out by numerical integration, so that the function is all there is to give. The message
-    depends on the others, so that a graph with such factors is iterated, also where it is a forest.
+    The first port takes a `Gaussian` variable x, and further ports take discrete variables. The belief about x is the product
+    of all other messages and the likelihood. The message to x is the normal density with which the belief keeps the mean and
+    variance of this product (expectation propagation). Messages to discrete variables are integrals over x. All of them are
+    found by numerical integration, so that you only write the function. A message depends on the other messages, so that a
+    graph with such factors needs iterations even if it is a forest.
 
     Parameters
     ----------
     log_likelihood : callable
-        ``log_likelihood(x, *states, *data)``, vectorised: an array of values of x, a value of each discrete variable, and
-        arrays of data that broadcast; the log of the likelihood up to a constant, -inf where it is zero.
+        A vectorised function ``log_likelihood(x, *states, *data)`` of an array of values of x, a value of each discrete
+        variable, and arrays of data that broadcast. It returns the log of the likelihood up to a constant, and -inf where the
+        likelihood is zero.
     data : sequence of numbers or (F,) arrays, default ()
-        What was seen, for each factor.
+        The data of each factor.
     widest : float, default 1e3
-        Standard deviation that stands for a message that says nothing of x, or less: integrals need some width.
+        Standard deviation to assume if the messages to x say nothing about it, or less than this. Integrals need a finite
+        width.
 
     Raises
     ------
     ValueError
-        When it is run: the function returns NaN or +inf, or is -inf everywhere; or the mode is "max".
+        In a run: the function returns NaN or +inf, or it is -inf everywhere, or the mode is "max".
 
     Examples
     --------
@@ -62,7 +65,7 @@ class Likelihood(Factor):
         if not callable(log_likelihood):
             raise TypeError(f"log_likelihood must be a function, not {log_likelihood!r}")
         if not 0.0 < widest < np.inf:
-            raise ValueError(f"widest must be above 0, and finite, not {widest!r}")
+            raise ValueError(f"widest must be a finite number above 0, not {widest!r}")
         self.log_likelihood, self.widest = log_likelihood, float(widest)
         self.data = [np.asarray(values, dtype=np.float64) for values in data]
 
@@ -130,7 +133,7 @@ class Likelihood(Factor):
         port's log-weights; mean and variance of x; the natural parameters of x's cavity that stood for it.
         """
         if semiring.mode == "max":
-            raise ValueError("Likelihood has messages in sum mode alone")
+            raise ValueError("Likelihood has messages only in sum mode")
         backend = semiring.backend
         host = [backend.to_host(array).astype(np.float64) for array in incoming]
         shape = host[0].shape[1:]  # factors, and sets of a batch

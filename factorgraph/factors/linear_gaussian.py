@@ -20,21 +20,22 @@ class LinearGaussian(Factor):
     """
     A linear relation of normal variables: ``a_0 x_0 + a_1 x_1 = b + noise``, and so on for more variables.
 
-    The noise is normal with mean 0, and the factor is its density, with the normalisation.
+    The noise is normal with mean 0. The potential is the noise's density, including its normalisation.
 
-    A transition ``y = a x + noise`` has the coefficients ``[1, -a]`` on the ports ``y, x``; a measurement has one port. The
-    variables are numbers, ``Gaussian()``, or vectors, ``Gaussian(d)``, which are related by matrices of m rows.
+    A transition ``y = a x + noise`` has the coefficients ``[1, -a]`` at the ports ``y, x``. A measurement has one port. The
+    variables are numbers, ``Gaussian()``, or vectors, ``Gaussian(d)``. Matrices of m rows relate vectors.
 
     Parameters
     ----------
     coefficients : sequence with one entry for each port
-        Of numbers a float or (F,) array. Of vectors a matrix (m, d), or (F, m, d), one for each factor; a float a stands for
-        a times the unit matrix, and where there is one row, (d,) for that row.
-    noise_variance : float or (F,) array; of vectors a float, a covariance (m, m), or (F, m, m)
-        0 makes the relation exact; a singular covariance, in some directions. Messages can say that components of a vector are
-        certain, but not that a sum of them is: where exact relations make it so, the run is refused, and `exact` answers.
-    offset : float or (F,) array; of vectors also (m,) or (F, m); default 0
-        b.
+        For a number, the entry is a float or (F,) array. For a vector, it is a matrix (m, d), or (F, m, d) with one for each
+        factor. A float a stands for a times the unit matrix, and (d,) for a matrix of one row.
+    noise_variance : float or (F,) array; for vectors a float, a covariance (m, m), or (F, m, m)
+        0 makes the relation exact, and a singular covariance makes it exact in some directions. A message can say that
+        components of a vector are certain, but not that a sum of them is certain. If exact relations would need this, the run
+        is refused; `exact` can answer.
+    offset : float or (F,) array; for vectors also (m,) or (F, m); default 0
+        The number or vector b.
 
     Examples
     --------
@@ -71,7 +72,7 @@ class LinearGaussian(Factor):
             if not is_normal(kind):
                 raise TypeError(f"LinearGaussian takes real variables, but port {port} has {kind!r}")
         if len(self.coefficients) != len(types):
-            raise ValueError(f"{len(self.coefficients)} coefficients for {len(types)} ports; give one for each")
+            raise ValueError(f"there are {len(self.coefficients)} coefficients for {len(types)} ports; give one for each port")
         if any(isinstance(kind, GaussianVector) for kind in types) or any(a.ndim > 1 for a in self.coefficients):
             self.form = VectorForm(self.coefficients, self.noise_variance, self.offset, types, count)
         else:

@@ -16,9 +16,9 @@ from factorgraph.variables import Gaussian
 
 class NumberForm:
     """
-    ``a_0 x_0 + ... + a_k x_k = b + noise``, each coefficient, the noise's variance and b a number or ``(F,)``.
+    ``a_0 x_0 + ... + a_k x_k = b + noise``. Each coefficient, the variance of the noise, and b are a number or ``(F,)``.
 
-    The messages are sums of means and of variances, in which nothing cancels.
+    The messages are sums of means and of variances, so that nothing cancels.
     """
 
     is_exact = False
@@ -27,7 +27,7 @@ class NumberForm:
         self.coefficients, self.noise_variance, self.offset = coefficients, noise_variance, offset
 
     def check(self, count: int) -> None:
-        """Refuse arrays that do not fit so many factors."""
+        """Refuse arrays that do not fit this number of factors."""
         named = [(f"coefficient {port}", a) for port, a in enumerate(self.coefficients)]
         for name, array in [*named, ("noise_variance", self.noise_variance), ("offset", self.offset)]:
             if array.shape not in ((), (count,)):
@@ -37,14 +37,14 @@ class NumberForm:
         if (self.noise_variance < 0).any():
             raise ValueError("noise_variance must be at least 0")
         if all((a == 0).any() for a in self.coefficients):
-            raise ValueError("some factor has only coefficients of 0")
+            raise ValueError("a factor has only coefficients of 0")
 
     def key(self) -> Any:
-        """What such factors must share to be run as one."""
+        """What factors must share to run as one."""
         return ()
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Host arrays, the factors last."""
+        """Host arrays, with the factor axis last."""
         return {
             "coefficients": np.stack(np.broadcast_arrays(*(np.atleast_1d(a) for a in self.coefficients))),
             "variance": np.atleast_1d(self.noise_variance),
@@ -122,7 +122,7 @@ class NumberForm:
 
     @staticmethod
     def _others(port: int, means: list[Array], variances: list[Array], parameters: Parameters) -> tuple[Array, Array]:
-        """Offset less all other terms, and its variance. Sums, not differences: nothing cancels."""
+        """Offset minus all other terms, and its variance. These are sums, not differences, so that nothing cancels."""
         residual = parameters["offset"] + 0.0 * means[0]
         variance = parameters["variance"] + 0.0 * means[0]
         for other, (mean, spread) in enumerate(zip(means, variances, strict=True)):

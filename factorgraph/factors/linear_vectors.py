@@ -34,15 +34,15 @@ _MET = 1e-6  # how far an exact relation may be from what is observed
 
 class VectorForm:
     """
-    ``A_0 x_0 + ... + A_k x_k = b + noise`` of m rows, the noise with covariance Q, which may be singular.
+    ``A_0 x_0 + ... + A_k x_k = b + noise`` with m rows. The noise has the covariance Q, which may be singular.
 
-    With the natural parameters h, J of some of the variables and a multiplier for each row, all that is asked is read off the
+    With the natural parameters h, J of some of the variables and a multiplier l for each row, all answers come from the
     solution of a bordered system,
 
         | J   A^T |  | x |   | h |
         | A   -Q  |  | l | = | b |
 
-    which has one also where J or Q are singular.
+    which has a solution even if J or Q is singular.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class VectorForm:
     Raises
     ------
     ValueError
-        Shapes do not fit, or the noise has no covariance; the message names what is wrong.
+        Shapes do not fit, or the noise has no covariance. The message names what is wrong.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class VectorForm:
         if not all(np.isfinite(array).all() for array in self.arrays.values()):
             raise ValueError("coefficients, noise_variance and offset must be finite")
         if (np.abs(joined).max(axis=-1) == 0).any():
-            raise ValueError("some row has only coefficients of 0")
+            raise ValueError("a row has only coefficients of 0")
         self.kinds = [kind if isinstance(kind, GaussianVector) else GaussianVector(1) for kind in types]
         self.scalar = [isinstance(kind, Gaussian) for kind in types]
         ends = np.cumsum([0, *sizes]).tolist()
@@ -94,7 +94,7 @@ class VectorForm:
         self.is_exact = self.noise.is_exact
 
     def key(self) -> Any:
-        """What such factors must share to be run as one."""
+        """What factors must share to run as one."""
         return self.rows, self.is_exact
 
     def parameters(self) -> dict[str, np.ndarray]:
@@ -227,8 +227,8 @@ class VectorForm:
         infinite = xp.concat([value[None, ...], from_diagonal(count, xp)], axis=0)
         if bool(backend.to_host(xp.any(some & ~certain))):
             raise ValueError(
-                f"exact relations and evidence fix sums of the components at port {port}, but not these themselves, which no "
-                "message can say: give a prior with a small variance in place of evidence, add a little noise, or take fg.exact"
+                f"exact relations and evidence fix sums of the components at port {port}, but not the components, and no "
+                "message can say this: use a prior with a small variance instead of evidence, add some noise, or use fg.exact"
             )
         return self.kinds[port].join(message, infinite[None, ...], backend)
 

@@ -17,9 +17,9 @@ from factorgraph.variables import Categorical, VariableType
 
 class Max(Factor):
     """
-    A categorical output equal to the largest of d categorical inputs, all of q states.
+    A categorical output that equals the largest of d categorical inputs, all of q states.
 
-    Ports: the inputs (plural), the output. A message costs O(q) per edge.
+    The ports are the inputs (plural) and the output. A message costs O(q) per edge.
 
     Examples
     --------

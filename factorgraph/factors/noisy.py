@@ -18,21 +18,21 @@ _MOST_ENTRIES = 1 << 16  # joint states of a factor in max mode
 
 class NoisyMax(Factor):
     """
-    A categorical effect that is the largest of what its causes do, each by itself and at random.
+    A categorical effect with several causes. Each cause acts independently and at random, and the effect is the gravest result.
 
-    ``P(effect | causes)`` is the law of the largest of ``a_0, a_1, ..., a_d``, where a_i is drawn from the row of the i-th link
-    that belongs to the state of cause i, and a_0 from the leak, which stands for all causes that are not in the model (Diez
-    1993). State 0 is "no effect", and later states are graver.
+    ``P(effect | causes)`` is the distribution of the largest of ``a_0, a_1, ..., a_d``. The number a_i is drawn with the
+    probabilities that link i has for the state of cause i. The number a_0 is drawn with the probabilities of the leak, which
+    stands for all causes that are not in the model (Diez 1993). State 0 means "no effect", and later states are graver.
 
-    Ports: the causes (plural, all of one number of states), the effect. In sum mode a message costs O(d): the a_i are summed
-    out one by one. In max mode the law does not fall into parts, and the table of all causes is gone through, of at most 65,536
-    joint states.
+    The ports are the causes (plural, all with the same number of states) and the effect. In sum mode, a message costs O(d),
+    because the a_i are summed out one by one. In max mode this is not possible, and the table of all causes is used, with at
+    most 65,536 joint states.
 
     Parameters
     ----------
     links : array
-        ``(d, q_cause, q_effect)`` or ``(F, d, q_cause, q_effect)``: for each cause and each of its states the probabilities of
-        what it does.
+        ``(d, q_cause, q_effect)`` or ``(F, d, q_cause, q_effect)``: probabilities of what each cause does, for each of its
+        states.
     leak : array, optional
         ``(q_effect,)`` or ``(F, q_effect)`` probabilities. Default: nothing happens without a cause.
 
@@ -71,7 +71,7 @@ class NoisyMax(Factor):
             raise ValueError(f"leak has shape {self._leak.shape}; expected {(effect,)} or {(count, effect)}")
         for label, rows in (("links", self._links), ("leak", self._leak)):
             if rows is not None and not ((rows >= 0).all() and np.allclose(rows.sum(axis=-1), 1.0, atol=1e-6)):
-                raise ValueError(f"{label} must be probabilities, which are at least 0 and add up to 1 in the last axis")
+                raise ValueError(f"{label} must be probabilities, which are at least 0 and add up to 1 along the last axis")
 
     def merge_key(self) -> Hashable:
         return ()
@@ -162,8 +162,8 @@ class NoisyMax(Factor):
         entries = links.shape[0] ** number * links.shape[1]
         if entries > _MOST_ENTRIES:
             raise ValueError(
-                f"{type(self).__name__} of {number} causes has {entries:,} joint states; in max mode, where it is a table, it "
-                f"takes {_MOST_ENTRIES:,} at most"
+                f"{type(self).__name__} of {number} causes has {entries:,} joint states; in max mode, when it is a table, it "
+                f"may have at most {_MOST_ENTRIES:,}"
             )
         law = [leak[state, 0, ...] for state in range(leak.shape[0])]
         for place in range(number):
@@ -175,15 +175,15 @@ class NoisyMax(Factor):
 
 class NoisyOr(NoisyMax):
     """
-    A binary effect of binary causes, each of which brings it about with a probability of its own.
+    A binary effect of binary causes. Each cause produces the effect with a probability of its own.
 
-    ``P(no effect | causes) = (1 - leak) prod_i (1 - strength_i)`` over the causes that are there, of state 1 (Pearl 1988).
-    Ports and costs as for `NoisyMax`; all variables are ``Categorical(2)``.
+    ``P(no effect | causes) = (1 - leak) prod_i (1 - strength_i)``, where the product runs over the causes in state 1 (Pearl
+    1988). Ports and costs are those of `NoisyMax`. All variables are ``Categorical(2)``.
 
     Parameters
     ----------
     strengths : array
-        ``(d,)`` or ``(F, d)``: probability that a cause alone brings the effect about.
+        ``(d,)`` or ``(F, d)``: probability that the cause alone produces the effect.
     leak : float or (F,) array, default 0
         Probability of the effect without any of the causes.
 

@@ -25,44 +25,47 @@ _CLOSE = 1e-10  # of the points at which a relation is made linear, in deviation
 
 class Nonlinear(Factor):
     """
-    A relation of normal variables by any function: ``f(x_0, x_1) = noise``, and so on for more variables; the noise is normal.
+    A relation of normal variables by any function: ``f(x_0, x_1) = noise``, and so on for more variables. The noise is normal.
 
-    The relation is replaced by the linear one ``a_0 x_0 + ... = b + noise`` that is nearest to it, where the variables are
-    believed to be; its messages are those of `LinearGaussian`. As that one depends on the messages that come in, a graph with
-    such factors is iterated, also where it is a forest. At a fixed point of ``"linearise"`` the means are the most probable
-    values of all variables together, or a saddle: as belief propagation finds them for linear relations, on cycles too.
+    The relation is replaced by the nearest linear one, ``a_0 x_0 + ... = b + noise``, at the present beliefs about the
+    variables. Its messages are those of `LinearGaussian`. Because the linear relation depends on the incoming messages, a graph
+    with such factors needs iterations even if it is a forest. At a fixed point of ``"linearise"``, the means are the jointly
+    most probable values of all variables, or a saddle point. This also holds on graphs with cycles, as for belief propagation
+    with linear relations.
 
     Parameters
     ----------
     function : callable
-        ``function(x_0, ..., x_k, *data)``, vectorised: arrays of one shape, and numbers. Of a vector it is given an array with
-        the components first, so that ``x[0]`` is an array as those of numbers are. It returns one array, or m of them, for a
+        A vectorised function ``function(x_0, ..., x_k, *data)`` of arrays of one shape, or numbers. A vector comes as an array
+        with the components first, so that ``x[0]`` is an array of numbers. The function returns one array, or m arrays for a
         relation of m rows.
-    noise_variance : float or (F,) array; of m rows a covariance (m, m) or (F, m, m)
-        At least 0; 0 makes the relation exact. With ``explicit=True`` a float stands for that times the unit matrix.
+    noise_variance : float or (F,) array; for m rows a covariance (m, m) or (F, m, m)
+        At least 0; 0 makes the relation exact. With ``explicit=True``, a float stands for that number times the unit matrix.
     data : sequence of numbers or (F,) arrays, default ()
-        What the function is given besides, for each factor: what was measured, or where from.
+        Further arguments of the function for each factor, such as what was measured, or from where.
     method : {"linearise", "sigma-points", "quadrature"}, default "linearise"
-        The tangent at the means; or the relation and the noise that have the moments of the function over the beliefs: by the
-        points of the unscented transform, or by 7 points for each of at most four numbers (Gauss and Hermite's).
+        "linearise" takes the tangent at the means. The others take the linear relation and the noise that have the same moments
+        as the function under the beliefs: "sigma-points" uses the points of the unscented transform, and "quadrature" uses 7
+        Gauss-Hermite points for each of at most four numbers.
     explicit : bool, default False
-        Whether the relation is ``x_0 = f(x_1, ..., x_k) + noise``: the function is then given the others alone, and points are
-        laid in these.
+        Whether the relation is ``x_0 = f(x_1, ..., x_k) + noise``. The function then receives only the other variables, and
+        points are placed only in these.
     derivative : callable, optional
-        ``derivative(x_0, ..., x_k, *data)`` gives a sequence of arrays, one for each variable: of numbers as the function's
-        value, of vectors (d, ...), or for m rows (m, d, ...). Default: central differences.
+        A function ``derivative(x_0, ..., x_k, *data)`` that returns a sequence of arrays, one for each variable. For a number,
+        the array has the shape of the function's value; for a vector, it is (d, ...), or (m, d, ...) for m rows. Default:
+        central differences.
     iterations : int, default 20
-        How often the relation is laid anew at the beliefs that it makes, at most; with 1 it is laid at the messages that come
-        in, as the extended and the unscented Kalman filter do.
+        Largest number of times that the linear relation is found anew at the beliefs that it leads to. With 1, it is found only
+        at the incoming messages, as in the extended and the unscented Kalman filter.
     start : float, default 0
-        Mean of a variable of which nothing is known yet.
+        Mean to assume for a variable about which nothing is known yet.
     widest : float, default 1e3
-        Its standard deviation, which points are laid by.
+        Standard deviation to assume for such a variable, by which points are placed.
 
     Raises
     ------
     ValueError
-        When it is run: the function or a derivative is not finite; or the mode is "max".
+        In a run: the function or a derivative is not finite, or the mode is "max".
 
     Examples
     --------
@@ -128,7 +131,9 @@ class Nonlinear(Factor):
             if not is_normal(kind):
                 raise TypeError(f"Nonlinear takes real variables, but port {port} has {kind!r}")
         if self.explicit and len(types) < 2:
-            raise ValueError("an explicit relation has a variable that the function gives and one at least that it is given")
+            raise ValueError(
+                "an explicit relation needs one variable that the function returns, and at least one that it receives"
+            )
         for number, array in enumerate(self.data):
             if array.shape not in ((), (count,)):
                 raise ValueError(f"data {number} has shape {array.shape}; expected a number or ({count},), one for each factor")
@@ -144,7 +149,7 @@ class Nonlinear(Factor):
         self._parts = [slice(start, stop) for start, stop in pairwise(ends)]
         given = ends[-1] - (sizes[0] if self.explicit else 0)
         if self.method == "quadrature" and given > MOST_NUMBERS:
-            raise ValueError(f"quadrature takes at most {MOST_NUMBERS} variables, not {given}; take sigma-points")
+            raise ValueError(f"quadrature takes at most {MOST_NUMBERS} variables, not {given}; use sigma-points")
         if self._rows == 1 and all(isinstance(kind, Gaussian) for kind in types):
             self._form: NumberForm | VectorForm = NumberForm([np.ones(())] * len(types), np.ones(()), np.zeros(()))
         else:
@@ -163,7 +168,7 @@ class Nonlinear(Factor):
         return bool((np.einsum("iif->if", parameters["variance"]) == 0).any())
 
     def log_potential(self, *values: np.ndarray) -> np.ndarray:
-        """Log-density of the noise that the values imply; of vectors ``(d, ..., F)``."""
+        """Log-density of the noise that the values imply. The arrays of vectors are ``(d, ..., F)``."""
         found = self.function(*(values[1:] if self.explicit else values), *self.data)
         residual = np.asarray(values[0] - np.asarray(found) if self.explicit else found, dtype=np.float64)
         residual = residual if self._gives_vectors else residual[None]
@@ -187,7 +192,7 @@ class Nonlinear(Factor):
     def _laid(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> dict[str, Array]:
         """Parameters of the linear relations in place of these."""
         if semiring.mode == "max":
-            raise ValueError("Nonlinear has messages in sum mode alone")
+            raise ValueError("Nonlinear has messages only in sum mode")
         backend = semiring.backend
         host = [backend.to_host(array).astype(np.float64) for array in incoming]
         shape = host[0].shape[len(self._kinds[0].param_shape) :]
@@ -236,7 +241,7 @@ class Nonlinear(Factor):
             with np.errstate(all="ignore"):
                 each = list(self.derivative(*seen(x), *data))
             if len(each) != len(parts):
-                raise ValueError(f"its derivative gives {len(each)} arrays for {len(parts)} variables")
+                raise ValueError(f"its derivative returns {len(each)} arrays for {len(parts)} variables")
             columns = []
             for row, part, kind in zip(each, parts, self._kinds[first:], strict=True):
                 numbers = () if isinstance(kind, Gaussian) else (part.stop - part.start,)
@@ -264,7 +269,7 @@ class Nonlinear(Factor):
         if array.ndim != len(lead) + len(items) or array.shape[: len(lead)] != lead:
             raise ValueError(
                 f"its {what} returns an array of shape {array.shape}, not {(*lead, *items)}: it is called once for all "
-                "factors, and is to compute with whole arrays"
+                "factors, so it must compute with whole arrays"
             )
         whole = np.broadcast_to(array, (*lead, *items))
         return np.moveaxis(whole[None] if one else whole, range(len(rows)), range(-len(rows), 0))

@@ -24,14 +24,15 @@ class Parity(Factor):
     """
     The product of any number of spins, times a coupling: ``exp(J x_1 x_2 x_3)`` for three.
 
-    With the infinite coupling of the default it is a parity check: an even number of spins is -1 (with bits 0 and 1 as
-    spins +1 and -1, the bits add up to 0 modulo 2). ``Parity(-np.inf)`` asks for an odd number; ``Parity(-1)`` does not, but is
-    a soft coupling, with which odd numbers only weigh ``exp(2)`` times as much as even ones. A message costs O(1) per edge.
+    With the default, an infinite coupling, it is a parity check: an even number of the spins is -1. If the bits 0 and 1 are
+    written as the spins +1 and -1, the bits add up to 0 modulo 2. ``Parity(-np.inf)`` requires an odd number. ``Parity(-1)``
+    does not: it is a soft coupling, with which odd numbers weigh only ``exp(2)`` times as much as even ones. A message costs
+    O(1) per edge.
 
     Parameters
     ----------
     coupling : float or (F,) array, default inf
-        J, in units of the temperature; finite ones up to 1e6.
+        J, in units of the temperature. Finite couplings are at most 1e6 in size.
 
     Examples
     --------

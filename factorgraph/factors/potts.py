@@ -18,15 +18,15 @@ _MAX_DEVICE_STATES = 64  # beyond, a factor no longer fits the registers of a th
 
 class Potts(Factor):
     """
-    Pairs of categorical variables with potential ``exp(J)`` where their states are equal, else 1.
+    Pairs of categorical variables with the potential ``exp(J)`` if their states are equal, and 1 otherwise.
 
     A message costs O(q), not O(q^2).
 
     Parameters
     ----------
     coupling : float or (F,) array
-        J, in units of the temperature; positive for variables that like to be equal, -inf for such that must differ
-        (colouring).
+        J, in units of the temperature. A positive coupling favours equal states, and -inf forces them to differ (graph
+        colouring).
     """
 
     arity: ClassVar[int | None] = 2
@@ -45,7 +45,7 @@ class Potts(Factor):
             raise TypeError(f"Potts compares states, but its ports have {types[0]!r} and {types[1]!r}")
         check_coupling(self.coupling, count)
         if np.isposinf(self.coupling).any():
-            raise ValueError("coupling must be below +inf; give Table with -inf off the diagonal for equal states")
+            raise ValueError("coupling must be below +inf; to force equal states, use Table with -inf off the diagonal")
 
     def merge_key(self) -> Hashable:
         return ()

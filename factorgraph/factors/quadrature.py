@@ -20,18 +20,18 @@ def moments_of(
     """
     Mass, mean and variance of ``exp(h x - J x^2 / 2)`` times weights that depend on x.
 
-    Trapezoids on a grid that is narrowed, factor by factor, to where the mass is: for smooth functions their error falls faster
-    than any power of the step.
+    The integral uses trapezoids on a grid. For each factor, the grid is narrowed to where the mass is. For smooth functions,
+    the error falls faster than any power of the step.
 
     Parameters
     ----------
-    normal : (2, F) natural parameters h, J of proper densities; J is infinite, and h the value, where x is certain
-    log_weights : from values (points, F) to log-weights (S, points, F), of S joint states of other variables
+    normal : (2, F) natural parameters h, J of proper densities. If x is certain, J is infinite, and h is the value.
+    log_weights : function from values (points, F) to log-weights (S, points, F) of S joint states of other variables
     joint : (S, F) log-weights that do not depend on x
 
     Returns
     -------
-    mass : (S, F) logs of the integrals, ``joint`` included
+    mass : (S, F) logs of the integrals, including ``joint``
     mean, variance : (F,) of x, over all states
 
     Raises
@@ -51,7 +51,7 @@ def moments_of(
         highest = bare.max(axis=1)
         if np.isneginf(highest).all(axis=0).any():
             where = int(np.argmax(np.isneginf(highest).all(axis=0)))
-            raise ValueError(f"its likelihood is zero wherever x can be, of factor {where}")
+            raise ValueError(f"the likelihood of factor {where} is zero for all possible values of x")
         # Where any state has its mass, however unlikely the state is: messages to it are of that.
         there = (bare > highest[:, None] - _NEGLIGIBLE).any(axis=0)
         first, last = np.argmax(there, axis=0), _POINTS - 1 - np.argmax(there[::-1], axis=0)
@@ -122,4 +122,4 @@ def _checked(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
         return weights
     _, point, factor = np.argwhere(wrong)[0]
     kind = "NaN" if np.isnan(weights[wrong][0]) else "+inf"
-    raise ValueError(f"its log-likelihood is {kind} at x = {x[point, factor]:.6g}, of factor {factor}")
+    raise ValueError(f"the log-likelihood of factor {factor} is {kind} at x = {x[point, factor]:.6g}")

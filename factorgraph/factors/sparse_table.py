@@ -15,16 +15,17 @@ from factorgraph.variables import DiscreteType, VariableType
 
 class SparseTable(Factor):
     """
-    The log-potentials of some joint states; all others are ruled out.
+    Log-potentials of some joint states. All other joint states are ruled out.
 
-    A message costs time linear in the number of configurations, however many joint states there are.
+    The cost of a message is linear in the number of configurations, however many joint states there are.
 
     Parameters
     ----------
     configurations : (C, k) array of values
-        The possible joint states, one in a row: a value of each port's variable (-1 and +1 for spins).
+        The possible joint states, one in each row, with a value for the variable at each port (-1 and +1 for spins).
     log_potentials : (C,) or (F, C) array, default 0
-        Of the configurations, shared by all factors or one row for each; finite ones up to 1e6 in size.
+        Log-potentials of the configurations, shared by all factors or with one row for each. Finite ones are at most 1e6 in
+        size.
 
     Examples
     --------
@@ -63,7 +64,7 @@ class SparseTable(Factor):
         self._positions = np.stack(positions)
         unique = np.unique(self._positions, axis=1).shape[1]
         if unique < number:
-            raise ValueError(f"configurations has {number - unique} rows that came before")
+            raise ValueError(f"configurations has {number - unique} rows that occur more than once")
         self._kinds = [kind for kind in types if isinstance(kind, DiscreteType)]
 
     def merge_key(self) -> Hashable:

@@ -1,4 +1,4 @@
-"""Relations of real variables of which a discrete variable says which one holds."""
+"""Relations of real variables, where a discrete variable selects the relation."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from factorgraph.variables import DiscreteType, VariableType
 
 class Switch(Factor):
     """
-    One of several linear relations of normal variables, by the state of a discrete variable.
+    Several linear relations of normal variables, of which the state of a discrete variable selects one.
 
-    The first port takes the discrete variable, the others the normal ones. The message to the discrete variable is exact: how
-    likely each relation makes what comes in. A belief about a normal variable is a mixture, one part for each relation; the
-    message to it is the normal density that gives this mixture's mean and variance (expectation propagation), which may have a
-    negative precision where the relations disagree. So a graph with such factors is iterated, also where it is a forest.
+    The first port takes the discrete variable, and the others take the normal variables. The message to the discrete variable
+    is exact: the likelihood of the incoming messages under each relation. A belief about a normal variable is a mixture with
+    one part for each relation. The message to it is the normal density with which the belief keeps the mean and variance of
+    this mixture (expectation propagation). It may have a negative precision if the relations disagree. So a graph with such
+    factors needs iterations even if it is a forest.
 
     Parameters
     ----------
-    relations : sequence of LinearGaussian, one for each state, each with as many coefficients as there are normal variables
+    relations : sequence of LinearGaussian
+        One for each state, each with as many coefficients as there are normal variables.
 
     Examples
     --------
@@ -63,7 +65,9 @@ class Switch(Factor):
             raise TypeError(f"Switch takes a discrete variable and then normal ones, not {list(types)}")
         self._kind = types[0]
         if len(self._kind.states) != len(self.relations):
-            raise ValueError(f"{len(self.relations)} relations for {len(self._kind.states)} states; give one for each")
+            raise ValueError(
+                f"there are {len(self.relations)} relations for {len(self._kind.states)} states; give one for each state"
+            )
         self._numbers = types[1:]
         self.relations = [copy.copy(relation) for relation in self.relations]
         for state, relation in enumerate(self.relations):
@@ -92,7 +96,7 @@ class Switch(Factor):
         return self.relations[state]
 
     def log_potential(self, *values: np.ndarray) -> np.ndarray:
-        """Log-density of the noise of the relation that holds."""
+        """Log-density of the noise of the selected relation."""
         places = self._kind.position(values[0])
         each = [relation.log_potential(*values[1:]) for relation in self.relations]
         return np.asarray(np.select([places == state for state in range(len(each))], each))
@@ -101,7 +105,7 @@ class Switch(Factor):
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:
         if semiring.mode == "max":
-            raise ValueError("Switch has messages in sum mode alone")
+            raise ValueError("Switch has messages only in sum mode")
         xp, backend = semiring.xp, semiring.backend
         numbers = incoming[1:]
         masses = xp.stack(self._masses(numbers, parameters, semiring))

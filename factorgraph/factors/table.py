@@ -1,4 +1,4 @@
-"""Tables: a factor given by its log-potential at every joint state."""
+"""Tables: factors with a log-potential for every joint state."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Table(Factor):
     Parameters
     ----------
     log_potentials : array or callable
-        ``(q_0, ..., q_k)``, shared by all factors of the block, or ``(F, q_0, ..., q_k)``, one table for each. An axis
-        runs over the states of a port in their order (-1, +1 for spins). -inf rules a joint state out; finite ones are
-        up to 1e6 in size. A callable is a vectorised function of the states, as in `Factor.log_potential`.
+        ``(q_0, ..., q_k)``, shared by all factors of the block, or ``(F, q_0, ..., q_k)`` with one table for each factor. Each
+        axis runs over the states of a port in their order (-1, +1 for spins). -inf rules a joint state out. Finite
+        log-potentials are at most 1e6 in size. A callable is a vectorised function of the states, as in `Factor.log_potential`.
 
     Examples
     --------

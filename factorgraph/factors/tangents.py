@@ -1,4 +1,7 @@
-"""Functions made straight where normal densities are: by tangents, by sigma points, by quadrature. Items come first here."""
+"""Functions replaced by straight ones where normal densities are: by tangents, sigma points or quadrature.
+
+In this file, the axes of items come first.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules: in which order messages are updated. A schedule compiles a graph to a Plan of batched steps."""
+"""Schedules: the order in which messages are updated. A schedule compiles a graph to a Plan of batched steps."""
 
 from factorgraph.schedules.base import Plan, Schedule, Step
 from factorgraph.schedules.flooding import Flooding

@@ -1,4 +1,4 @@
-"""What a schedule compiles to, and its contract."""
+"""What a schedule compiles to, and the contract of schedules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from factorgraph.graph import FactorGraph
 @dataclass(frozen=True, eq=False)
 class Step:
     """
-    One batched update: messages of some factors of one block, to some of their ports.
+    One batched update: messages from some factors of one block to some of their ports.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Step:
     ports : tuple of int
         Positions of the ports whose messages are updated.
     index : (k,) integer array or None
-        Which factors of the block; None for all.
+        Numbers of the factors in the block; None for all.
     """
 
     factors: str
@@ -38,12 +38,12 @@ class Plan:
     Attributes
     ----------
     stages : list of tuples of Step
-        Stages follow one another. The steps of a stage all read the beliefs from before it, so they can go at once.
+        Stages follow one another. All steps of a stage read the beliefs from before the stage, so that they can run together.
     exact : bool
         Whether one iteration from fresh messages gives the fixed point.
     share : float or None
-        Where given, the one stage is not run as a whole: again and again those of its messages that would change by at
-        least this share of the largest change.
+        If it is given, there is one stage, which is not run as a whole. Instead, messages are updated again and again if they
+        would change by at least this fraction of the largest change.
     """
 
     stages: list[tuple[Step, ...]]
@@ -57,7 +57,7 @@ class Plan:
 
 
 class Schedule(ABC):
-    """A rule for the order of updates. Instances hold settings only."""
+    """A rule for the order of updates. An instance holds only settings."""
 
     @abstractmethod
     def plan(self, graph: FactorGraph) -> Plan:
@@ -67,5 +67,5 @@ class Schedule(ABC):
         Raises
         ------
         ValueError
-            The rule does not fit the graph; the message says where.
+            The rule does not fit the graph. The message says where.
         """

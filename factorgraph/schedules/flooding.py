@@ -10,7 +10,10 @@ from factorgraph.schedules.base import Plan, Schedule, Step
 
 @dataclass(frozen=True)
 class Flooding(Schedule):
-    """Update all messages at once from the beliefs of the iteration before: one stage, one step for each factor block."""
+    """
+    Update all messages at once, from the beliefs of the previous iteration. There is one stage, with one step for each factor
+    block.
+    """
 
     def plan(self, graph: FactorGraph) -> Plan:
         steps = (Step(block.name, block.open_ports) for block in graph.factor_blocks.values())

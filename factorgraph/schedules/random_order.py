@@ -13,16 +13,16 @@ from factorgraph.schedules.base import Plan, Schedule, Step
 @dataclass(frozen=True)
 class RandomOrder(Schedule):
     """
-    Update the factors in a random order, a batch at a time, each batch from the newest beliefs.
+    Update the factors in a random order, one group of factors at a time. Each group reads the newest beliefs.
 
-    The order is drawn once and is the same in each iteration.
+    The order is drawn once, and is the same in each iteration.
 
     Parameters
     ----------
     batches : int, default 8
-        How many batches the factors are dealt into; as many as there are factors updates one by one.
+        Number of groups. With as many groups as factors, factors are updated one by one.
     seed : int, default 0
-        Makes the order reproducible.
+        Seed of the random order. The same seed gives the same order.
     """
 
     batches: int = 8

@@ -13,14 +13,14 @@ class Residual(Schedule):
     """
     Update the messages that would change most, again and again.
 
-    Converges on many graphs where flooding swings, and in fewer updates. An iteration is as many updates as the graph has
-    messages. (Elidan, McGraw, Koller 2006; here all messages near the largest residual go at once.)
+    This converges on many graphs where flooding oscillates, and needs fewer updates. One iteration is as many updates as the
+    graph has messages (Elidan, McGraw, Koller 2006; here, all messages near the largest residual are updated at once).
 
     Parameters
     ----------
     share : float in (0, 1], default 0.6
-        Messages whose residual is at least this share of the largest are updated together. Nearer to 1 is steadier, and
-        slower per update; where the largest residual does not fall, the share rises by itself.
+        Messages whose residual is at least this fraction of the largest one are updated together. A value near 1 is more
+        stable, and slower for each update. If the largest residual does not fall, the fraction rises automatically.
     """
 
     share: float = 0.6

@@ -13,23 +13,23 @@ from factorgraph.schedules.base import Plan, Schedule, Step
 
 
 class UnscheduledWarning(UserWarning):
-    """An order of updates leaves some messages out."""
+    """An order of updates never updates some messages."""
 
 
 @dataclass(frozen=True)
 class Sweep(Schedule):
     """
-    Update factor blocks one after another, each from the newest beliefs.
+    Update factor blocks one after another. Each block reads the newest beliefs.
 
     Parameters
     ----------
     order : sequence, optional
-        The blocks in turn, by name or handle; a pair ``(block, ports)`` updates only those ports, given by position or,
-        for block factors, by name. A block may come several times. Default: all blocks in the order in which they were
-        added, then back.
+        The blocks in turn, by name or handle. A pair ``(block, ports)`` updates only those ports, which are given by position
+        or, for block factors, by name. A block may occur several times. Default: all blocks in the order in which they were
+        added, and then back.
 
     partial : bool, default False
-        Whether it is meant that some messages are never updated. Else an `UnscheduledWarning` names them.
+        Whether it is intended that some messages are never updated. If False, an `UnscheduledWarning` names such messages.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def _tell_what_is_missing(graph: FactorGraph, plan: Plan) -> None:
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         warnings.warn(
-            f"this order never updates the messages from {shown}; Sweep(..., partial=True) if so wanted",
+            f"this order never updates the messages from {shown}; if this is intended, write Sweep(..., partial=True)",
             UnscheduledWarning,
             stacklevel=4,
         )

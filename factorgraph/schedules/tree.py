@@ -13,22 +13,22 @@ from factorgraph.schedules.spanning import SpanningForest
 
 
 class NotAForestError(ValueError):
-    """The graph has a cycle, so that no exact tree schedule exists; the message shows one."""
+    """The graph has a cycle, so that no exact tree schedule exists. The message shows a cycle."""
 
 
 @dataclass(frozen=True)
 class Tree(Schedule):
     """
-    Exact on forests: one pass from the leaves to the roots, one back; a stage for each depth.
+    Exact on forests: one pass from the leaves to the roots, and one back, with a stage for each depth.
 
-    With factors whose messages are approximations it goes on until these are a fixed point, and is not exact.
+    If factors have approximate messages, passes are repeated until a fixed point, and the result is not exact.
 
-    Each component is rooted in its middle, so that there are as few depths as can be.
+    Each component is rooted in its middle, so that there are as few depths as possible.
 
     Raises
     ------
     NotAForestError
-        When compiled for a graph with a cycle; the message names one.
+        When it is compiled for a graph with a cycle. The message names one.
     """
 
     def plan(self, graph: FactorGraph) -> Plan:
@@ -37,7 +37,7 @@ class Tree(Schedule):
                 raise NotAForestError(f"Tree cannot schedule the block factor {block.name!r}, which has cycles; use Sweep")
         forest = SpanningForest.of(graph)
         if not graph.is_forest:
-            raise NotAForestError(f"the graph is not a forest; a cycle: {_example_cycle(graph, forest)}; use Flooding")
+            raise NotAForestError(f"the graph is not a forest; it has a cycle: {_example_cycle(graph, forest)}; use Flooding")
         return _TreePlan(graph, forest)
 
 

@@ -179,7 +179,7 @@ class TestWideFactors:
         (lambda g, x, c: g.add_factors("f", fg.Equality(), x[0]), r"at least two"),
         (lambda g, x, c: g.add_factors("f", fg.Equality(), x[0], c[0]), r"compares variables of one type"),
         (lambda g, x, c: g.add_factors("f", fg.SparseTable([[0, 3]]), c[0], c[1]), r"port 1: 3 is not a state"),
-        (lambda g, x, c: g.add_factors("f", fg.SparseTable([[0, 1], [0, 1]]), c[0], c[1]), r"1 rows that came before"),
+        (lambda g, x, c: g.add_factors("f", fg.SparseTable([[0, 1], [0, 1]]), c[0], c[1]), r"1 rows that occur more than once"),
         (lambda g, x, c: g.add_factors("f", fg.SparseTable([0, 1]), c[0], c[1]), r"configurations has shape"),
         (lambda g, x, c: g.add_factors("f", fg.Parity(np.nan), x), r"NaN"),
     ],

@@ -75,7 +75,7 @@ def test_hundreds_of_causes(rng: np.random.Generator) -> None:
     without = none / (1 - priors * strengths)  # the product over all others
     expected = priors * (1 - without * (1 - strengths)) / (1 - none)
     np.testing.assert_allclose(fg.run(graph).marginals(x)[:, 1], expected, atol=1e-12)
-    with pytest.raises(ValueError, match=r"NoisyOr of 400 causes has .* joint states; in max mode, where it is a table"):
+    with pytest.raises(ValueError, match=r"NoisyOr of 400 causes has .* joint states; in max mode, when it is a table"):
         fg.run(graph, mode="max")
 
 
