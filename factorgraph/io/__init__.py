@@ -58,26 +58,28 @@ _READERS: dict[str, Callable[..., Model]] = {
 
 def read_model(path: str | Path, encoding: str | None = None) -> Model:
     """
-    Read a model in the format that the file's name tells.
+    Read a model in the format that the file's name indicates.
 
-    The name ends with .uai, .erg, .bif, .xmlbif (or .xml), .net (HUGIN), .fg (libDAI), .alist, .cnf or .wcnf, each also with
-    .gz after it.
+    The name ends with .uai, .erg, .bif, .xmlbif (or .xml), .net (HUGIN), .fg (libDAI), .alist, .cnf or .wcnf. Each of these may
+    be followed by .gz.
 
     Parameters
     ----------
     path : str or Path
     encoding : str, optional
-        The file's encoding; default: UTF-8, or what an XML file declares.
+        Encoding of the file. Default: UTF-8, or the encoding that an XML file declares.
 
     Raises
     ------
     FileFormatError
-        The file is not what its name says, with the line, or there is no such encoding.
+        The file is not in the format of its name, or the encoding does not exist. The message names the line.
     ValueError
-        The name tells no format.
+        The name indicates no format.
     """
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     ending = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else (suffixes or [""])[-1]
     if ending not in _READERS:
-        raise ValueError(f"{path}: the format is told by the ending of the name, one of {', '.join(_READERS)}, each also .gz")
+        raise ValueError(
+            f"{path}: the name must end in {', '.join(_READERS)}, or in one of these followed by .gz, to show the format"
+        )
     return _READERS[ending](path) if encoding is None else _READERS[ending](path, encoding)

@@ -15,21 +15,21 @@ from factorgraph.variables import Spin
 
 def read_alist(path: str | Path, encoding: str = "utf-8") -> Model:
     """
-    Read a parity-check matrix: a graph of spins ``"bits"`` (bit 0 is +1, bit 1 is -1) and parity checks.
+    Read a parity-check matrix as a graph of spins ``"bits"`` (bit 0 is +1, bit 1 is -1) and parity checks.
 
     Checks of d bits are the block ``"checks{d}"``.
 
     Parameters
     ----------
     path : str or Path
-        The file; with .gz after its name it is unpacked.
+        The file. If its name ends in .gz, it is unpacked.
     encoding : str, default "utf-8"
-        The file's encoding.
+        Encoding of the file.
 
     Raises
     ------
     FileFormatError
-        The file is malformed or truncated, or its two lists disagree; the message has the line.
+        The file is malformed or truncated, or its two lists disagree. The message names the line.
     """
     lines = [
         (number, line.split()) for number, line in enumerate(read_text(path, encoding).splitlines(), start=1) if line.strip()
@@ -74,7 +74,7 @@ def read_alist(path: str | Path, encoding: str = "utf-8") -> Model:
     of_bits = lists(bit_degrees, "the checks of a bit", checks)
     of_checks = lists(check_degrees, "the bits of a check", bits)
     if place < len(lines):
-        raise FileFormatError(f"{path}, line {lines[place][0]}: the matrix is complete, but more follows")
+        raise FileFormatError(f"{path}, line {lines[place][0]}: the matrix is complete, but the file has more")
     pairs = {(bit, check) for bit, found in enumerate(of_bits) for check in found}
     if pairs != {(bit, check) for check, found in enumerate(of_checks) for bit in found}:
         raise FileFormatError(f"{path}, line {lines[-1][0]}: the lists of the bits and of the checks disagree")

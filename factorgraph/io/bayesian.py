@@ -36,7 +36,9 @@ class BayesianNetwork:
         if name in self.states:
             raise self._error(place, f"variable {name!r} is declared twice")
         if not states or len(set(states)) < len(states):
-            raise self._error(place, f"variable {name!r} should have different states, at least one, not {states[:9]}")
+            raise self._error(
+                place, f"variable {name!r} should have at least one state, and all states should differ, not {states[:9]}"
+            )
         self.states[name] = states
 
     def add_scope(self, child: str, parents: list[str], place: int) -> tuple[int, int]:
@@ -46,7 +48,7 @@ class BayesianNetwork:
             if name not in self.states:
                 raise self._error(place, f"no variable {name!r} is declared")
         if child in self.parents or len(set(names)) < len(names):
-            raise self._error(place, f"the probabilities of {child!r} are given twice, or a variable comes twice")
+            raise self._error(place, f"the probabilities of {child!r} are given twice, or a variable occurs twice")
         entries = joint_states(len(self.states[name]) for name in names)
         self._entries += entries
         if is_absurd(self._entries, self._length):

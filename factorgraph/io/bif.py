@@ -46,22 +46,22 @@ def read_bif(path: str | Path, encoding: str = "utf-8") -> Model:
     """
     Read a Bayesian network: one table for each variable given its parents.
 
-    The model's names and states are those of the file, and may be quoted. Probabilities are taken as they are, whether
-    or not they add up to 1. Blocks may come in any order, and blanks may stand for commas and for the bar before the
-    parents, as JavaBayes writes.
+    The names and states of the model are those of the file, where they may be quoted. Probabilities are used as they are, even
+    if they do not add up to 1. Blocks may come in any order. Commas, and the bar before the parents, may be replaced by blanks,
+    as JavaBayes does.
 
     Parameters
     ----------
     path : str or Path
-        The file; with .gz after its name it is unpacked.
+        The file. If its name ends in .gz, it is unpacked.
     encoding : str, default "utf-8"
-        The file's encoding.
+        Encoding of the file.
 
     Raises
     ------
     FileFormatError
-        The file is malformed or truncated, gives probabilities twice, or its variables are their own ancestors; the
-        message has the line.
+        The file is malformed or truncated, it gives probabilities twice, or its variables are their own ancestors. The message
+        names the line.
     """
     return _Parser(path, encoding).model()
 

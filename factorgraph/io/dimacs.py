@@ -18,27 +18,27 @@ _HARD = float("inf")
 
 def read_dimacs(path: str | Path, encoding: str = "utf-8") -> Model:
     """
-    Read a CNF: a graph of spins ``"x"`` (true is +1) and clauses, whose log-partition is the log of the number of solutions.
+    Read a CNF as a graph of spins ``"x"`` (true is +1) and clauses. Its log-partition is the log of the number of solutions.
 
-    Clauses of d literals are the block ``"clauses{d}"``. A literal given twice counts once; a clause that holds a
-    variable and its negation is always true and left out. Names of variables are their numbers in the file, from 1.
+    Clauses of d literals are the block ``"clauses{d}"``. A literal that is given twice counts once. A clause with a variable
+    and its negation is always true, and is left out. The names of the variables are their numbers in the file, from 1.
 
-    Weighted problems (.wcnf) are read with the header ``p wcnf VARIABLES CLAUSES TOP``, where clauses of weight TOP or more are
-    hard, or without a header, as since 2022, where hard clauses begin with ``h``. A soft clause of weight w multiplies the
-    probability of states that violate it by exp(-w), so that a most probable state has the least violated weight. Soft
-    clauses of d literals are the block ``"soft{d}"``.
+    Weighted problems (.wcnf) are read in two forms. With the header ``p wcnf VARIABLES CLAUSES TOP``, clauses of weight TOP or
+    more are hard. Without a header, which is usual since 2022, hard clauses begin with ``h``. A soft clause of weight w
+    multiplies the probability of states that violate it by exp(-w), so that a most probable state violates the least weight.
+    Soft clauses of d literals are the block ``"soft{d}"``.
 
     Parameters
     ----------
     path : str or Path
-        The file; with .gz after its name it is unpacked.
+        The file. If its name ends in .gz, it is unpacked.
     encoding : str, default "utf-8"
-        The file's encoding.
+        Encoding of the file.
 
     Raises
     ------
     FileFormatError
-        The file is malformed or truncated, has an empty clause, or a soft weight above 1e6; the message has the line.
+        The file is malformed or truncated, it has an empty clause, or a soft weight is above 1e6. The message names the line.
     """
     parser = _Parser(path, encoding)
     parser.read()
@@ -126,11 +126,11 @@ class _Parser:
         except ValueError:
             raise self.error(f"a literal should be a whole number, not {shown(word)}") from None
         if self.headed and abs(literal) > self.size:
-            raise self.error(f"literal {literal} is of a variable above {self.size}")
+            raise self.error(f"literal {literal} has a variable above {self.size}")
         if literal:
             self.largest, self.begun = max(self.largest, abs(literal)), True
             if is_absurd(self.largest, len(self.text)):
-                raise self.error(f"literal {literal} is of a variable too high for a file of this size")
+                raise self.error(f"literal {literal} has a variable too high for a file of this size")
             self.literals.append(literal)
             return
         self.found += 1

@@ -34,23 +34,23 @@ class _Potential(NamedTuple):
 
 def read_hugin(path: str | Path, encoding: str = "utf-8") -> Model:
     """
-    Read a Bayesian network from a .net file: nodes with named states, and a potential for each given its parents.
+    Read a Bayesian network from a .net file: nodes with named states, and a potential for each node given its parents.
 
-    The table of ``potential (a | b c)`` lists the states of b, then of c, and, changing fastest, those of a. Where no data are
-    given it is uniform. Labels, positions and other attributes are passed over.
+    The table of ``potential (a | b c)`` has the states of b as its first axis, then those of c, and then those of a, which
+    change fastest. If a potential has no data, it is uniform. Labels, positions and other attributes are ignored.
 
     Parameters
     ----------
     path : str or Path
-        The file; with .gz after its name it is unpacked.
+        The file. If its name ends in .gz, it is unpacked.
     encoding : str, default "utf-8"
-        The file's encoding.
+        Encoding of the file.
 
     Raises
     ------
     FileFormatError
-        The file is malformed or truncated, has nodes that are no discrete variables, tables given as expressions, gives
-        probabilities twice, or its variables are their own ancestors; the message has the line.
+        The file is malformed or truncated, it has nodes that are not discrete variables or tables that are expressions, it
+        gives probabilities twice, or its variables are their own ancestors. The message names the line.
     """
     return _Parser(path, encoding).model()
 
@@ -79,11 +79,11 @@ class _Parser(Scanner):
                 self._expect("{", "'net'")
                 self._attributes(token.place)
             elif token.is_word("class"):
-                raise self.error(token.place, "a class of nodes: only plain networks are read")
+                raise self.error(token.place, "classes of nodes cannot be read, only plain networks")
             elif token.is_word("potential"):
                 potentials.append(self._potential(token.place))
             elif token.is_word(*_OTHER_NODES):
-                raise self.error(token.place, f"a {token.text} node: only discrete variables with probabilities are read")
+                raise self.error(token.place, f"a {token.text} node cannot be read, only discrete variables with probabilities")
             else:
                 raise self.error(token.place, f"'net', 'node' or 'potential' should follow, not {shown(token.text)}")
         for place, child, parents, values in potentials:

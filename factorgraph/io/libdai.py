@@ -13,21 +13,21 @@ from factorgraph.io.text import Tokens, is_absurd, joint_states, read_text, show
 
 def read_libdai(path: str | Path, encoding: str = "utf-8") -> Model:
     """
-    Read a libDAI model: sparse tables whose first variable's states change fastest.
+    Read a libDAI model. It has sparse tables, in which the states of the first variable change fastest.
 
-    Variables keep their labels as names, in rising order.
+    The labels of the variables become their names, in increasing order.
 
     Parameters
     ----------
     path : str or Path
-        The file; with .gz after its name it is unpacked.
+        The file. If its name ends in .gz, it is unpacked.
     encoding : str, default "utf-8"
-        The file's encoding.
+        Encoding of the file.
 
     Raises
     ------
     FileFormatError
-        The file is malformed or truncated; the message has the line.
+        The file is malformed or truncated. The message names the line.
     """
     tokens = Tokens(path, read_text(path, encoding), comment="#")
     count = tokens.integer("the number of factors")

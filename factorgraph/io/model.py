@@ -17,18 +17,18 @@ _MOST_AXES = 30  # of a factor's table: NumPy's iterators take 32, of which the 
 
 class Model:
     """
-    A factor graph together with the names and the order that its variables have in a file.
+    A factor graph, with the names and the order that its variables have in a file.
 
-    Variables of equal numbers of states share a block of `graph`, and so do factors on like variables; the model finds
-    each variable by its name or its number in the file.
+    Variables with the same number of states share a block of `graph`, and so do factors on similar variables. The model finds
+    each variable by its name or by its number in the file.
 
     Attributes
     ----------
     graph : FactorGraph
     names : list of str
-        Names of the variables in the file's order; their numbers where the file has no names.
+        Names of the variables in the order of the file. If the file has no names, these are the numbers of the variables.
     states : list of list of str, or None
-        Names of each variable's states.
+        Names of the states of each variable.
 
     Examples
     --------
@@ -61,14 +61,15 @@ class Model:
         states: list[list[str]] | None = None,
     ) -> Model:
         """
-        A model of categorical variables from non-negative tables.
+        Build a model of categorical variables from non-negative tables.
 
         Parameters
         ----------
         sizes : number of states of each variable
-        factors : pairs of the numbers of a factor's variables and its table, one axis for each, or flat with the last
-            variable's states changing fastest. A table of a single number (no variables) scales another. From a factor
-            of more than 30 variables those of a single state are left out, since nothing depends on them.
+        factors : pairs of the numbers of a factor's variables and its table
+            The table has one axis for each variable, or it is flat with the states of the last variable changing fastest. A
+            table of a single number (with no variables) scales another one. If a factor has more than 30 variables, those with
+            a single state are left out, because nothing depends on them.
         names, states : as the attributes
         """
         graph = FactorGraph()
@@ -112,13 +113,15 @@ class Model:
         return f"<Model of {len(self)} variables>\n{self.graph!r}"
 
     def number(self, variable: int | str) -> int:
-        """A variable's number in the file, from its name or its number."""
+        """Return a variable's number in the file, given its name or its number."""
         if isinstance(variable, str):
             if variable not in self._numbers:
-                raise KeyError(f"no variable {variable!r}; there are {self.names[:5]}{' ...' if len(self) > 5 else ''}")
+                raise KeyError(
+                    f"there is no variable {variable!r}; the model has {self.names[:5]}{' ...' if len(self) > 5 else ''}"
+                )
             return self._numbers[variable]
         if not 0 <= variable < len(self):
-            raise KeyError(f"no variable {variable}; there are {len(self)}")
+            raise KeyError(f"there is no variable {variable}; the model has {len(self)}")
         return int(variable)
 
     def __getitem__(self, variable: int | str) -> Variables:
@@ -127,11 +130,11 @@ class Model:
         return Variables(block, np.asarray(self._index[number]))
 
     def type_of(self, variable: int | str) -> VariableType:
-        """The type of a variable."""
+        """Return the type of a variable."""
         return self[variable].type
 
     def state(self, variable: int | str, state: int | str) -> Any:
-        """A state's value, from its name or its position in the file."""
+        """Return the value of a state, given its name or its position in the file."""
         number = self.number(variable)
         kind: Any = self.type_of(number)
         if isinstance(state, str):
@@ -151,21 +154,21 @@ class Model:
         sets: Any = None,
     ) -> None:
         """
-        Fix variables.
+        Fix variables to states.
 
         Parameters
         ----------
         evidence : mapping
             From names or numbers of variables to names or positions of states.
         inference : Inference, optional
-            Observe there; default: in `graph`.
+            Where to observe. Default: in `graph`.
         sets : int, slice or integer array, optional
-            Which sets of a batch, where ``inference`` is one; default: all.
+            Sets of a batch, if ``inference`` is one. Default: all.
 
         Raises
         ------
         KeyError, ValueError
-            There is no such variable or state; nothing is observed then.
+            A variable or state does not exist. Nothing is observed then.
         """
         found = [(self[variable], self.state(variable, state)) for variable, state in evidence.items()]
         for variables, value in found:
@@ -176,11 +179,11 @@ class Model:
 
     def marginals(self, result: Any) -> list[np.ndarray]:
         """
-        Marginals of all variables in the file's order, from a `Result` or `ExactResult` of `graph`.
+        Return the marginals of all variables in the order of the file, from a `Result` or `ExactResult` of `graph`.
 
         Returns
         -------
-        list of (q,) arrays, of (B, q) arrays in a batch
+        list of (q,) arrays, or of (B, q) arrays in a batch
         """
         whole = []
         for number, block in enumerate(self._blocks):
@@ -191,11 +194,12 @@ class Model:
 
     def mode(self, result: Any) -> np.ndarray:
         """
-        Most probable states of all variables, as positions, in the file's order; of one joint state in max mode.
+        Return the most probable states of all variables, as positions, in the order of the file. In max mode, they form one
+        joint state.
 
         Returns
         -------
-        (n,) array, (B, n) in a batch
+        (n,) array, or (B, n) in a batch
         """
         whole = []
         for number, block in enumerate(self._blocks):

@@ -22,25 +22,25 @@ def from_networkx(
     prior: str | None = None,
 ) -> Model:
     """
-    A variable on each node of a NetworkX graph, and a factor on each edge.
+    Build a model from a NetworkX graph, with a variable on each node and a factor on each edge.
 
     Parameters
     ----------
     network : networkx.Graph, DiGraph or MultiGraph
-        In a directed graph the edge's tail is the first port.
+        In a directed graph, the tail of an edge is the first port.
     variable : VariableType
     factor : Factor, or callable that makes one
-        A callable gets the array of the edges' attribute ``weight``, in the order of ``network.edges``: `Ising`, for one.
+        A callable, such as `Ising`, receives the array of the edges' attribute ``weight``, in the order of ``network.edges``.
     weight : str, optional
-        Name of the edges' attribute.
+        Name of the attribute of the edges.
     prior : str, optional
-        Name of the nodes' attribute with natural parameters; nodes without it have a flat prior.
+        Name of the attribute of the nodes that holds natural parameters. Nodes without it have a flat prior.
 
     Returns
     -------
     Model
-        Its ``graph`` has the blocks ``"x"`` and ``"edges"``; nodes are in the order of ``network.nodes``, and are found by the
-        text of their names.
+        Its ``graph`` has the blocks ``"x"`` and ``"edges"``. Nodes are in the order of ``network.nodes``, and are found by
+        their names as text.
 
     Examples
     --------

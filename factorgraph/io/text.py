@@ -76,7 +76,7 @@ def shown_count(count: int) -> str:
 
 
 class FileFormatError(ValueError):
-    """A file is not in the format that it should be in; the message has its name and the line."""
+    """A file is not in the expected format. The message names the file and the line."""
 
 
 def read_text(path: str | Path, encoding: str | Callable[[bytes], str] = "utf-8") -> str:
@@ -113,12 +113,12 @@ def read_text(path: str | Path, encoding: str | Callable[[bytes], str] = "utf-8"
         return raw.decode(name).removeprefix("\ufeff")
     except LookupError:
         known = "'utf-8', 'utf-16' and 'latin-1'"
-        raise FileFormatError(f"{path}: there is no encoding {name!r} of text; usual ones are {known}") from None
+        raise FileFormatError(f"{path}: there is no text encoding {name!r}; usual ones are {known}") from None
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise FileFormatError(
             f"{path}, line {line}: not text in {name} (byte {error.start} is {raw[error.start]:#x}); if the file has another "
-            "encoding, name it, as in encoding='latin-1'"
+            "encoding, give it, for example encoding='latin-1'"
         ) from None
 
 
@@ -128,7 +128,7 @@ def _unpacked(path: str | Path, file: BinaryIO) -> bytearray:
         with gzip.GzipFile(fileobj=file) as unpacking:
             return _read(path, unpacking, lambda: min(LARGEST_FILE, _FREE_UNPACKED + _EXPANSION * file.tell()))
     except (OSError, EOFError, zlib.error) as error:
-        raise FileFormatError(f"{path}: not a whole gzip file ({error})") from None
+        raise FileFormatError(f"{path}: the file is not a whole gzip file ({error})") from None
 
 
 def _read(path: str | Path, file: BinaryIO | gzip.GzipFile, bound: Callable[[], int]) -> bytearray:

@@ -19,21 +19,21 @@ from factorgraph.variables import DiscreteType
 
 def read_uai(path: str | Path, encoding: str = "utf-8") -> Model:
     """
-    Read a model: MARKOV or BAYES, or without this header as it was until 2008 (.erg), taken as MARKOV.
+    Read a model: MARKOV or BAYES. Files without this header, as was usual until 2008 (.erg), are read as MARKOV.
 
-    Tables list the states with those of a factor's last variable changing fastest.
+    In a table, the states of a factor's last variable change fastest.
 
     Parameters
     ----------
     path : str or Path
-        The file; with .gz after its name it is unpacked.
+        The file. If its name ends in .gz, it is unpacked.
     encoding : str, default "utf-8"
-        The file's encoding.
+        Encoding of the file.
 
     Raises
     ------
     FileFormatError
-        The file is malformed or truncated; the message has the line.
+        The file is malformed or truncated. The message names the line.
     """
     tokens = Tokens(path, read_text(path, encoding))
     kind = tokens.peek("MARKOV or BAYES")
@@ -72,20 +72,20 @@ def read_uai(path: str | Path, encoding: str = "utf-8") -> Model:
 
 def read_uai_evidence(path: str | Path, model: Model | None = None) -> list[dict[int, int]]:
     """
-    Read evidence, in either form: ``k v s v s ...``, or after a line with the number of sets, each in that form.
+    Read evidence in one of two forms: ``k v s v s ...``, or a line with the number of sets followed by sets of that form.
 
-    Where a file can be read as both, it is of several sets if each has a line of its own.
+    If a file can be read in both forms, it has several sets if each set is on a line of its own.
 
     Parameters
     ----------
     path : str or Path
     model : Model, optional
-        To check variables and states against.
+        Model against which variables and states are checked.
 
     Returns
     -------
     list of dict
-        One for each set of evidence: the position of each observed variable's state.
+        One for each set of evidence: the position of the state of each observed variable.
     """
     text = read_text(path)
     tokens = Tokens(path, text)
@@ -122,13 +122,13 @@ def _is_set(words: list[str]) -> bool:
 
 def read_uai_result(path: str | Path) -> tuple[str, Any]:
     """
-    Read an answer, or the answers to several sets of evidence: their number on a line of its own, and a line for each.
+    Read an answer, or the answers to several sets of evidence: a line with their number, and then one line for each.
 
     Returns
     -------
     task : {"MAR", "PR", "MAP"}
-    answer : list of arrays (marginals), the natural logarithm of the partition function, or an array of states; of several
-        sets a list of these
+    answer : list of arrays (marginals), the natural logarithm of the partition function, or an array of states
+        For several sets, a list of these.
     """
     text = read_text(path)
     tokens = Tokens(path, text)
@@ -174,15 +174,15 @@ def _answer(tokens: Tokens, task: str, last: bool = True) -> Any:
 
 def write_uai(path: str | Path, model: Model | FactorGraph) -> None:
     """
-    Write a graph of discrete variables as a MARKOV model, whole or not at all.
+    Write a graph of discrete variables as a MARKOV model. The file is written completely or not at all.
 
-    Variables are numbered in the model's order, those of a bare graph block by block. Priors become factors of one variable.
-    Evidence is not part of the model: see `write_uai_evidence`.
+    Variables are numbered in the order of the model, or block by block for a graph alone. Priors become factors of one
+    variable. Evidence is not part of the model: see `write_uai_evidence`.
 
     Raises
     ------
     TypeError
-        A variable has no states, or a factor no table.
+        A variable has no states, or a factor has no table.
     ValueError
         A potential is beyond floating-point numbers (the format has no logarithms).
     """
@@ -203,13 +203,13 @@ def write_uai(path: str | Path, model: Model | FactorGraph) -> None:
 
 
 def write_uai_evidence(path: str | Path, evidence: Mapping[int, int]) -> None:
-    """Write one set of evidence: the position of each observed variable's state."""
+    """Write one set of evidence: the position of the state of each observed variable."""
     _write(path, [" ".join([str(len(evidence)), *(f"{variable} {state}" for variable, state in evidence.items())])])
 
 
 def write_uai_result(path: str | Path, task: str, answer: Any) -> None:
     """
-    Write an answer, or a list of answers to several sets of evidence, whole or not at all.
+    Write an answer, or a list of answers to several sets of evidence. The file is written completely or not at all.
 
     Parameters
     ----------

@@ -22,21 +22,21 @@ def read_xmlbif(path: str | Path, encoding: str | None = None) -> Model:
     """
     Read a Bayesian network from XMLBIF 0.3, as JavaBayes, Weka, SamIam and pgmpy write it.
 
-    The model's names and states are those of the file. A table lists the states of the parents in their order and, changing
-    fastest, those of the variable. Properties are passed over.
+    The names and states of the model are those of the file. In a table, the states of the parents come in their order, and the
+    states of the variable change fastest. Properties are ignored.
 
     Parameters
     ----------
     path : str or Path
-        The file; with .gz after its name it is unpacked.
+        The file. If its name ends in .gz, it is unpacked.
     encoding : str, optional
-        The file's encoding; default: the one that the file declares, or else UTF-8.
+        Encoding of the file. Default: the one that the file declares, or else UTF-8.
 
     Raises
     ------
     FileFormatError
-        The file is malformed or truncated, has decisions or utilities, gives probabilities twice, or its variables are their
-        own ancestors; the message has the line.
+        The file is malformed or truncated, it has decisions or utilities, it gives probabilities twice, or its variables are
+        their own ancestors. The message names the line.
     """
     return _Parser(path, encoding).model()
 
@@ -79,14 +79,16 @@ class _Parser:
         if not self.open and tag != "BIF":
             raise self.error(line, f"XMLBIF begins with the element BIF, not {shown(tag)}")
         if len(self.open) >= _DEEPEST:
-            raise self.error(line, "elements are nested too deep")
+            raise self.error(line, "elements are nested too deeply")
         if tag in ("VARIABLE", "DEFINITION", "PROBABILITY"):
             if self.found:
-                raise self.error(line, f"{tag} begins inside of another block")
+                raise self.error(line, f"{tag} begins inside another block")
             self.start, self.found = line, {"": []}
             kind = {name.upper(): value for name, value in attributes.items()}.get("TYPE", "nature")
             if tag == "VARIABLE" and kind != "nature":
-                raise self.error(line, f"a variable of type {shown(kind)}: only those of nature, with probabilities, are read")
+                raise self.error(
+                    line, f"a variable of type {shown(kind)} cannot be read, only those of nature, with probabilities"
+                )
         self.words.clear()
         self.open.append(tag)
 

@@ -57,7 +57,7 @@ def test_a_potential_without_data_is_uniform(tmp_path: Path) -> None:
             "line 13: variable 'coin' should",
         ),
         ("m.net", HUGIN, "node mood", "utility node mood", "line 15: a utility node"),
-        ("m.net", HUGIN, "node mood", "class mood", "line 15: a class of nodes"),
+        ("m.net", HUGIN, "node mood", "class mood", "line 15: classes of nodes cannot be read"),
         ("m.net", HUGIN, "potential (mood |", "potential (mood coin |", "line 16: one variable should come first"),
         ("m.net", HUGIN, "coin weather)", "coin sun)", "line 16: no variable 'sun' is declared"),
         ("m.net", HUGIN, "(0.3 0.7)));", "(0.3)));", "line 16: 12 probabilities of 'mood' should be here, not 11"),
@@ -127,7 +127,7 @@ class TestEncodings:
     def test_another_encoding_is_refused_with_the_remedy_that_works(self, tmp_path: Path) -> None:
         path = tmp_path / "m.bif"
         path.write_bytes(self.TEXT.encode("latin-1"))
-        with pytest.raises(fg.FileFormatError, match=r"line 1: not text in utf-8 .* name it, as in encoding='latin-1'"):
+        with pytest.raises(fg.FileFormatError, match=r"line 1: not text in utf-8 .* give it, for example encoding='latin-1'"):
             fg.read_model(path)
         assert fg.read_model(path, encoding="latin-1").names == ["été"]
         assert fg.read_bif(path, encoding="latin-1").states == [["froid", "brûlant"]]
@@ -137,7 +137,7 @@ class TestEncodings:
     def test_an_unknown_encoding_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "m.bif").write_text(self.TEXT)
         for name in ("latin-99", "punycode", "hex"):
-            with pytest.raises(fg.FileFormatError, match=f"there is no encoding '{name}'"):
+            with pytest.raises(fg.FileFormatError, match=f"there is no text encoding '{name}'"):
                 fg.read_model(tmp_path / "m.bif", encoding=name)
 
     @pytest.mark.parametrize("encoding", ["latin-1", "utf-8", "utf-16"])

@@ -187,7 +187,7 @@ def test_files_are_told_apart_by_their_names(put: Put, tmp_path: Path) -> None:
         packed = tmp_path / f"m{ending}.gz"
         packed.write_bytes(gzip.compress(text.encode()))
         assert repr(fg.read_model(packed)) == repr(plain)
-    with pytest.raises(ValueError, match="told by the ending"):
+    with pytest.raises(ValueError, match="to show the format"):
         fg.read_model(put("m.txt", UAI))
     packed.write_bytes(packed.read_bytes()[:-10])
     with pytest.raises(fg.FileFormatError, match="not a whole gzip file"):
@@ -250,7 +250,7 @@ def test_a_file_cut_short_anywhere_is_refused(put: Put, ending: str) -> None:
         (".alist", "1 1 2 1 2 2", "1 1 2 1 2", "line 3: the degrees of the bits should be 6 numbers, not 5"),
         (".alist", "6 3\n", "600000000 3\n", "do not fit a file of this size"),
         (".cnf", "p cnf 4 4", "p dnf 4 4", "line 2: 'p cnf VARIABLES CLAUSES'"),
-        (".cnf", "1 -2 3 0", "1 -2 5 0", "line 3: literal 5 is of a variable above 4"),
+        (".cnf", "1 -2 3 0", "1 -2 5 0", "line 3: literal 5 has a variable above 4"),
         (".cnf", "1 -2 3 0", "1 -2 x 0", "line 3: a literal should be a whole number, not 'x'"),
         (".cnf", "1 -2 3 0", "0", "line 3: an empty clause"),
         (".cnf", "p cnf 4 4", "p cnf 2000000000 4", "line 2: 2000000000 variables do not fit a file of this size"),

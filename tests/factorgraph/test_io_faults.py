@@ -205,7 +205,7 @@ class TestBif:
             ("(y) 0.2 0.8", "table 0.1 0.9 0.2 0.8", "line 6: the probabilities of 'b' are given twice"),
             ("default 0.5 0.5", "default 0.5 0.5; default 0.5 0.5", "line 9: the 'default' of 'c' is given twice"),
             ("( a ) { table 0.5 0.5", "( a | c ) { default 0.5 0.5", "line 4: .* ancestors: 'a' -> 'b' -> 'c' -> 'a'"),
-            ("( b | a )", "( b | b )", "line 5: .*a variable comes twice"),
+            ("( b | a )", "( b | b )", "line 5: .*a variable occurs twice"),
             ("( b | a )", "( b c | a )", "line 5: .*'b c'|one variable"),
             ("( b | a )", "( b, c | a )", r"line 5: one variable should come first .*\['b', 'c'\]"),
             ("( b | a )", "( | a )", "line 5: one variable should come first"),
