@@ -21,18 +21,18 @@ from factorgraph.variables import DiscreteType, VariableType
 
 class ExactResult:
     """
-    Exact answers, read like a `Result`. Made by `exact`.
+    Exact answers, which are read like a `Result`. `exact` returns them.
 
     Attributes
     ----------
     status : str
         ``"exact"``.
     log_partition : float
-        Log of the sum over all states, evidence included; in max mode the log-weight of the best one.
+        Log of the sum over all states, with evidence. In max mode, the log-weight of the best state.
     contradictions : list
-        Not empty where the evidence contradicts the model.
+        Not empty if the evidence contradicts the model.
     tree : CliqueTree or None
-        The messages that it is read from; None where nothing is possible.
+        The messages from which answers are read; None if no state is possible.
     """
 
     status = "exact"
@@ -74,7 +74,7 @@ class ExactResult:
         return self.tree.decode()
 
     def marginals(self, variables: Variables) -> np.ndarray:
-        """Probabilities of the states, ``(*variables.shape, q)``; in max mode max-marginals, scaled to add up to one."""
+        """Probabilities of the states, ``(*variables.shape, q)``. In max mode, max-marginals, scaled to add up to one."""
         kind = self._kind(variables)
         result = np.zeros((variables.size, len(kind.states)))
         for row, v in zip(result, self._nodes(variables), strict=True):
@@ -82,11 +82,17 @@ class ExactResult:
         return result.reshape(*variables.shape, -1)
 
     def mean(self, variables: Variables) -> np.ndarray:
-        """Expected values, ``(*variables.shape,)``; of categorical variables, which have none, the probabilities."""
+        """
+        Expected values, ``(*variables.shape,)``. Categorical variables have no expected value, and their probabilities are
+        returned.
+        """
         return mean_of(self._kind(variables), self.marginals(variables))
 
     def mode(self, variables: Variables) -> np.ndarray:
-        """Most probable states, ``(*variables.shape,)``: one joint state in max mode, each by itself in sum mode."""
+        """
+        Most probable states, ``(*variables.shape,)``. In max mode, they form one joint state; in sum mode, each is that of one
+        variable.
+        """
         kind = self._kind(variables)
         if self.run_mode == "sum":
             return kind.to_labels(np.asarray(kind.states[np.argmax(self.marginals(variables), axis=-1)]))
@@ -95,13 +101,13 @@ class ExactResult:
 
     def table(self, variables: Variables) -> Any:
         """
-        Marginals of variables with the names of variables and states, for people to read.
+        Marginals in a table with the names of variables and states, for people to read.
 
         Returns
         -------
-        pandas.DataFrame, or a text in columns where pandas is not installed
-            A row for each variable and a column for each state, named where the type has names; of normal variables the mean
-            and the variance.
+        pandas.DataFrame, or a text in columns if pandas is not installed
+            There is a row for each variable and a column for each state. Columns have the names of states, if the type has
+            names. Normal variables have columns for the mean and the variance.
 
         Raises
         ------
@@ -111,7 +117,7 @@ class ExactResult:
         return marginal_table(variables, self.marginals(variables))
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
-        """Joint probabilities of each factor's variables, ``(F, q_0, ..., q_k)``; as marginals in max mode."""
+        """Joint probabilities of each factor's variables, ``(F, q_0, ..., q_k)``. In max mode, max-marginals."""
         self._check()
         assert self.tree is not None
         _ = self._marginals  # messages from the roots
@@ -129,7 +135,7 @@ class ExactResult:
         return result
 
     def gradient(self, factors: str | Factors) -> np.ndarray:
-        """Derivative of `log_partition` by a block's potentials; as `Result.gradient`."""
+        """Derivative of `log_partition` with respect to a block's potentials, as `Result.gradient`."""
         block = self._graph.factors(factors)
         return block.bound.factor.gradient(self.factor_marginals(block))
 
@@ -140,12 +146,12 @@ class ExactResult:
         Raises
         ------
         ValueError
-            The result is of mode "max".
+            The mode of the result is "max".
         """
         self._check()
         check_number(n)
         if self.run_mode != "sum":
-            raise ValueError(f"states are drawn in sum mode, not in mode {self.run_mode!r}")
+            raise ValueError(f"states can only be drawn in sum mode, not in mode {self.run_mode!r}")
         assert self.tree is not None
         with np.errstate(all="ignore"):
             drawn = self.tree.sample(n, np.random.default_rng(seed))

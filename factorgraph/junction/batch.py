@@ -16,20 +16,20 @@ from factorgraph.variables import DiscreteType
 
 class ExactBatch:
     """
-    Exact answers for B sets of evidence, read like the `Result` of a batch: what it returns has an axis of the sets first.
+    Exact answers for B sets of evidence, read like the `Result` of a batch: arrays have a first axis for the sets.
 
-    Marginals are kept. Factor marginals and most probable states are worked out when they are asked for, set after set, so that
-    messages of one set alone are in memory.
+    Marginals are stored. Factor marginals and most probable states are calculated when they are asked for, one set after
+    another, so that only the messages of one set are in memory.
 
     Attributes
     ----------
     status : list of str
         ``"exact"`` for each set.
     log_partition : (B,) array
-        As in `ExactResult`; -inf where the evidence contradicts the model. All that is read of such a set is NaN, and its most
-        probable state the first.
+        As in `ExactResult`. It is -inf if the evidence contradicts the model. All other answers for such a set are NaN, and its
+        most probable states are the first ones.
     contradictions : list of list
-        For each set, not empty where the evidence contradicts the model.
+        For each set, not empty if the evidence contradicts the model.
     """
 
     converged = True
@@ -86,7 +86,7 @@ class ExactBatch:
         return self._read(lambda result: result.factor_marginals(factors))
 
     def gradient(self, factors: str | Factors) -> np.ndarray:
-        """As `ExactResult.gradient`, with an axis of the sets first."""
+        """As `ExactResult.gradient`, with a first axis for the sets."""
         return self._read(lambda result: result.gradient(factors))
 
     def _read(self, read: Callable[[ExactResult], np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Exact answers in one call, whatever the variables are."""
+"""Exact answers in one call, for all kinds of variables."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from factorgraph.variables import is_normal
 
 class SeparateResult:
     """
-    Exact answers of a graph whose parts do not hear of each other, discrete and normal. Made by `exact`.
+    Exact answers for a graph with discrete and normal variables that are not connected with each other. `exact` returns them.
 
     Attributes
     ----------
     status : str
         ``"exact"``.
     log_partition : float
-        The sum of the parts'.
+        Sum over the discrete and the normal part.
     contradictions : list
-        Empty: a contradiction is raised.
+        Always empty, because `exact` raises an error for a contradiction.
     """
 
     status = "exact"
@@ -70,7 +70,7 @@ class SeparateResult:
         return self._of(variables).mode(variables)
 
     def table(self, variables: Variables) -> Any:
-        """Marginals with names: see `Result.table`."""
+        """Marginals in a table with names: see `Result.table`."""
         return self._of(variables).table(variables)
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
@@ -88,40 +88,42 @@ def exact(
     graph: FactorGraph, *, mode: str = "sum", max_clique: int = MAX_CLIQUE
 ) -> ExactResult | LinearResult | SeparateResult | MixtureResult:
     """
-    Exact answers: by a junction tree for discrete variables, by sparse linear algebra for normal ones.
+    Find exact answers: by a junction tree for discrete variables, and by sparse linear algebra for normal ones.
 
-    Of discrete variables evidence and the states that zeros rule out are taken out first; then they are eliminated in the best
-    order found. That works where the graph, without them, has a small treewidth; and on every forest, however many variables
-    its factors have, as belief propagation is exact there. To ask again with other evidence, make a `JunctionTree`.
+    For discrete variables, evidence and states that zeros rule out are removed first. Then variables are eliminated in the best
+    order that is found. This works if the remaining graph has a small treewidth. It also works for every forest, however many
+    variables its factors have, because belief propagation is exact there. To ask again with other evidence, make a
+    `JunctionTree`.
 
-    Normal variables and linear relations of any graph are one linear system: see `factorgraph.linear`. Discrete and normal
-    variables of one graph are answered each by themselves, where no factor has both. Where some do, as `Switch` does, there is
-    a linear system for each joint state of the variables that switch, at most 4,096 of them.
+    Normal variables with linear relations are one linear system on any graph: see `factorgraph.linear`. If a graph has discrete
+    and normal variables, and no factor has both, the two parts are answered separately. If some factors have both, as `Switch`
+    has, there is a linear system for each joint state of the variables that switch, at most 4,096 of them.
 
     Parameters
     ----------
     graph : FactorGraph
-        Its prior and evidence count.
+        The graph with its prior and evidence.
     mode : {"sum", "max"}, default "sum"
-        Marginals, or the most probable joint state.
+        "sum" gives marginals, and "max" the most probable joint state.
     max_clique : int, default 2^27
-        Largest number of joint states of a clique, and an eighth of the entries of all messages together (8 GiB).
+        Largest number of joint states of a clique. The messages together may have eight times as many entries (8 GiB).
 
     Returns
     -------
-    ExactResult, LinearResult, or of a graph with discrete and normal variables SeparateResult or MixtureResult, all read alike
+    ExactResult or LinearResult; for a graph with discrete and normal variables, SeparateResult or MixtureResult. All are read
+    alike.
 
     Raises
     ------
     TooLargeError
-        It would take more; the message says how much. No memory was taken.
+        More would be needed. The message says how much. No memory was allocated.
     ContradictionError
         The evidence contradicts the model.
     ImproperModelError
-        Nothing fixes some normal variables.
+        Some normal variables are not determined by anything.
     TypeError
-        A variable or factor can neither be enumerated nor is it normal and linear; or a factor of both kinds is no linear
-        relation in each state of a discrete variable.
+        A variable or factor can neither be enumerated nor is it normal and linear; or a factor of discrete and normal variables
+        is not a linear relation for each state of a discrete variable.
 
     Examples
     --------

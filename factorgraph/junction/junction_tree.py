@@ -1,4 +1,4 @@
-"""The public face: `JunctionTree`, and how large it would be."""
+"""The public interface: `JunctionTree`, and how large it would be."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ _WIDE = float(1 << 16)  # joint states of a factor beyond which a forest is answ
 @dataclass(frozen=True)
 class ExactSize:
     """
-    What exact answers would take.
+    The work and memory that exact answers would need.
 
-    A forest with factors of more than 65,536 joint states is answered by belief propagation, without tables: there the width
-    is 1, a clique the states of one variable, and the entries are those of the messages.
+    A forest with factors of more than 65,536 joint states is answered by belief propagation, without tables. In this case, the
+    width is 1, a clique is the states of one variable, and the entries are those of the messages.
 
     Attributes
     ----------
     width : int
-        Variables of the largest clique, less one (an upper bound of the treewidth, after evidence and zeros).
+        Number of variables of the largest clique, minus one (an upper bound of the treewidth, after evidence and zeros).
     largest_clique : float
-        Joint states of the largest clique.
+        Number of joint states of the largest clique.
     total_entries : float
-        Joint states of all cliques: time goes with it, some nanoseconds each.
+        Number of joint states of all cliques. The time is proportional to it, with some nanoseconds for each.
     memory : float
-        Bytes that marginals take at most: messages between cliques, tables, and the work on one clique.
+        Most bytes that marginals need, for messages between cliques, tables, and the work on one clique.
     """
 
     width: int
@@ -55,7 +55,7 @@ class ExactSize:
 
 
 def exact_size(graph: FactorGraph) -> ExactSize:
-    """How large the tables for exact answers would be; nothing of that size is made."""
+    """Find out how large the tables for exact answers would be, without making them."""
     check_discrete(graph)
     if is_wide_forest(graph):
         return forest_size(graph)
@@ -70,19 +70,20 @@ def exact_size(graph: FactorGraph) -> ExactSize:
 
 class JunctionTree:
     """
-    A junction tree that is made once and asked again and again, with other evidence, priors and potentials.
+    A junction tree that is built once and then asked many times, with other evidence, priors and potentials.
 
-    The order of elimination and of the products in each clique is found once. A run works out what has changed since the last
-    one: the messages that no change reaches stay. Results are not changed by later runs. One tree serves one thread at a time.
+    The order of elimination, and the order of the products in each clique, are found once. Each run calculates only what has
+    changed since the previous run: messages that no change can reach are kept. Later runs do not change earlier results. A tree
+    must be used by one thread at a time.
 
     Parameters
     ----------
     graph : FactorGraph
-        Of discrete variables. Its prior and evidence are where the tree starts; what changes in the graph later is not seen.
+        A graph of discrete variables. The tree starts with its prior and evidence. Later changes of the graph have no effect.
     mode : {"sum", "max"}, default "sum"
-        Marginals, or the most probable joint state.
+        "sum" gives marginals, and "max" the most probable joint state.
     batch : int, optional
-        Number of sets of evidence to run at once; they are worked out one after another.
+        Number of sets of evidence for each run. They are calculated one after another.
     max_clique : int, default 2^27
         As in `exact`.
 
@@ -93,9 +94,9 @@ class JunctionTree:
 
     Notes
     -----
-    The order is found for the evidence that stands when the tree is made. More evidence, and other values, are quick; evidence
-    that is taken back from a variable that was observed then, and priors for variables that had none, let the next run find an
-    order anew.
+    The order is found for the evidence that is set when the tree is built. More evidence, and other values, are fast. Two
+    changes make the next run find a new order: to remove evidence of a variable that was observed then, and to set a prior for
+    a variable that had none.
 
     Examples
     --------
@@ -133,7 +134,7 @@ class JunctionTree:
     # Evidence, priors, potentials.
 
     def observe(self, variables: Variables, values: Any, *, sets: Any = None) -> None:
-        """Fix variables to values; as `Inference.observe`."""
+        """Fix variables to values, as `Inference.observe`."""
         nodes, chosen = self._nodes(variables), chosen_sets(self.batch, sets)
         each = by_set(numbers_of(variables, values), variables.shape, chosen, variables, check_values, "observed values")
         kind = variables.type
@@ -143,13 +144,13 @@ class JunctionTree:
             self._evidence[number] = self._evidence[number] | dict(zip(nodes, row, strict=True))
 
     def unobserve(self, variables: Variables, *, sets: Any = None) -> None:
-        """Take evidence back; as `Inference.unobserve`."""
+        """Remove evidence, as `Inference.unobserve`."""
         nodes, chosen = set(self._nodes(variables)), chosen_sets(self.batch, sets)
         for number in [0] if chosen is None else chosen.tolist():
             self._evidence[number] = {v: state for v, state in self._evidence[number].items() if v not in nodes}
 
     def set_prior(self, variables: Variables, params: Any, *, sets: Any = None) -> None:
-        """Set the prior of variables in natural parameters; as `Inference.set_prior`."""
+        """Set the prior of variables in natural parameters, as `Inference.set_prior`."""
         nodes, kind, chosen = self._nodes(variables), variables.type, chosen_sets(self.batch, sets)
         assert isinstance(kind, DiscreteType)
         each = by_set(params, (*variables.shape, *kind.param_shape), chosen, variables, check_prior, "prior")
@@ -160,7 +161,7 @@ class JunctionTree:
             self._models[number] = self._models[number].with_priors(dict(zip(nodes, rows, strict=True)))
 
     def set_potentials(self, factors: str | Factors, factor: Factor) -> None:
-        """Replace a block's potentials; as `Inference.set_potentials`."""
+        """Replace a block's potentials, as `Inference.set_potentials`."""
         self._check_size()
         block = self.graph.factors(factors)
         if block.is_block or type(factor) is not type(block.factor):
@@ -174,7 +175,7 @@ class JunctionTree:
         self._change(lambda model: model.with_tables(dict(zip(numbers, tables, strict=True))))
 
     def _change(self, change: Callable[[TableModel], TableModel]) -> None:
-        """Change the model of every set, once where sets share it."""
+        """Change the model of every set. If sets share a model, it is changed once."""
         changed = {id(model): change(model) for model in dict.fromkeys(self._models)}
         self._models = [changed[id(model)] for model in self._models]
 
@@ -186,24 +187,24 @@ class JunctionTree:
 
     def _check_size(self) -> None:
         if self._size != self.graph.size_of_structure:
-            raise RuntimeError("the graph has grown since the tree was made: make a new JunctionTree of it")
+            raise RuntimeError("the graph has grown since the tree was made: make a new JunctionTree")
 
     # Answers.
 
     def run(self) -> ExactResult | ExactBatch:
         """
-        Exact answers for the evidence, priors and potentials as they are now.
+        Find exact answers for the present evidence, priors and potentials.
 
         Returns
         -------
-        ExactResult, or ExactBatch where the tree has a batch
+        ExactResult, or ExactBatch if the tree has a batch
 
         Raises
         ------
         ContradictionError
-            The evidence contradicts the model, in a batch that of all sets.
+            The evidence contradicts the model; in a batch, the evidence of all sets.
         TooLargeError
-            A new order had to be found, and it would take too much.
+            A new order had to be found, and it would need too much memory.
         """
         self._check_size()
         sets = [(model, model.allowed(evidence)) for model, evidence in zip(self._models, self._evidence, strict=True)]
@@ -219,12 +220,15 @@ class JunctionTree:
         return result
 
     def _serves(self, model: TableModel, allowed: list[np.ndarray]) -> bool:
-        """Whether the tree knows all variables that have a choice, and all tables."""
+        """Whether the tree has all variables with a choice, and all tables."""
         known = self._tree is not None and len(model.scopes) == len(self._tree.given.scopes)
         return known and all(states.size == 1 or v in self._free for v, states in enumerate(allowed))
 
     def _compile(self) -> None:
-        """Find an order for what any of the sets leaves open, and for what was open before: evidence may go to and fro."""
+        """
+        Find an order for all variables that any of the sets leaves open or that were open before, because evidence may change
+        back.
+        """
         found = [model.allowed(evidence) for model, evidence in zip(self._models, self._evidence, strict=True)]
         possible = [allowed for allowed in found if allowed is not None]
         if not possible:

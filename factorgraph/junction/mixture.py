@@ -1,4 +1,4 @@
-"""Exact answers of graphs that are normal, given the states of a few discrete variables: mixtures over all of these."""
+"""Exact answers for graphs that are normal given the states of a few discrete variables: mixtures over these states."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ class _Part(NamedTuple):
 
 class MixtureResult:
     """
-    Exact answers where each joint state of some discrete variables leaves a graph of normal ones. Made by `factorgraph.exact`.
+    Exact answers for a graph whose normal variables depend on the states of some discrete variables. `exact` returns them.
 
     Attributes
     ----------
     status : str
         ``"exact"``.
     log_partition : float
-        In max mode the log-density of the best joint state and values.
+        In max mode, the log-density of the best joint state and values.
     contradictions : list
-        Empty: a contradiction is raised.
+        Always empty, because `exact` raises an error for a contradiction.
     weights : (k,) array
-        Probabilities of the joint states, those that are possible.
+        Probabilities of the possible joint states.
     """
 
     status = "exact"
@@ -97,8 +97,8 @@ class MixtureResult:
         sizes = [len(each) for rows in states.values() for each in rows]
         if math.prod(sizes) > MOST_STATES:
             raise TooLargeError(
-                f"the variables that switch have {float(math.prod(sizes)):.3g} joint states, more than {MOST_STATES}: run the "
-                "graph by belief propagation, which keeps the moments of the mixtures"
+                f"the variables that switch have {float(math.prod(sizes)):.3g} joint states, more than {MOST_STATES}: run "
+                "belief propagation instead, which keeps the moments of the mixtures"
             )
         for positions in itertools.product(*(each for rows in states.values() for each in rows)):
             values: dict[str, np.ndarray] = {}
@@ -170,7 +170,9 @@ class MixtureResult:
         return is_normal(self._graph.block_of(variables).type)
 
     def marginals(self, variables: Variables) -> np.ndarray:
-        """Probabilities of states; of normal variables mean and variance, of vectors mean and covariance, of the mixture."""
+        """
+        Probabilities of states. For normal variables, mean and variance of the mixture; for vectors, its mean and covariance.
+        """
         if not self._is_normal(variables):
             return self._mixed(part.discrete.marginals(part.own(variables)) for part in self._parts)
         each = np.stack([part.normal.marginals(variables) for part in self._parts])
@@ -197,33 +199,33 @@ class MixtureResult:
 
     def mode(self, variables: Variables) -> np.ndarray:
         """
-        Most probable values: together in max mode, else of each discrete variable by itself.
+        Most probable values. In max mode, they are jointly most probable; otherwise, each is that of one discrete variable.
 
         Raises
         ------
         ValueError
-            Of normal variables in sum mode, whose densities are mixtures.
+            The variables are normal, and the mode is "sum": their densities are mixtures.
         """
         if self.run_mode == "max":
             part = self._parts[0]
             return part.normal.mode(variables) if self._is_normal(variables) else part.discrete.mode(part.own(variables))
         if self._is_normal(variables):
             raise ValueError(
-                f"the densities of {variables.name!r} are mixtures: take fg.exact(graph, mode='max') for best values"
+                f"the densities of {variables.name!r} are mixtures: use fg.exact(graph, mode='max') for the best values"
             )
         kind = variables.type
         assert isinstance(kind, DiscreteType)
         return kind.to_labels(np.asarray(kind.states[np.argmax(self.marginals(variables), axis=-1)]))
 
     def table(self, variables: Variables) -> Any:
-        """Marginals with names: see `Result.table`."""
+        """Marginals in a table with names: see `Result.table`."""
         return marginal_table(variables, self.marginals(variables))
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
-        """As `ExactResult.factor_marginals` and `LinearResult.factor_marginals`; not of factors that switch."""
+        """As `ExactResult.factor_marginals` and `LinearResult.factor_marginals`, but not for factors that switch."""
         block = self._graph.factors(factors)
         if _is_mixed(block):
-            raise ValueError(f"factors {block.name!r} switch: they have no joint marginals")
+            raise ValueError(f"factors {block.name!r} switch between relations, so they have no joint marginals")
         if not self._is_normal(block.ports[0]):
             return self._mixed(part.discrete.factor_marginals(block.name) for part in self._parts)
         return self._collapsed(np.stack([part.normal.factor_marginals(block.name) for part in self._parts]), 1)
@@ -232,7 +234,7 @@ class MixtureResult:
         """Draw joint values of all variables: see `Result.sample`."""
         check_number(n)
         if self.run_mode != "sum":
-            raise ValueError(f"states are drawn in sum mode, not in mode {self.run_mode!r}")
+            raise ValueError(f"states can only be drawn in sum mode, not in mode {self.run_mode!r}")
         rng = np.random.default_rng(seed)
         counts = rng.multinomial(n, self.weights / self.weights.sum())
         rows: dict[str, list[np.ndarray]] = {}

@@ -19,7 +19,7 @@ _MOST_ENTRIES = 1 << 26  # of all tables of one block together
 
 
 class TooLargeError(ValueError):
-    """Exact answers would take too much memory; the message says how much."""
+    """Exact answers would need too much memory. The message says how much."""
 
 
 @dataclass(frozen=True, eq=False)

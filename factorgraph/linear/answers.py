@@ -1,4 +1,4 @@
-"""Exact answers of graphs of normal variables, read like the results of belief propagation."""
+"""Exact answers for graphs of normal variables, read like the results of belief propagation."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from factorgraph.linear.system import LinearSystem
 
 class LinearResult:
     """
-    Exact answers for normal variables. Made by `factorgraph.exact`.
+    Exact answers for normal variables. `factorgraph.exact` returns them.
 
-    Means are one solution of a sparse system. On forests all variances cost little; elsewhere each one that is asked for is a
-    solution of its own.
+    All means come from one solution of a sparse system. On a forest, all variances together cost little. On other graphs, each
+    variance that is asked for needs a solution of its own.
 
     Attributes
     ----------
     status : str
         ``"exact"``.
     log_partition : float
-        Log of the integral over all values, evidence included; in max mode the log-density of the best ones.
+        Log of the integral over all values, with evidence. In max mode, the log-density of the best values.
     contradictions : list
-        Not empty where the evidence contradicts an exact relation.
+        Not empty if the evidence contradicts an exact relation.
     """
 
     status = "exact"
@@ -77,7 +77,7 @@ class LinearResult:
         return np.where(self.system.free >= 0, np.nan, 0.0)
 
     def marginals(self, variables: Variables) -> np.ndarray:
-        """Mean and variance, ``(*variables.shape, 2)``; of vectors mean and covariance, ``(*variables.shape, 1 + d, d)``."""
+        """Mean and variance, ``(*variables.shape, 2)``. For vectors, mean and covariance, ``(*variables.shape, 1 + d, d)``."""
         numbers, width = self._numbers(variables), len(variables.type.value_shape)
         means = self._means[numbers]
         if self._passed is not None:
@@ -93,7 +93,7 @@ class LinearResult:
         return moments.reshape(*variables.shape, *moments.shape[1:])
 
     def mean(self, variables: Variables) -> np.ndarray:
-        """Means, ``(*variables.shape,)``; of vectors ``(*variables.shape, d)``."""
+        """Means, ``(*variables.shape,)``; for vectors, ``(*variables.shape, d)``."""
         return self._means[self._numbers(variables)].reshape((*variables.shape, *variables.type.value_shape))
 
     def mode(self, variables: Variables) -> np.ndarray:
@@ -102,11 +102,12 @@ class LinearResult:
 
     def covariance(self, variables: Variables, others: Variables | None = None) -> np.ndarray:
         """
-        Covariances of variables with each other, or with others.
+        Covariances of variables with each other, or with other variables.
 
         Returns
         -------
-        (*variables.shape, *others.shape) array, with an axis of d behind each shape for vectors; 0 with what is observed
+        (*variables.shape, *others.shape) array, with an axis of length d after each shape for vectors. Covariances with
+        observed variables are 0.
         """
         others = variables if others is None else others
         rows, columns = (self.system.free[self._numbers(block).reshape(-1)] for block in (variables, others))
@@ -118,11 +119,14 @@ class LinearResult:
         return found.reshape((*variables.shape, *variables.type.value_shape, *others.shape, *others.type.value_shape))
 
     def table(self, variables: Variables) -> Any:
-        """Means and variances with the names of the variables, for people to read: see `Result.table`."""
+        """Means and variances in a table with the names of the variables, for people to read: see `Result.table`."""
         return marginal_table(variables, self.marginals(variables))
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
-        """Of all d numbers of each factor the joint mean in the first row, the covariance below it: ``(F, 1 + d, d)``."""
+        """
+        The joint distribution of all d numbers of each factor, ``(F, 1 + d, d)``: the mean in the first row, and the covariance
+        below it.
+        """
         self._check()
         numbers = self.system.numbers_at(self._graph.factors(factors))
         return np.concatenate([self._means[numbers][:, None], self._covariances(numbers)], axis=1)
@@ -137,7 +141,7 @@ class LinearResult:
         return found
 
     def sample(self, n: int = 1, seed: Any = None) -> dict[str, np.ndarray]:
-        """Draw joint values of all variables, ``(n, *shape)`` of each block by its name: see `Result.sample`."""
+        """Draw joint values of all variables: ``(n, *shape)`` for each block, by its name. See `Result.sample`."""
         self._check()
         check_number(n)
         drawn = np.repeat(self.system.values[None], n, axis=0)

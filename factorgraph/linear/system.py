@@ -36,7 +36,7 @@ _MET = 1e-6  # how far an exact relation may be from what is observed
 
 
 class ImproperModelError(ValueError):
-    """Nothing fixes some variables, or relations without noise repeat or exclude each other."""
+    """Some variables are not determined by anything, or relations without noise repeat or exclude each other."""
 
 
 class LinearSystem:
@@ -302,7 +302,7 @@ class LinearSystem:
             A prior has a negative precision.
         """
         if self._prior.data.size and self._smallest_of_prior() < 0:
-            raise ValueError("joint states are drawn where no prior has a negative precision")
+            raise ValueError("joint states can only be drawn if no prior has a negative precision")
         soft, weights = self._a[~self._sharp], 1.0 / self._variance[~self._sharp]
         moved = np.repeat(self._right[:, None], n, axis=1)
         for unknowns, sizes, vectors in self._prior_directions():
