@@ -49,12 +49,12 @@ class FactorGraph:
 
     def add_variables(self, name: str, type: VariableType, shape: int | tuple[int, ...] = ()) -> Variables:
         """
-        Add a block of like variables.
+        Add a block of variables of one type.
 
         Parameters
         ----------
         name : str
-            Unique in the graph.
+            A name that no other block of the graph has.
         type : VariableType
         shape : int or tuple of int, default ()
             ``()`` adds a single variable.
@@ -68,7 +68,7 @@ class FactorGraph:
             raise TypeError(f"variables {name!r}: type must be a VariableType such as Spin(), not {type!r}")
         shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         if any(not isinstance(n, (int, np.integer)) or n < 1 for n in shape):
-            raise ValueError(f"variables {name!r}: shape {shape} must be of whole numbers, at least 1")
+            raise ValueError(f"variables {name!r}: shape {shape} must consist of whole numbers of at least 1")
         whole = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)
         block = VariableBlock(name, type, shape, whole)
         self.variable_blocks[name] = block
@@ -77,18 +77,18 @@ class FactorGraph:
 
     def add_factors(self, name: str, factor: Factor | BlockFactor, *ports: Variables | Concatenation) -> Factors:
         """
-        Add many like factors at once.
+        Add a block of factors of one type.
 
         Parameters
         ----------
         name : str
-            Unique in the graph.
+            A name that no other block of the graph has.
         factor : Factor or BlockFactor
-        *ports : Variables, or at plural ports what `concatenate` returns
-            One array of variables for each port, all of one shape; factor i meets the i-th of each. A single variable (of
-            shape ``()``) is met by all factors. At a plural port the last axis runs over the variables of one factor. A
-            block factor takes whole blocks, or any views of them, with repeats, and where it says so with places outside:
-            see `Variables.gather`.
+        *ports : Variables, or what `concatenate` returns at plural ports
+            One array of variables for each port, all of one shape: factor i is connected to the i-th variable of each. A single
+            variable (of shape ``()``) is connected to all factors. At a plural port, the last axis runs over the variables of
+            one factor. A block factor takes whole blocks or any views of them, also with repeats; some ports may have places
+            outside: see `Variables.gather`.
 
         Returns
         -------
@@ -97,8 +97,8 @@ class FactorGraph:
         Raises
         ------
         ValueError, TypeError
-            Ports of unequal shape, a factor that meets a variable twice, potentials of a wrong shape, or variables
-            that the factor cannot take; the message names the block and the value.
+            Ports have unequal shapes, a factor is connected to a variable twice, potentials have a wrong shape, or the factor
+            does not accept the type of a variable. The message names the block and the value.
         """
         self._check_name(name)
         parts: list[Variables] = []
@@ -107,10 +107,14 @@ class FactorGraph:
             if not isinstance(port, (Variables, Concatenation)):
                 raise TypeError(f"factors {name!r}: port {number} must be Variables, not {port!r}")
             if isinstance(port, Concatenation) and number not in getattr(factor, "plural", ()):
-                raise TypeError(f"factors {name!r}: port {number} is not plural: it takes variables of one block, not {port!r}")
+                raise TypeError(
+                    f"factors {name!r}: port {number} is not plural, so it takes variables of one block, not {port!r}"
+                )
             for part in port.parts if isinstance(port, Concatenation) else (port,):
                 if self.variable_blocks.get(part.name) is not part.block:
-                    raise ValueError(f"factors {name!r}: port {number} has variables {part.name!r} of another graph")
+                    raise ValueError(
+                        f"factors {name!r}: port {number} has variables {part.name!r} that belong to another graph"
+                    )
                 parts.append(part)
                 owners.append(number)
         if not ports:
@@ -130,7 +134,7 @@ class FactorGraph:
 
     def _add_block_factor(self, name: str, factor: BlockFactor, ports: tuple[Variables, ...]) -> Factors:
         if len(ports) != len(factor.ports):
-            raise ValueError(f"takes {len(factor.ports)} plates {factor.ports}, not {len(ports)}")
+            raise ValueError(f"the factor takes {len(factor.ports)} plates {factor.ports}, not {len(ports)}")
         for label, port in zip(factor.ports, ports, strict=True):
             if port.size == 0:
                 raise ValueError(f"port {label!r} has no variables")
@@ -155,11 +159,11 @@ class FactorGraph:
         for number, other in enumerate(shapes):
             if other not in (shape, ()):
                 raise ValueError(
-                    f"ports must be of equal shape: port {number} ({ports[number].name!r}) has {other}, another has {shape}"
+                    f"ports must have equal shapes: port {number} ({ports[number].name!r}) has {other}, another has {shape}"
                 )
         count = int(np.prod(shape, dtype=np.int64))
         if count == 0:
-            raise ValueError("ports are empty")
+            raise ValueError("the ports have no variables")
         flat, widths = [], []
         for number, port in zip(owners, ports, strict=True):
             width = port.shape[-1:] if number in factor.plural else ()
@@ -180,7 +184,7 @@ class FactorGraph:
         ----------
         variables : Variables
         params : array that broadcasts to ``(*variables.shape, *param_shape)``
-            Fields of spins (half log-odds), log-weights of categorical variables; -inf rules a state out.
+            Fields of spins (half log-odds), or log-weights of categorical variables, where -inf rules a state out.
         """
         block = self.block_of(variables)
         checked = check_prior(variables, params)
@@ -190,13 +194,14 @@ class FactorGraph:
 
     def observe(self, variables: Variables, values: Any) -> None:
         """
-        Fix variables to values. An observed variable is evidence until `unobserve`.
+        Fix variables to values. They are evidence until `unobserve` is called.
 
         Parameters
         ----------
         variables : Variables
-        values : array that broadcasts to ``variables.shape``; -1 or +1 for spins, 0 to q - 1 for categorical variables, or the
-            names of their states; of vectors ``(*variables.shape, d)``, NaN for components that are not observed
+        values : array that broadcasts to ``variables.shape``
+            -1 or +1 for spins; 0 to q - 1, or the names of states, for categorical variables. For vectors the shape is
+            ``(*variables.shape, d)``, with NaN for components that are not observed.
         """
         block = self.block_of(variables)
         checked = check_values(variables, numbers_of(variables, values))
@@ -208,7 +213,7 @@ class FactorGraph:
         block.observed[variables.index] = True
 
     def unobserve(self, variables: Variables) -> None:
-        """Take evidence back."""
+        """Remove the evidence of variables."""
         block = self.block_of(variables)
         if block.observed is not None:
             block.observed[variables.index] = False
@@ -217,41 +222,41 @@ class FactorGraph:
 
     @property
     def size_of_structure(self) -> tuple[int, int]:
-        """Numbers of blocks of variables and of factors: they grow with the graph."""
+        """Number of blocks of variables and of blocks of factors. Both grow with the graph."""
         return len(self.variable_blocks), len(self.factor_blocks)
 
     def variables(self, name: str) -> Variables:
-        """The block of variables of that name."""
+        """Return the block of variables with this name."""
         if name not in self.variable_blocks:
-            raise KeyError(f"no variables {name!r}; there are {list(self.variable_blocks)}")
+            raise KeyError(f"there are no variables {name!r}; the graph has {list(self.variable_blocks)}")
         block = self.variable_blocks[name]
         return Variables(block, block.whole)
 
     def factors(self, name: str | Factors) -> Factors:
-        """The block of factors of that name."""
+        """Return the block of factors with this name."""
         key = name.name if isinstance(name, Factors) else name
         if key not in self.factor_blocks:
-            raise KeyError(f"no factors {key!r}; there are {list(self.factor_blocks)}")
+            raise KeyError(f"there are no factors {key!r}; the graph has {list(self.factor_blocks)}")
         block = self.factor_blocks[key]
         if isinstance(name, Factors) and block is not name:
             raise ValueError(f"factors {key!r} belong to another graph")
         return block
 
     def block_of(self, variables: Variables) -> VariableBlock:
-        """The block that variables of this graph belong to; an error if they are another graph's."""
+        """Return the block to which variables of this graph belong. Variables of another graph are an error."""
         if not isinstance(variables, Variables):
             raise TypeError(f"expected Variables, not {variables!r}")
         if self.variable_blocks.get(variables.name) is not variables.block:
             raise ValueError(f"variables {variables.name!r} belong to another graph")
         if variables.outside:
-            raise ValueError(f"variables {variables.name!r} have places without a variable (-1): only block factors take such")
+            raise ValueError(f"variables {variables.name!r} have places without a variable (-1): only block factors take these")
         return variables.block
 
     def _check_name(self, name: str) -> None:
         if not isinstance(name, str) or not name:
             raise TypeError(f"a block's name must be a string, not {name!r}")
         if name in self.variable_blocks or name in self.factor_blocks:
-            raise ValueError(f"the name {name!r} is taken")
+            raise ValueError(f"the name {name!r} is already used in this graph")
 
     # Structure.
 
@@ -267,18 +272,18 @@ class FactorGraph:
 
     @property
     def num_edges(self) -> int:
-        """Number of edges; a block factor counts the variables of its plates."""
+        """Number of edges. A block factor has one edge for each variable at its ports."""
         return sum(block.num_edges for block in self.factor_blocks.values())
 
     def edges(self) -> tuple[np.ndarray, np.ndarray]:
         """
-        All edges, as node numbers.
+        Return all edges, as node numbers.
 
         Returns
         -------
         variable, factor : (E,) integer arrays
-            Variables are numbered in the order of their blocks from 0, factors likewise from `num_variables`. Edges
-            come block by block, port by port, then (at plural ports) slot by slot, then factor by factor.
+            Variables are numbered from 0 in the order of their blocks, and factors from `num_variables` in the order of theirs.
+            Edges are listed block by block, port by port, then (at plural ports) position by position, then factor by factor.
         """
         first = self.first_nodes()
         factor_start = self.num_variables
@@ -294,12 +299,12 @@ class FactorGraph:
         return np.concatenate(variables), np.concatenate(factors)
 
     def first_nodes(self) -> dict[str, int]:
-        """Node number of each variable block's first variable, as in `edges`."""
+        """Return the node number of the first variable of each block, as in `edges`."""
         sizes = [block.size for block in self.variable_blocks.values()]
         return dict(zip(self.variable_blocks, np.cumsum([0, *sizes]).tolist(), strict=False))
 
     def components(self) -> tuple[int, np.ndarray]:
-        """Number of connected components, and the component of each node (variables, then factors)."""
+        """Return the number of connected components, and the component of each node (variables, then factors)."""
         if self._components is None:
             variable, factor = self.edges()
             nodes = self.num_variables + self.num_factors
@@ -310,17 +315,17 @@ class FactorGraph:
 
     @property
     def is_forest(self) -> bool:
-        """Whether the graph has no cycle, so that belief propagation on it is exact."""
+        """Whether the graph has no cycle. Then belief propagation on it is exact."""
         if any(block.is_block for block in self.factor_blocks.values()):
             return False
         return self.num_edges == self.num_variables + self.num_factors - self.components()[0]
 
     def to_networkx(self) -> Any:
         """
-        The bipartite graph as a `networkx.Graph`.
+        Return the bipartite graph as a `networkx.Graph`.
 
-        Nodes are ``(block name, position)``, with attributes ``kind`` (``"variable"`` or ``"factor"``), ``type`` and
-        ``bipartite`` (0 or 1); edges carry the ``port``.
+        Nodes are ``(block name, position)``, with the attributes ``kind`` (``"variable"`` or ``"factor"``), ``type`` and
+        ``bipartite`` (0 or 1). Edges have the attribute ``port``.
         """
         import networkx as nx
 

@@ -1,4 +1,4 @@
-"""A graph in parts, one for each rank, that share as few variables as can be."""
+"""Splits a graph into parts, one for each rank, that share as few variables as possible."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from factorgraph.graph import FactorGraph
 @dataclass(frozen=True, eq=False)
 class Part:
     """
-    What one rank has of a graph: some factors, and all variables that they touch.
+    The part of a graph that one rank has: some factors, and all variables that they are connected to.
 
     Attributes
     ----------
     graph : FactorGraph
-        Its blocks have the names of the whole graph's; each is in one row.
+        Its blocks have the names of the blocks of the whole graph. Each block has one axis.
     shared : dict of Variables and (n,) integer arrays
-        For `Inference`: the variables that other parts have too, and their places in the whole graph's block.
+        For `Inference`: the variables that other parts have too, and their positions in the whole graph's block.
     numbers : dict of (n,) integer arrays by name
-        Place in the whole graph's block of each variable and of each factor of the part.
+        Position of each variable and of each factor of the part in the whole graph's block.
     shapes : dict of the shapes of the whole graph's blocks of variables
     """
 
@@ -37,13 +37,13 @@ class Part:
 
     def gather(self, communicator: Communicator, name: str, values: np.ndarray | None) -> np.ndarray:
         """
-        Values of a whole block from those of all ranks' parts; all ranks call it.
+        Collect the values of a whole block from the parts of all ranks. All ranks must call it.
 
         Parameters
         ----------
         communicator : Communicator
-        name : of a block of variables
-        values : (n, ...) array, one entry for each variable of the part, as results give them; None where it has none
+        name : name of a block of variables
+        values : (n, ...) array with one entry for each variable of the part, as results return them; None if the part has none
 
         Returns
         -------
@@ -65,19 +65,20 @@ def partition(graph: FactorGraph, parts: int, owners: Mapping[str, Any] | None =
     Parameters
     ----------
     graph : FactorGraph
-        Of edgewise factors. Block factors are shared in another way: each rank has its own patterns, and names the plates.
+        A graph without block factors. A block factor is divided in another way: each rank has its own patterns, and the ranks
+        share the variables that all of them have.
     parts : int, at least 1
-    owners : mapping from names of factor blocks to (F,) arrays of the part of each factor, optional
-        Default: found by METIS, which needs ``pymetis`` (``pip install 'factorgraph-nets[mpi]'``).
+    owners : mapping from names of factor blocks to (F,) arrays with the part of each factor, optional
+        Default: METIS finds the parts. This needs ``pymetis`` (``pip install 'factorgraph-nets[mpi]'``).
 
     Returns
     -------
-    list of Part, the same on every rank that asks for the same
+    list of Part. Every rank gets the same list for the same arguments.
 
     Raises
     ------
     ValueError
-        There are block factors, or owners do not fit.
+        The graph has block factors, or owners do not fit.
     ModuleNotFoundError
         pymetis is not installed.
 
@@ -97,8 +98,8 @@ def partition(graph: FactorGraph, parts: int, owners: Mapping[str, Any] | None =
     for block in graph.factor_blocks.values():
         if block.is_block:
             raise ValueError(
-                f"factors {block.name!r} are a block factor, which is not split: give each rank its own patterns, and share "
-                "the plates that all have"
+                f"factors {block.name!r} are a block factor, which is not split: give each rank its own patterns, and "
+                "share the variables that all ranks have"
             )
     chosen = _checked(graph, parts, owners) if owners is not None else _by_metis(graph, parts)
     touched = _touched(graph, chosen, parts)
@@ -107,20 +108,22 @@ def partition(graph: FactorGraph, parts: int, owners: Mapping[str, Any] | None =
 
 
 def _checked(graph: FactorGraph, parts: int, owners: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Owners of all factors, or an error that names the block."""
+    """The part of each factor, or an error that names the block."""
     found = {}
     for name, block in graph.factor_blocks.items():
         rows = np.asarray(owners[name]) if name in owners else None
         if rows is None or rows.shape != (block.count,) or rows.dtype.kind not in "iu":
             raise ValueError(f"owners of factors {name!r} must be {block.count} whole numbers")
         if rows.min() < 0 or rows.max() >= parts:
-            raise ValueError(f"owners of factors {name!r} must be from 0 to {parts - 1}")
+            raise ValueError(f"owners of factors {name!r} must be numbers from 0 to {parts - 1}")
         found[name] = rows
     return found
 
 
 def _by_metis(graph: FactorGraph, parts: int) -> dict[str, np.ndarray]:
-    """The part of each factor: METIS on the graph of variables and factors, where factors weigh what their edges cost."""
+    """
+    The part of each factor, from METIS on the graph of variables and factors. The weight of a factor is the cost of its edges.
+    """
     counts = [block.count for block in graph.factor_blocks.values()]
     if parts == 1 or not counts:
         return {name: np.zeros(block.count, dtype=np.int64) for name, block in graph.factor_blocks.items()}
@@ -139,7 +142,7 @@ def _by_metis(graph: FactorGraph, parts: int) -> dict[str, np.ndarray]:
 
 
 def _touched(graph: FactorGraph, owners: dict[str, np.ndarray], parts: int) -> np.ndarray:
-    """Which variables each part has, ``(parts, V)``; those without factors are dealt out."""
+    """The variables of each part, as ``(parts, V)``. Variables without factors are divided among the parts."""
     first, touched = graph.first_nodes(), np.zeros((parts, graph.num_variables), dtype=np.bool_)
     for name, block in graph.factor_blocks.items():
         for port in block.ports:

@@ -34,28 +34,29 @@ def draw(
     file: str | Path | None = None,
 ) -> Any:
     """
-    Draw a graph: variables as circles, factors as squares, with the beliefs of a result; of large graphs only the blocks.
+    Draw a graph: variables as circles and factors as squares, with the beliefs of a result. Large graphs show only their
+    blocks.
 
-    Chains are drawn straight, images as grids, trees in layers or rings; other graphs by Graphviz where it is installed, else
-    by networkx. Needs matplotlib: ``pip install "factorgraph-nets[plot]"``.
+    Chains are drawn straight, images as grids, and trees in layers or rings. The layout of other graphs comes from Graphviz if
+    it is installed, else from networkx. Needs matplotlib: ``pip install "factorgraph-nets[plot]"``.
 
     Parameters
     ----------
     graph : FactorGraph or Model
-        A model's variables and states have their names in its file.
+        Variables and states of a model have the names of its file.
     result : Result or ExactResult, optional
-        Beliefs to show: of a variable with states their probabilities as bars and the most probable one in words, of a real one
-        its mean and its standard deviation. Observed variables are grey, with a thick rim. Where circles are too small for
-        bars, they have the colour of the most probable state, paler where that is less certain. Of a block, drawn as one plate,
-        the bars are the mean over its variables.
+        Beliefs to show. A variable with states has bars for their probabilities, and the name of the most probable state. A
+        real variable has its mean and standard deviation. Observed variables are grey with a thick rim. If circles are too
+        small for bars, they have the colour of the most probable state, which is paler if the state is less certain. For a
+        block that is drawn as one plate, the bars are the mean over its variables.
     ax : matplotlib Axes, optional
-        Where to draw. Default: a new figure of fitting size.
+        Where to draw. Default: a new figure of a suitable size.
     seed : int, default 0
-        Of layouts that begin at random places.
+        Seed for layouts that begin at random places.
     plates : bool, optional
-        Whether each block is one node, with its size. Default: where there are more than 300 variables and factors.
+        Whether each block is one node, with its size. Default: True if there are more than 300 variables and factors.
     file : path, optional
-        Also write the figure there, whole or not at all; its name ends in .svg, .png or .pdf.
+        Write the figure to this file, completely or not at all. The name must end in .svg, .png or .pdf.
 
     Returns
     -------
@@ -64,8 +65,8 @@ def draw(
     Raises
     ------
     ValueError
-        Single nodes are asked for, of which there are more than 2000; the result is of a batch; or the file's name ends in
-        something else.
+        The graph has more than 2000 nodes, and they are to be drawn one by one; the result is of a batch; or the name of the
+        file ends in something else.
     ImportError
         matplotlib is not installed.
 
@@ -79,7 +80,7 @@ def draw(
     """
     ending = None if file is None else Path(file).suffix.lower().removeprefix(".")
     if ending is not None and ending not in FORMATS:
-        raise ValueError(f"a picture's name ends in one of {', '.join('.' + name for name in FORMATS)}, unlike {str(file)!r}")
+        raise ValueError(f"a picture's name must end in one of {', '.join('.' + name for name in FORMATS)}, not {str(file)!r}")
     scene = _scene(graph, result, plates)
     rooms = rooms_of(scene, _UNIT)
     places, paths = place(scene, rooms, seed)
@@ -100,12 +101,16 @@ def _scene(graph: FactorGraph | Model, result: Any, plates: bool | None) -> Scen
     if plates or (plates is None and number > _FEW_NODES):
         return plates_of(structure, result)
     if number > MOST_NODES:
-        raise ValueError(f"the graph has {number} nodes; a picture shows at most {MOST_NODES} of them singly: try plates=True")
+        raise ValueError(
+            f"the graph has {number} nodes; a picture shows at most {MOST_NODES} of them one by one: try plates=True"
+        )
     return scene_of(structure, model, result)
 
 
 def _new_axes(scene: Scene, places: np.ndarray, paths: list[np.ndarray], rooms: np.ndarray, shown: bool) -> Any:
-    """Axes of a figure in which an edge is about `_UNIT` long; one that is only written to a file is kept out of pyplot."""
+    """
+    Axes of a figure in which an edge is about `_UNIT` long. A figure that is only written to a file is kept out of pyplot.
+    """
     low, high = extent(places, paths, rooms)
     wanted = (high - low) * _UNIT / 72 + (0.0, 0.25 + 0.2 * (len(legend_of(scene)) > 0))
     size = np.clip(wanted / min(1.0, 1.6 * min(np.array(_LARGEST) / wanted)), _SMALLEST, _LARGEST)

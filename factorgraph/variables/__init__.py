@@ -1,4 +1,4 @@
-"""Variable node types: how messages to one variable multiply, and what a belief means."""
+"""Variable types: how messages to one variable multiply, and what a belief means."""
 
 from factorgraph.variables.base import DiscreteType, VariableType
 from factorgraph.variables.categorical import Categorical, Levels

@@ -1,7 +1,7 @@
 """The contract of variable types.
 
-A message to a variable is the natural parameters of a density, so that multiplying densities adds messages and
-dividing one out subtracts it. Arrays hold many variables: ``(*param_shape, n)``, or with a batch ``(*param_shape, n, B)``.
+A message to a variable is the natural parameters of a density. So multiplying densities adds messages, and dividing by a
+density subtracts its message. Arrays hold many variables: ``(*param_shape, n)``, or with a batch ``(*param_shape, n, B)``.
 """
 
 from __future__ import annotations
@@ -19,28 +19,29 @@ from factorgraph.variables.relations import Relations
 
 class VariableType(ABC):
     """
-    What a belief over one variable is.
+    The kind of a variable: which values it has, and how a belief over it is written.
 
-    Instances hold settings only, are compared by them, and are shared by all variables of a block.
+    An instance holds only settings. Instances with the same settings are equal, and all variables of a block share one.
 
     Attributes
     ----------
     param_shape : tuple of int
         Shape of one message; ``()`` for a single number.
     value_shape : tuple of int
-        Shape of one value; ``()`` for a single number. Of several numbers some may be unknown in evidence: NaN.
+        Shape of one value; ``()`` for a single number. If a value is several numbers, some may be unknown in evidence: NaN.
     can_be_random : bool
         False for types that are always observed.
     certainty_absorbs : bool
-        Whether the parameters of certainty stay as they are when finite ones are added, as infinite fields do.
+        Whether the parameters of certainty stay the same when finite parameters are added, as infinite fields do.
     proper_messages : bool
         Whether every message has mean parameters, so that messages can be damped in them.
     can_diverge : bool
-        Whether messages may grow without end where no factor is hard.
+        Whether messages may grow without limit where no factor is hard.
     has_scale : bool
-        Whether how far a message went depends on the belief: see `change_size`. Else it is the parameter that changed most.
+        Whether the size of a change depends on the belief: see `change_size`. Otherwise, it is that of the parameter that
+        changed most.
     squares_matter : bool
-        False where every value's square is 1, as for +-1: then `from_quadratic` needs no curvature.
+        False if the square of every value is 1, as for +-1. Then `from_quadratic` needs no curvature.
     """
 
     param_shape: tuple[int, ...] = ()
@@ -62,36 +63,38 @@ class VariableType(ABC):
 
         Parameters
         ----------
-        params : (*param_shape, n) natural parameters; the finite part of them where ``infinite`` is given
+        params : (*param_shape, n) natural parameters, or only their finite part if ``infinite`` is given
         semiring : Semiring
-        infinite : the second result of `split`, or None where all is in ``params``
+        infinite : the second result of `split`, or None if ``params`` contains everything
 
         Returns
         -------
-        (n,) array; -inf where every value is ruled out
+        (n,) array; -inf if every value is ruled out
         """
 
     @abstractmethod
     def marginals(self, params: Array, backend: Backend) -> Array:
-        """Belief in the user's terms, e.g. probabilities ``(q, n)``, from natural parameters ``(*param_shape, n)``."""
+        """Beliefs in the user's terms, for example probabilities ``(q, n)``, from natural parameters ``(*param_shape, n)``."""
 
     @abstractmethod
     def mode(self, params: Array, backend: Backend) -> Array:
-        """Most probable value of each variable, ``(*value_shape, n)``; ties go to the first."""
+        """
+        Most probable value of each variable, ``(*value_shape, n)``. If several are equally probable, the first one is taken.
+        """
 
     @abstractmethod
     def observe(self, values: np.ndarray) -> np.ndarray:
         """
-        Natural parameters of certainty: host values ``(*value_shape, n)`` to host parameters ``(*param_shape, n)``.
+        Natural parameters of certainty: host parameters ``(*param_shape, n)`` from host values ``(*value_shape, n)``.
 
         Raises
         ------
         ValueError
-            A value is not one that the variable can take; the message names it.
+            The variable cannot have one of the values. The message names it.
         """
 
     def certain_mode(self, params: Array, backend: Backend) -> Array:
-        """Natural parameters of certainty of the most probable values, as ``params``."""
+        """Natural parameters of certainty at the most probable values, in the shape of ``params``."""
         return backend.asarray(self.observe(backend.to_host(self.mode(params, backend))))
 
     @abstractmethod
@@ -107,27 +110,32 @@ class VariableType(ABC):
         raise NotImplementedError(f"{self!r} has no mean parameters: damp in natural parameters")
 
     def mix_means(self, old: Array, new: Array, share: float | Array) -> Array:
-        """Mean parameters of the mixture of two beliefs, the second with this share."""
+        """Mean parameters of the mixture of two beliefs. ``share`` is the fraction of the second one."""
         return (1.0 - share) * old + share * new
 
     def relax_mean(self, mean: Array, params: Array, damping: float, backend: Backend) -> Array:
-        """``damping * mean + (1 - damping) * self.mean(params)``; ``mean`` may be overwritten."""
+        """Return ``damping * mean + (1 - damping) * self.mean(params)``. The array ``mean`` may be overwritten."""
         return self.mix_means(mean, self.mean(params, backend), 1.0 - damping)
 
     def update(self, plate: Plate, power: float | None, reinforcement: float, damping: float, backend: Backend) -> Plate | None:
         """
-        A plate's prior, belief, damped mean and variance in one pass, for types that have one; None asks for single steps.
+        Update a plate's prior, belief, damped mean and variance in one pass. Types without such a pass return None, and single
+        steps are done instead.
 
-        Parameters as in `Backend.update_spins`; arrays of the plate's shape, all but the message may be overwritten.
+        Parameters are those of `Backend.update_spins`. Arrays have the plate's shape, and all but the message may be
+        overwritten.
         """
         return None
 
     def certainty(self, params: Array, backend: Backend) -> Array:
-        """How certain a belief is, ``(n,)``, larger is more: what decimation goes by."""
+        """How certain each belief is, ``(n,)``; a larger number is more certain. Decimation uses this order."""
         raise NotImplementedError(f"{self!r} cannot be decimated")
 
     def variables_first(self, params: np.ndarray) -> np.ndarray:
-        """Host parameters ``(*param_shape, *shape)`` as users give and get them, ``(*shape, *param_shape)``."""
+        """
+        Reorder host parameters from ``(*param_shape, *shape)`` to ``(*shape, *param_shape)``, the form that users give and
+        receive.
+        """
         axes = len(self.param_shape)
         return np.moveaxis(params, range(axes), range(-axes, 0))
 
@@ -135,35 +143,35 @@ class VariableType(ABC):
 
     def from_labels(self, values: Any) -> np.ndarray:
         """
-        Values as users give them, made numbers; by default they are.
+        Convert values as users give them to numbers. By default, they are numbers already.
 
         Raises
         ------
         ValueError
-            There is no value of that name.
+            No value has that name.
         """
         return np.asarray(values)
 
     def to_labels(self, values: np.ndarray) -> np.ndarray:
-        """Numbers of values, made what users call them; by default as they are."""
+        """Convert numbers of values to the names that users know. By default, they stay as they are."""
         return values
 
     def marginal_names(self) -> list[Any]:
-        """What the entries of a marginal are called, such as the names of the states."""
+        """Names of the entries of a marginal, such as the names of the states."""
         raise NotImplementedError(f"{self!r} has no names for its marginals")
 
     def relations(self, backend: Backend) -> Relations | None:
         """
-        What can be done with relations of two variables of the type, for forests of factors that give `Factor.relation`.
+        Operations on relations between two variables of the type, for forests of factors that have a `Factor.relation`.
 
-        None, the default: long chains and deep trees go one depth after the other.
+        The default is None: long chains and deep trees then go one depth after the other.
         """
         return None
 
     # For types whose values are numbers.
 
     def expectation(self, mean: Array, backend: Backend) -> Array:
-        """Expected value, ``(n,)``, from mean parameters; by default these, where they are one number."""
+        """Expected value, ``(n,)``, from mean parameters. By default, it is the mean parameter, if that is one number."""
         return mean
 
     def expected_value(self, params: Array, backend: Backend) -> Array:
@@ -183,47 +191,51 @@ class VariableType(ABC):
         field : (n,)
         curvature : (n,); None only for types without `squares_matter`
         """
-        raise NotImplementedError(f"{self!r} takes no messages about numbers")
+        raise NotImplementedError(f"the values of {self!r} are not numbers, so it takes no messages about numbers")
 
     def certain_mean(self, values: np.ndarray) -> np.ndarray:
-        """Mean parameters of certainty: host values ``(n,)`` to host arrays, for block factors that take data."""
+        """Mean parameters of certainty: host arrays from host values ``(n,)``, for block factors that take data."""
         return np.asarray(self.mean(self.observe(values), HOST))
 
     def from_centre(self, params: Array, replicas: int, strength: float, backend: Backend) -> Array:
         """
-        Message from the centre of replicas to one of them, where the others send what it does: see `Inference.focus`.
+        Message from the centre of replicas to one replica, if all others send what this one sends: see `Inference.focus`.
 
         Parameters
         ----------
         params : (*param_shape, n) belief of one replica without this message
-        replicas : number of replicas, this one included
-        strength : of the coupling to the centre
+        replicas : number of replicas, including this one
+        strength : coupling to the centre
         """
-        raise NotImplementedError(f"{self!r} cannot be focused: it has no finite set of values")
+        raise NotImplementedError(f"{self!r} cannot be focused, because it has no finite set of values")
 
     def normalize(self, params: Array, backend: Backend) -> Array:
-        """A representative of the same density, for types where several parameters mean the same. May overwrite."""
+        """
+        Choose one representative of each density, for types where several parameters mean the same. The array may be
+        overwritten.
+        """
         return params
 
     def device_normalize(self) -> str | None:
         """
-        `normalize` in C++: statements that change the array ``value`` of one message's parameters.
+        `normalize` in C++: statements that change the array ``value``, the parameters of one message.
 
-        None, the default where `normalize` is overridden, keeps messages to this type out of fused programs.
+        If a type overrides `normalize` and leaves this None, messages to it are not part of fused programs.
         """
         return "" if type(self).normalize is VariableType.normalize else None
 
     def check_prior(self, params: np.ndarray) -> str | None:
-        """What is wrong with prior parameters ``(*param_shape, n)`` that a user passes, or None."""
+        """Describe what is wrong with prior parameters ``(*param_shape, n)`` from a user, or return None."""
         return "NaN is not a natural parameter" if np.isnan(params).any() else None
 
     # Infinite natural parameters are certainty. To subtract one from a sum of several, they are counted apart.
 
     def split(self, params: Array, backend: Backend) -> tuple[Array, Array]:
         """
-        Finite part ``(*param_shape, n)`` and counts of infinite terms ``(c, *param_shape, n)``; both add and subtract.
+        Split parameters into a finite part ``(*param_shape, n)`` and counts of infinite terms ``(c, *param_shape, n)``. Both
+        can be added and subtracted.
 
-        NaN stands for a contradiction (positive and negative infinite terms at once) and is counted as both.
+        NaN stands for a contradiction (positive and negative infinite terms together) and counts as both.
         """
         xp = backend.xp
         undefined = xp.isnan(params)
@@ -231,7 +243,7 @@ class VariableType(ABC):
         return xp.where(xp.isfinite(params), params, xp.zeros_like(params)), xp.stack(signs)
 
     def join(self, finite: Array, infinite: Array, backend: Backend) -> Array:
-        """Natural parameters again, from both parts; inverse of `split`."""
+        """Natural parameters from both parts; the inverse of `split`."""
         xp = backend.xp
         up, down = infinite[0, ...] > 0.5, infinite[1, ...] > 0.5
         certain = xp.where(up, xp.full_like(finite, xp.inf), xp.where(down, xp.full_like(finite, -xp.inf), finite))
@@ -239,11 +251,12 @@ class VariableType(ABC):
 
     def change_size(self, change: Array, belief: Array, backend: Backend) -> Array:
         """
-        How far messages went, ``(n,)``, in the scale of the beliefs that they are part of, so that units do not matter.
+        Size of the changes of messages, ``(n,)``, on the scale of the beliefs that they are part of, so that units do not
+        matter.
 
         Parameters
         ----------
-        change : (*param_shape, n) of messages
+        change : (*param_shape, n) changes of messages
         belief : (*param_shape, n) natural parameters
         """
         raise NotImplementedError(f"{self!r} has no scale")
@@ -252,13 +265,13 @@ class VariableType(ABC):
         self, total: Array, infinite: Array | None, mask: Array, certain: Array, backend: Backend
     ) -> tuple[Array, Array | None]:
         """
-        Beliefs with evidence put in, in the two parts of `split`, or in one.
+        Beliefs after evidence is put in, in the two parts of `split`, or in one.
 
         Parameters
         ----------
-        total, infinite : the beliefs without it; None where all is in ``total``
-        mask : (n,) what is observed as a whole
-        certain : (*param_shape, n) what `observe` gave
+        total, infinite : the beliefs without evidence; ``infinite`` is None if ``total`` contains everything
+        mask : (n,) which variables are observed completely
+        certain : (*param_shape, n) what `observe` returned
         """
         if infinite is None:
             return backend.xp.where(mask, certain, total), None
@@ -271,12 +284,12 @@ class DiscreteType(VariableType):
     """
     A variable with finitely many states.
 
-    A subclass gives `states`, `log_weights` and `from_log_weights`; all else follows from them.
+    A subclass defines `states`, `log_weights` and `from_log_weights`. Everything else follows from them.
 
     Attributes
     ----------
     states : (q,) array
-        The values that the variable can take, in the order of table axes and of marginals.
+        The values that the variable can have, in the order of table axes and of marginals.
     """
 
     states: np.ndarray
@@ -286,13 +299,13 @@ class DiscreteType(VariableType):
         """
         Log-weight of each state, ``(q, n)``, from natural parameters.
 
-        Linear in finite parameters. Where a parameter is infinite, the states that it rules out have -inf and the
-        others the weight of the finite parameters, or 1.
+        It is linear in finite parameters. If a parameter is infinite, the states that it rules out have -inf. The others have
+        the weight of the finite parameters, or 1.
         """
 
     @abstractmethod
     def from_log_weights(self, log_weights: Array, backend: Backend) -> Array:
-        """Natural parameters ``(*param_shape, n)`` from log-weights ``(q, n)`` known up to a constant."""
+        """Natural parameters ``(*param_shape, n)`` from log-weights ``(q, n)``, which are known up to a constant."""
 
     def log_partition(self, params: Array, semiring: Semiring, infinite: Array | None = None) -> Array:
         weights = self.log_weights(params, semiring.backend)
@@ -314,7 +327,7 @@ class DiscreteType(VariableType):
         return backend.xp.exp(weights - backend.xp.expand_dims(backend.log_sum_exp(weights, axis=0), axis=0))
 
     def mode(self, params: Array, backend: Backend) -> Array:
-        """Most probable state, the first of several."""
+        """Most probable state; the first one if there are several."""
         best = backend.xp.argmax(self.log_weights(params, backend), axis=0)
         whole = np.issubdtype(self.states.dtype, np.integer)
         states = backend.index_array(self.states) if whole else backend.asarray(self.states)
@@ -342,7 +355,7 @@ class DiscreteType(VariableType):
 
     def position(self, values: Any) -> np.ndarray:
         """
-        Positions in `states` of the given values.
+        Positions of the given values in `states`.
 
         Raises
         ------

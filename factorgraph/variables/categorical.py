@@ -1,4 +1,4 @@
-"""Variables of q states, whose natural parameters are log-weights: categorical ones, and those with numbers as values."""
+"""Variables of q states whose natural parameters are log-weights: categorical ones, and those whose values are numbers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from factorgraph.variables.base import DiscreteType
 
 class LogWeights(DiscreteType):
     """
-    What types have in common whose natural parameters are log-weights.
+    What types share whose natural parameters are log-weights.
 
-    One for each state, known up to a constant; -inf rules a state out.
+    There is one log-weight for each state. They are known up to a constant, and -inf rules a state out.
     """
 
     @property
@@ -71,17 +71,17 @@ class LogWeights(DiscreteType):
 @dataclass(frozen=True)
 class Categorical(LogWeights):
     """
-    A variable of q states without order, 0 to q - 1, which may have names.
+    A variable of q unordered states, 0 to q - 1, which may have names.
 
-    The natural parameters are log-weights, one for each state and known up to a constant; -inf rules a state out.
+    The natural parameters are log-weights, one for each state and known up to a constant. -inf rules a state out.
 
     Parameters
     ----------
     num_states : int, or sequence of hashable labels
         The number of states, at least 1; or their names, all different. Variables with names are observed by name, and
-        `Result.mode` gives names; where no name is a number, numbers 0 to q - 1 are taken, too. The states of axes, tables and
-        `Factor.log_potential` are numbers in any case. Types that differ in names alone are equal: their variables can meet
-        in a factor that compares them.
+        `Result.mode` returns names. If no name is a number, the numbers 0 to q - 1 are accepted too. In axes, tables and
+        `Factor.log_potential`, states are always numbers. Types that differ only in names are equal, so that their variables
+        can be connected by a factor that compares them.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Categorical(LogWeights):
     Raises
     ------
     ValueError
-        There is no state, or a name comes twice.
+        There is no state, or a name occurs twice.
 
     Examples
     --------
@@ -124,9 +124,11 @@ class Categorical(LogWeights):
         try:
             different = len(set(labels))
         except TypeError:
-            raise ValueError(f"names of states must be hashable, such as texts and numbers, not {labels[:5]!r}") from None
+            raise ValueError(f"names of states must be hashable, such as strings and numbers, not {labels[:5]!r}") from None
         if not labels or different < len(labels):
-            raise ValueError(f"Categorical needs names of states that differ, at least one, not {list(labels[:9])!r}")
+            raise ValueError(
+                f"Categorical needs at least one name of a state, and all names must differ, not {list(labels[:9])!r}"
+            )
         object.__setattr__(self, "num_states", len(labels))
         object.__setattr__(self, "labels", labels)
 
@@ -170,14 +172,14 @@ class Categorical(LogWeights):
 @dataclass(frozen=True)
 class Levels(LogWeights):
     """
-    A variable with finitely many numbers as values, such as the weights -1, 0 and 1.
+    A variable whose values are finitely many numbers, such as the weights -1, 0 and 1.
 
-    The natural parameters are log-weights, as for `Categorical`; its mean is a number.
+    The natural parameters are log-weights, as for `Categorical`. The mean is a number.
 
     Parameters
     ----------
     values : sequence of float
-        At least one, all different, in the order of table axes and of marginals.
+        At least one number, all different, in the order of table axes and of marginals.
 
     Examples
     --------
@@ -195,7 +197,7 @@ class Levels(LogWeights):
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float64).reshape(-1)
         if values.size < 1 or not np.isfinite(values).all() or np.unique(values).size < values.size:
-            raise ValueError(f"Levels needs finite numbers, at least one and all different, not {self.values!r}")
+            raise ValueError(f"Levels needs at least one finite number, and they must be all different, not {self.values!r}")
         object.__setattr__(self, "values", tuple(values.tolist()))
 
     @property

@@ -14,9 +14,9 @@ from factorgraph.variables.base import VariableType
 @dataclass(frozen=True)
 class Data(VariableType):
     """
-    Real numbers that are given, such as the inputs of a network: constants with no variance.
+    Real numbers that are given, such as the inputs of a network. They are constants without variance.
 
-    Only block factors take them; every variable of a block must be observed before a run.
+    Only block factors accept them. Every variable of a block must be observed before a run.
     """
 
     can_be_random = False

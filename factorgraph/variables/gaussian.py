@@ -20,11 +20,11 @@ _CLOSE = 1e-6  # certain values that differ by less, relative to their size, do 
 @dataclass(frozen=True)
 class Gaussian(VariableType):
     """
-    A real variable with a normal belief; with a dimension, ``Gaussian(d)``, a vector of them: see `GaussianVector`.
+    A real variable with a normal belief. With a dimension, ``Gaussian(d)`` is a vector: see `GaussianVector`.
 
-    The natural parameters are ``(h, J)``, precision times mean and precision: the density is ``exp(h x - J x^2 / 2)``, with
-    mean ``h / J`` and variance ``1 / J``. Zero precision is a flat, improper density; messages may have negative precision
-    as long as beliefs do not. Infinite precision is certainty, and then ``h`` is the value itself.
+    The natural parameters are ``(h, J)``, where J is the precision and h is the precision times the mean. The density is
+    ``exp(h x - J x^2 / 2)``, with mean ``h / J`` and variance ``1 / J``. Zero precision is a flat, improper density. Messages
+    may have negative precision as long as beliefs do not. Infinite precision is certainty, and then ``h`` is the value itself.
 
     Examples
     --------
@@ -45,13 +45,13 @@ class Gaussian(VariableType):
     has_scale = True
 
     def __new__(cls, dimension: int | None = None) -> Any:
-        """A vector, where a dimension is given."""
+        """Return a `GaussianVector` if a dimension is given."""
         return super().__new__(cls) if dimension is None else GaussianVector(dimension)
 
     @staticmethod
     def from_moments(mean: float | np.ndarray, variance: float | np.ndarray) -> np.ndarray:
         """
-        Natural parameters ``(..., 2)`` of a mean and a variance, for `FactorGraph.set_prior`.
+        Natural parameters ``(..., 2)`` from a mean and a variance, for `FactorGraph.set_prior`.
 
         Raises
         ------
@@ -61,8 +61,8 @@ class Gaussian(VariableType):
         mean, variance = np.broadcast_arrays(np.asarray(mean, dtype=np.float64), np.asarray(variance, dtype=np.float64))
         if not (variance > 0).all():
             raise ValueError(
-                f"a prior's variance must be positive, not {variance[~(variance > 0)][0]}; observe what is certain (for "
-                "vectors of d numbers and their covariances take fg.Gaussian(d).from_moments)"
+                f"a prior's variance must be positive, not {variance[~(variance > 0)][0]}; observe variables that are certain "
+                "(for vectors of d numbers and their covariances, use fg.Gaussian(d).from_moments)"
             )
         return np.stack([mean / variance, 1.0 / variance], axis=-1)
 
@@ -84,7 +84,7 @@ class Gaussian(VariableType):
         return xp.where(count > 0.5, (h - 0.5 * precision * given) * given, value)
 
     def marginals(self, params: Array, backend: Backend) -> Array:
-        """Mean and variance, ``(2, n)``; NaN and inf where the belief is improper."""
+        """Mean and variance, ``(2, n)``; NaN and inf if the belief is improper."""
         return self.mean(params, backend)
 
     def marginal_names(self) -> list[Any]:
@@ -100,7 +100,7 @@ class Gaussian(VariableType):
     # Mean parameters are kept as mean and variance, which lose no digits where the one is far larger than the other.
 
     def mean(self, params: Array, backend: Backend) -> Array:
-        """Mean and variance, ``(2, n)``; NaN and inf where the belief is improper."""
+        """Mean and variance, ``(2, n)``; NaN and inf if the belief is improper."""
         xp = backend.xp
         h, precision = params[0, ...], params[1, ...]
         mean = xp.where(precision > 0, h / precision, xp.full_like(h, xp.nan))
@@ -108,7 +108,7 @@ class Gaussian(VariableType):
         return xp.stack([mean, xp.where(precision > 0, 1.0 / precision, xp.full_like(precision, xp.inf))])
 
     def centre(self, params: Array, backend: Backend) -> tuple[Array, Array]:
-        """Mean, ``(n,)``, and the same belief counted from there, for `Factor.centred_log_partition`."""
+        """Mean, ``(n,)``, and the same belief with the mean as origin, for `Factor.centred_log_partition`."""
         mean = self.mean(params, backend)[0, ...]
         return mean, backend.xp.stack([backend.xp.zeros_like(mean), params[1, ...]])
 
@@ -118,7 +118,7 @@ class Gaussian(VariableType):
         return xp.stack([xp.where(precision == xp.inf, value, value * precision), precision])
 
     def mix_means(self, old: Array, new: Array, share: float | Array) -> Array:
-        """First and second moments mixed."""
+        """Mix first and second moments."""
         mixed = super().mix_means(old, new, share)
         step = new[0, ...] - old[0, ...]
         mixed[1, ...] += (share * (1.0 - share)) * step * step
@@ -138,7 +138,9 @@ class Gaussian(VariableType):
         return backend.xp.stack([field, curvature])
 
     def change_size(self, change: Array, belief: Array, backend: Backend) -> Array:
-        """The larger of the changes of the mean, in standard deviations, and of the precision, as a share of it."""
+        """
+        The larger of two changes: that of the mean, in standard deviations, and that of the precision, as a fraction of it.
+        """
         xp = backend.xp
         certain, infinite = belief[1, ...] == xp.inf, xp.isinf(change[1, ...])
         after = xp.where(certain | infinite, xp.ones_like(belief[1, ...]), belief[1, ...] + change[1, ...])
@@ -156,7 +158,7 @@ class Gaussian(VariableType):
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all():
             raise ValueError(
-                f"{values[~np.isfinite(values)][0]} is not a finite number; observe without what is missing, as x[~missing]"
+                f"{values[~np.isfinite(values)][0]} is not a finite number; leave out missing values, for example x[~missing]"
             )
         return np.stack([values, np.full_like(values, np.inf)])
 

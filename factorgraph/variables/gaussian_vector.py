@@ -30,12 +30,12 @@ _ASYMMETRIC = 1e-9  # relative, of what is symmetric but for rounding
 @dataclass(frozen=True)
 class GaussianVector(VariableType):
     """
-    A vector of d real numbers with a normal belief; made by ``Gaussian(d)``.
+    A vector of d real numbers with a normal belief. ``Gaussian(d)`` makes one.
 
-    The natural parameters are ``(1 + d, d)``: in the first row h, precision times mean, and below it the precision matrix J,
-    so that the density is ``exp(h x - x J x / 2)``. J may be singular: what is not known of x is then flat. A component that is
-    certain has an infinite entry on the diagonal of J, no other in its row, and its value in h. So some components of a vector
-    may be observed and others not.
+    The natural parameters are a ``(1 + d, d)`` array. Its first row is h, the precision times the mean. Below it is the
+    precision matrix J. The density is ``exp(h x - x J x / 2)``. J may be singular: the density is then flat in the directions
+    of x that are unknown. For a component that is certain, J has an infinite entry on the diagonal and no other in its row, and
+    h has the value. So some components of a vector may be observed and others not.
 
     Parameters
     ----------
@@ -79,19 +79,18 @@ class GaussianVector(VariableType):
 
     def from_moments(self, mean: Any, covariance: Any) -> np.ndarray:
         """
-        Natural parameters ``(..., 1 + d, d)`` of means ``(..., d)`` and covariances ``(..., d, d)``, for a prior.
+        Natural parameters ``(..., 1 + d, d)`` from means ``(..., d)`` and covariances ``(..., d, d)``, for a prior.
 
         Raises
         ------
         ValueError
-            A shape is another, or a covariance is not symmetric and positive definite.
+            A shape is wrong, or a covariance is not symmetric and positive definite.
         """
         d = self.dimension
         centre, spread = np.asarray(mean, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
         if centre.shape[-1:] != (d,) or spread.shape[-2:] != (d, d):
             raise ValueError(
-                f"a mean of shape {centre.shape} and a covariance of shape {spread.shape}; "
-                f"expected (..., {d}) and (..., {d}, {d})"
+                f"the mean has shape {centre.shape} and the covariance {spread.shape}; expected (..., {d}) and (..., {d}, {d})"
             )
         if not np.isfinite(centre).all():
             raise ValueError("a prior's mean must be finite")
@@ -111,12 +110,12 @@ class GaussianVector(VariableType):
 
     def free_part(self, params: Array, backend: Backend, infinite: Array | None = None) -> tuple[Array, Array, Array, Array]:
         """
-        The density of what is not certain, given what is.
+        The density of the components that are not certain, given those that are.
 
         Returns
         -------
-        h (d, n) and J (d, d, n), with 0 and a 1 on the diagonal where a component is certain; which those are, as 0 or 1,
-        (d, n); and all values that are certain, 0 elsewhere, (d, n)
+        h (d, n) and J (d, d, n), with 0 and a 1 on the diagonal for certain components; which components these are, as 0 or 1,
+        (d, n); and the values of certain components, with 0 elsewhere, (d, n)
         """
         xp = backend.xp
         h, precision = params[0, ...], params[1:, ...]
@@ -155,7 +154,7 @@ class GaussianVector(VariableType):
         return found + dot(params[0, ...], value) - 0.5 * dot(value, apply(among, value))
 
     def marginals(self, params: Array, backend: Backend) -> Array:
-        """Mean in the first row and covariance below it, ``(1 + d, d, n)``; NaN and inf where the belief is improper."""
+        """Mean in the first row and covariance below it, ``(1 + d, d, n)``; NaN and inf if the belief is improper."""
         return self.mean(params, backend)
 
     def marginal_names(self) -> list[Any]:
@@ -173,7 +172,7 @@ class GaussianVector(VariableType):
     # Mean parameters are kept as mean and covariance, as those of `Gaussian` are.
 
     def mean(self, params: Array, backend: Backend) -> Array:
-        """Mean in the first row and covariance below it, ``(1 + d, d, n)``; NaN and inf where the belief is improper."""
+        """Mean in the first row and covariance below it, ``(1 + d, d, n)``; NaN and inf if the belief is improper."""
         xp = backend.xp
         h, precision, known, value = self.free_part(params, backend)
         unit = from_diagonal(xp.ones_like(h), xp)
@@ -186,7 +185,7 @@ class GaussianVector(VariableType):
         return xp.concat([mean[None, ...], covariance], axis=0)
 
     def centre(self, params: Array, backend: Backend) -> tuple[Array, Array]:
-        """Mean, ``(d, n)``, and the same belief counted from there, for `Factor.centred_log_partition`."""
+        """Mean, ``(d, n)``, and the same belief with the mean as origin, for `Factor.centred_log_partition`."""
         mean = self.mean(params, backend)[0, ...]
         return mean, backend.xp.concat([backend.xp.zeros_like(mean)[None, ...], params[1:, ...]], axis=0)
 
@@ -201,7 +200,7 @@ class GaussianVector(VariableType):
         return xp.concat([h[None, ...], symmetric(inverse, xp) + certain], axis=0)
 
     def mix_means(self, old: Array, new: Array, share: float | Array) -> Array:
-        """First and second moments mixed."""
+        """Mix first and second moments."""
         mixed = super().mix_means(old, new, share)
         step = new[0, ...] - old[0, ...]
         mixed[1:, ...] += (share * (1.0 - share)) * step[:, None, ...] * step[None, ...]
@@ -216,7 +215,7 @@ class GaussianVector(VariableType):
         return diagonal(mean[1:, ...], backend.xp)
 
     def change_size(self, change: Array, belief: Array, backend: Backend) -> Array:
-        """As `Gaussian.change_size`, of all directions of a vector together."""
+        """As `Gaussian.change_size`, over all directions of a vector together."""
         xp = backend.xp
         _, _, known, _ = self.free_part(belief, backend)
         infinite = xp.any(xp.any(xp.isinf(change), axis=0), axis=0)
@@ -242,10 +241,12 @@ class GaussianVector(VariableType):
         return VectorRelations(self, backend)
 
     def observe(self, values: np.ndarray) -> np.ndarray:
-        """Host values ``(d, n)``, NaN for components that are not observed, to host parameters ``(1 + d, d, n)``."""
+        """Host parameters ``(1 + d, d, n)`` from host values ``(d, n)``, with NaN for components that are not observed."""
         values = np.asarray(values, dtype=np.float64)
         if np.isinf(values).any():
-            raise ValueError(f"{values[np.isinf(values)][0]} is not a finite number; a component that is not observed is NaN")
+            raise ValueError(
+                f"{values[np.isinf(values)][0]} is not a finite number; write NaN for a component that is not observed"
+            )
         given = np.isfinite(values)
         precision = from_diagonal(np.where(given, np.inf, 0.0), np)
         return np.concatenate([np.where(given, values, 0.0)[None], precision])
@@ -292,7 +293,7 @@ class GaussianVector(VariableType):
     def clamped(
         self, total: Array, infinite: Array | None, mask: Array, certain: Array, backend: Backend
     ) -> tuple[Array, Array | None]:
-        """As `VariableType.clamped`; of what is observed in part, the rest is as the messages say."""
+        """As `VariableType.clamped`. If a vector is observed in part, the messages decide about the rest."""
         xp = backend.xp
         if infinite is None:
             return xp.where(mask, certain, total), None
@@ -301,7 +302,10 @@ class GaussianVector(VariableType):
 
 
 def check_covariance(covariance: np.ndarray, what: str) -> str | None:
-    """What is wrong with matrices ``(..., m, m)`` that are to be symmetric, finite and without negative directions, or None."""
+    """
+    Describe what is wrong with matrices ``(..., m, m)`` that must be symmetric, finite and without negative directions, or
+    return None.
+    """
     if not np.isfinite(covariance).all():
         return f"{what} must be finite"
     size = np.abs(covariance).max(initial=0.0)

@@ -14,9 +14,9 @@ from factorgraph.variables.base import DiscreteType
 @dataclass(frozen=True)
 class Spin(DiscreteType):
     """
-    A variable of two states, -1 and +1 in this order.
+    A variable with two states, -1 and +1 in this order.
 
-    The natural parameter is the field h, half the log-odds of +1: ``p(x) = exp(h x) / (2 cosh h)`` with mean
+    The natural parameter is the field h, which is half the log-odds of +1: ``p(x) = exp(h x) / (2 cosh h)``. The mean is
     ``tanh(h)``. An infinite field is certainty.
     """
 

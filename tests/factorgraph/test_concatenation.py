@@ -154,7 +154,7 @@ def test_wrong_concatenations_are_refused_by_name() -> None:
         fg.concatenate(x[:2, None], z[:, None])
     with pytest.raises(TypeError, match="factors 'f': port 0 is not plural"):
         graph.add_factors("f", fg.Ising(1.0), fg.concatenate(x[:2, None], y[:, None]), x[:2])
-    with pytest.raises(ValueError, match="port 0 has variables 'y' of another graph"):
+    with pytest.raises(ValueError, match="port 0 has variables 'y' that belong to another graph"):
         graph.add_factors("f", fg.Parity(), fg.concatenate(x[:2, None], other[:, None]))
     with pytest.raises(ValueError, match=r"meets variable 'x'\[0\] twice"):
         graph.add_factors("f", fg.Parity(), fg.concatenate(x[[0]], y[:1], x[[0]]))

@@ -292,7 +292,7 @@ def test_pictures_are_written_whole(tmp_path: Path) -> None:
     assert ET.parse(tmp_path / "star.svg").getroot().tag.endswith("svg")
     fg.draw(graph, file=str(tmp_path / "star.png"))
     assert (tmp_path / "star.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match=r"\.svg, \.png, \.pdf, unlike"):
+    with pytest.raises(ValueError, match=r"\.svg, \.png, \.pdf, not"):
         fg.draw(graph, file=tmp_path / "star.doc")
     with pytest.raises(FileNotFoundError):
         fg.draw(graph, file=tmp_path / "absent" / "star.png")

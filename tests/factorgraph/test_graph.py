@@ -88,7 +88,7 @@ class TestRefused:
         return graph.add_variables("x", fg.Categorical(3), (4,))
 
     def test_taken_names(self, graph: fg.FactorGraph, x: fg.Variables) -> None:
-        with pytest.raises(ValueError, match="the name 'x' is taken"):
+        with pytest.raises(ValueError, match="the name 'x' is already used"):
             graph.add_variables("x", fg.Spin())
 
     @pytest.mark.parametrize("shape", [0, (3, 0), -1, (2.5,)])
@@ -106,7 +106,7 @@ class TestRefused:
             graph.add_variables("y", fg.Spin)  # type: ignore[arg-type]
 
     def test_ports_of_unequal_length(self, graph: fg.FactorGraph, x: fg.Variables) -> None:
-        with pytest.raises(ValueError, match=r"factors 'f': ports must be of equal shape: port 1 \('x'\) has \(2,\)"):
+        with pytest.raises(ValueError, match=r"factors 'f': ports must have equal shapes: port 1 \('x'\) has \(2,\)"):
             graph.add_factors("f", fg.Potts(1.0), x[:3], x[2:])
 
     def test_a_variable_twice(self, graph: fg.FactorGraph, x: fg.Variables) -> None:
@@ -182,7 +182,7 @@ class TestRefused:
                 change()
 
     def test_unknown_names(self, graph: fg.FactorGraph, x: fg.Variables) -> None:
-        with pytest.raises(KeyError, match=r"no variables 'z'; there are \['x'\]"):
+        with pytest.raises(KeyError, match=r"there are no variables 'z'; the graph has \['x'\]"):
             graph.variables("z")
         with pytest.raises(KeyError, match="no factors 'f'"):
             graph.factors("f")

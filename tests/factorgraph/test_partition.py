@@ -90,7 +90,7 @@ def test_what_cannot_be_split_is_refused_by_name() -> None:
         fg.partition(graph, 0)
     with pytest.raises(ValueError, match="owners of factors 'rows' must be 16 whole numbers"):
         fg.partition(graph, 2, owners={"rows": [0, 1]})
-    with pytest.raises(ValueError, match="owners of factors 'rows' must be from 0 to 1"):
+    with pytest.raises(ValueError, match="owners of factors 'rows' must be numbers from 0 to 1"):
         fg.partition(graph, 2, owners={"rows": np.full(16, 2)})
 
     class Mine(fg.Factor):
