@@ -29,7 +29,7 @@ _INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns 0, 1 (failed, or with --strict not converged), 2 (wrong usage) or 130 (interrupted)."""
+    """Run the command line. Return 0, 1 (failed, or not converged with --strict), 2 (wrong usage) or 130 (interrupted)."""
     options = make_parser().parse_args(arguments)
     try:
         code: int = options.run(options)
@@ -52,28 +52,36 @@ def make_parser() -> argparse.ArgumentParser:
 
     infer = commands.add_parser(
         "infer",
-        help="marginals, partition function or most probable state",
+        help="find marginals, the partition function, or the most probable state",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     infer.add_argument("model", metavar="MODEL", help=model_help)
-    infer.add_argument("--evidence", metavar="FILE", help="evidence in the UAI format; several sets run as one batch")
+    infer.add_argument("--evidence", metavar="FILE", help="file with evidence in the UAI format; several sets run as one batch")
     infer.add_argument("--encoding", metavar="NAME", help="the model file's encoding, if not UTF-8")
-    infer.add_argument("--task", type=str.upper, choices=("MAR", "PR", "MAP"), default="MAR", help="what to answer")
-    infer.add_argument("--exact", action="store_true", help="by a junction tree")
     infer.add_argument(
-        "--schedule", choices=sorted(_SCHEDULES), help="of belief propagation (default: tree on a forest, else flooding)"
+        "--task",
+        type=str.upper,
+        choices=("MAR", "PR", "MAP"),
+        default="MAR",
+        help="what to find: marginals (MAR), the partition function (PR) or the most probable state (MAP)",
+    )
+    infer.add_argument("--exact", action="store_true", help="find exact answers by a junction tree")
+    infer.add_argument(
+        "--schedule",
+        choices=sorted(_SCHEDULES),
+        help="schedule of belief propagation (default: tree on a forest, else flooding)",
     )
     infer.add_argument(
-        "--damping", type=_damping, default="auto", metavar="auto|NUMBER", help="share of the old message that is kept"
+        "--damping", type=_damping, default="auto", metavar="auto|NUMBER", help="fraction of the old message that is kept"
     )
-    infer.add_argument("--max-iterations", type=_positive, default=1000, metavar="N", help="iterations at most")
+    infer.add_argument("--max-iterations", type=_positive, default=1000, metavar="N", help="largest number of iterations")
     infer.add_argument("--tolerance", type=float, default=1e-6, help="largest change of a message at convergence")
     infer.add_argument("--backend", choices=backend_names(), default="numpy", help="array library")
-    infer.add_argument("--output", metavar="FILE", help="write the answer here, in the UAI format; default: print it")
-    infer.add_argument("--strict", action="store_true", help="fail where belief propagation does not converge")
+    infer.add_argument("--output", metavar="FILE", help="write the answer to this file in the UAI format; default: print it")
+    infer.add_argument("--strict", action="store_true", help="fail if belief propagation does not converge")
     infer.set_defaults(run=_infer)
 
-    info = commands.add_parser("info", help="sizes, degrees, and what exact answers would take")
+    info = commands.add_parser("info", help="show sizes, degrees, and the memory that exact answers would need")
     info.add_argument("model", metavar="MODEL", help=model_help)
     info.add_argument("--evidence", metavar="FILE", help="evidence in the UAI format")
     info.add_argument("--encoding", metavar="NAME", help="the model file's encoding, if not UTF-8")
@@ -86,7 +94,7 @@ def _damping(text: str) -> float | str:
         return text
     value = float(text)
     if not 0.0 <= value < 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 up to but below 1")
+        raise argparse.ArgumentTypeError(f"{text} is not at least 0 and below 1")
     return value
 
 
@@ -124,7 +132,7 @@ def _infer(options: Any) -> int:
 
 
 def _exact_answers(options: Any, model: Model, sets: list[dict[int, int]]) -> list[Any]:
-    """The answers to each set of evidence, by a junction tree."""
+    """The answers for each set of evidence, by a junction tree."""
     answers = []
     for number, evidence in enumerate(sets, start=1):
         model.observe(evidence)
@@ -140,7 +148,7 @@ def _exact_answers(options: Any, model: Model, sets: list[dict[int, int]]) -> li
 
 
 def _bp_answers(options: Any, model: Model, sets: list[dict[int, int]]) -> tuple[list[Any], bool]:
-    """The answers to each set of evidence by belief propagation, several as one batch, and whether all converged."""
+    """The answers for each set of evidence by belief propagation, and whether all converged. Several sets are one batch."""
     schedule = None if options.schedule is None else _SCHEDULES[options.schedule]()
     mode = "max" if options.task == "MAP" else "sum"
     batch = len(sets) if len(sets) > 1 else None
@@ -171,7 +179,7 @@ def _answer(task: str, model: Model, result: Any) -> Any:
 def _info(options: Any) -> int:
     model, sets = _load(options)
     if len(sets) > 1:
-        raise ValueError(f"{options.evidence}: has {len(sets)} sets of evidence; give a file with one")
+        raise ValueError(f"{options.evidence}: the file has {len(sets)} sets of evidence; give a file with one")
     graph = model.graph
     _, factor = graph.edges()
     widths = np.bincount(factor - graph.num_variables, minlength=max(graph.num_factors, 1))

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and `.npz` files that are read with nothing believed."""
+"""Files that are written completely or not at all, and `.npz` files that are checked while they are read."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _DAMAGE = (
 
 
 class DamagedFileError(ValueError):
-    """A file is not whole, or not of its kind; the message has its name."""
+    """A file is not complete, or not of the expected kind. The message has its name."""
 
 
 @contextmanager
 def open_whole(path: str | Path) -> Iterator[IO[bytes]]:
     """
-    Open a file for writing that takes its place only when it is complete.
+    Open a file for writing that replaces the old one only when it is complete.
 
-    It is written under a temporary name in the same folder; on any error that is removed and what was there stays, as does
-    its mode. Links are followed. What is no file on a disk, such as a pipe or a terminal, is written straight to.
+    It is written under a temporary name in the same folder. After an error, this temporary file is removed, and the old file
+    and its mode stay. Links are followed. Pipes, terminals and other things that are not files on a disk are written directly.
     """
     path = Path(os.path.realpath(path))
     there = _status(path)
@@ -68,33 +68,33 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays to an uncompressed ``.npz`` file, whole or not at all, without pickle."""
+    """Write arrays to an uncompressed ``.npz`` file, completely or not at all, without pickle."""
     with open_whole(path) as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file completely or not at all."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     with open_whole(path) as file:
         file.write(content)
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """
-    All arrays of a ``.npz`` file, without pickle.
+    Read all arrays of a ``.npz`` file, without pickle.
 
-    What the file says of itself is checked before memory is taken for it.
+    What the file says about its own size is checked before memory is allocated for it.
 
     Raises
     ------
     FileNotFoundError
     DamagedFileError
-        It is no such file, it is damaged or encrypted, or it claims far more than it can hold.
+        The file is not an ``.npz`` file, is damaged or encrypted, or claims much more than it can hold.
     """
     size = require_file(path).st_size
     try:
@@ -102,28 +102,28 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
             if len(set(names)) < len(names) or not all(name.endswith(".npy") for name in names):
-                raise ValueError("its members are not arrays of different names")
+                raise ValueError("its members are not arrays with different names")
             claimed = sum(entry.file_size for entry in entries)
             if claimed > _FREE + _EXPANSION * size:
-                raise ValueError(f"its arrays claim {claimed} bytes, the file has {size}")
+                raise ValueError(f"its arrays claim {claimed} bytes, but the file has {size}")
             return {entry.filename.removesuffix(".npy"): _read_array(archive, entry) for entry in entries}
     except _DAMAGE as error:
-        raise DamagedFileError(f"{path}: not a whole .npz file ({_in_words(error)})") from error
+        raise DamagedFileError(f"{path}: this is not a whole .npz file ({_in_words(error)})") from error
 
 
 def require_file(path: str | Path) -> os.stat_result:
     """
-    What the system says of a regular file.
+    Return what the system says about a regular file.
 
     Raises
     ------
     FileNotFoundError
     DamagedFileError
-        It is a folder, a pipe or a device, which might never end.
+        The path is a folder, a pipe or a device, which might never end.
     """
     status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):
-        raise DamagedFileError(f"{path}: not a file, but a folder, a pipe or a device")
+        raise DamagedFileError(f"{path}: this is not a file, but a folder, a pipe or a device")
     return status
 
 
@@ -148,12 +148,12 @@ def _in_words(error: BaseException) -> str:
 
 def parse_json(text: bytes) -> Any:
     """
-    What a JSON text says.
+    Return the content of a JSON text.
 
     Raises
     ------
     ValueError
-        It is none, or nested without end.
+        The text is not JSON, or it is nested too deeply.
     """
     try:
         return json.loads(text)

@@ -10,18 +10,18 @@ import numpy as np
 
 
 class CommunicatorUnavailableError(RuntimeError):
-    """Ranks cannot talk to each other here; the message says what to install."""
+    """Ranks cannot communicate here. The message says what to install."""
 
 
 class Communicator(ABC):
     """
     One of several ranks that run the same program, each with its own part of a problem.
 
-    All methods but `abort` are collective: every rank calls them, in the same order.
+    All methods except `abort` are collective: every rank calls them, in the same order.
 
     Attributes
     ----------
-    rank, size : number of this rank, from 0 on, and of all ranks
+    rank, size : number of this rank, from 0, and number of all ranks
     """
 
     rank: int = 0

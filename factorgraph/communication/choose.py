@@ -18,20 +18,20 @@ def started_by_mpi() -> bool:
 
 def get_communicator(which: Any = None) -> Communicator:
     """
-    The ranks that this process runs with.
+    Return the ranks that this process runs with.
 
     Parameters
     ----------
     which : {None, "alone", "mpi", "auto"}, a communicator of mpi4py, or Communicator
-        None and "alone": this process alone. "mpi": all that ``mpiexec`` started. "auto": those if it was started so, else
-        alone.
+        None and "alone" mean only this process. "mpi" means all processes that ``mpiexec`` started. "auto" is "mpi" if
+        ``mpiexec`` started this process, and "alone" otherwise.
 
     Raises
     ------
     ValueError
         There is no such choice.
     CommunicatorUnavailableError
-        mpi4py cannot be imported, or finds no MPI.
+        mpi4py cannot be imported, or it finds no MPI.
     """
     if isinstance(which, Communicator):
         return which
@@ -43,7 +43,7 @@ def get_communicator(which: Any = None) -> Communicator:
         from factorgraph.communication.mpi import MPICommunicator
 
         return MPICommunicator(which)
-    raise ValueError(f"communicator must be 'mpi', 'auto', 'alone' or one of mpi4py, not {which!r}")
+    raise ValueError(f"communicator must be 'mpi', 'auto', 'alone' or a communicator of mpi4py, not {which!r}")
 
 
 @cache

@@ -62,7 +62,7 @@ class MPICommunicator(Communicator):
         self._comm.Abort(1)
 
     def __reduce__(self) -> Any:
-        raise TypeError("a communicator cannot be pickled: give communicator='mpi' where it is needed")
+        raise TypeError("a communicator cannot be pickled: use communicator='mpi' instead")
 
 
 class _EndAll:

@@ -1,4 +1,4 @@
-"""Exact answers by enumeration, and checks of anyone's own node types."""
+"""Exact answers by enumeration, and checks of your own variable and factor types."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ def check_factor(
     factor: Factor, *types: VariableType, widths: Sequence[int] | None = None, count: int = 3, random_state: int = 0
 ) -> None:
     """
-    Compare a factor type with enumeration, or where some of its variables are real with numerical integration.
+    Compare a factor type with enumeration, or with numerical integration if some of its variables are real.
 
-    Messages, log-partition and joint marginals are compared on random, extreme and zero-probability (or certain) inputs, in
-    sum and max mode, in float64 and float32, with and without a batch, on each backend there is. Of factors that match moments,
-    and of those with vectors or with states beside real variables, what is compared is the log-partition, the messages to
-    states, and the mean and covariance of each real variable's belief, in sum mode.
+    Messages, log-partition and joint marginals are compared on random, extreme and zero-probability (or certain) inputs: in sum
+    and max mode, in float64 and float32, with and without a batch, and on each available backend. Three kinds of factors are
+    compared in sum mode only: those that match moments, those with vectors, and those with states beside real variables. For
+    these, the check compares the log-partition, the messages to states, and the mean and covariance of the belief about each
+    real variable.
 
     Parameters
     ----------
     factor : Factor
-        With a ``log_potential`` or ``log_partition`` to enumerate, or a ``log_potential`` to integrate over at most three
-        numbers; keep it small, and smooth on the scale of its variables, which is about 1. Of a vector, ``log_potential`` is
-        given an array with the components first.
+        A factor with a ``log_potential`` or ``log_partition`` to enumerate, or with a ``log_potential`` to integrate over at
+        most three numbers. It should be small, and smooth on the scale of its variables, which is about 1. For a vector,
+        ``log_potential`` receives an array with the components first.
     *types : the variable type at each port
     widths : number of variables at each port, default 1 each; more at plural ports
-    count : number of factors; must fit the factor's own arrays
+    count : number of factors; it must fit the factor's own arrays
     random_state : int
 
     Raises
     ------
     AssertionError
-        Says in words which result is wrong, on what input, and what it should be.
+        The message says in words which result is wrong, on what input, and what it should be.
 
     Examples
     --------
@@ -61,13 +62,15 @@ def check_factor(
 
 def check_variable(kind: VariableType, random_state: int = 0) -> None:
     """
-    Compare a variable type's methods with enumeration of its states, or for numbers and vectors with normal beliefs with the
-    moments of the normal distribution, on each backend and in both precisions.
+    Compare the methods of a variable type with enumeration of its states.
+
+    Numbers and vectors with normal beliefs are compared with the moments of the normal distribution. The check runs on each
+    backend and in both precisions.
 
     Raises
     ------
     AssertionError
-        Says in words which method is wrong and on what.
+        The message says in words which method is wrong, and on what input.
 
     Examples
     --------
@@ -80,4 +83,4 @@ def check_variable(kind: VariableType, random_state: int = 0) -> None:
     elif isinstance(kind, (Gaussian, GaussianVector)):
         check_real_variable(kind, random_state)
     else:
-        raise TypeError(f"check_variable enumerates states; {kind!r} has none")
+        raise TypeError(f"check_variable enumerates states, but {kind!r} has none")

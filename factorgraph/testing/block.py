@@ -1,4 +1,4 @@
-"""Checks of block factors against edgewise twins."""
+"""Checks of block factors against equivalent factors of another form."""
 
 from __future__ import annotations
 
@@ -26,26 +26,29 @@ def check_block_factor(
     random_state: int = 0,
 ) -> None:
     """
-    Compare a block factor with edgewise factors that say the same.
+    Compare a block factor with ordinary factors that express the same.
 
-    Beliefs are compared after each step of all messages at once, on each backend, with the block on whole plates and on
-    views of larger ones (rows in another order, some left out); and messages to one port alone with those to all ports.
+    Beliefs are compared after each step that updates all messages at once, on each backend. The block is connected to whole
+    blocks of variables, and to views of larger ones (with rows in another order, and some left out). Messages to one port alone
+    are also compared with messages to all ports.
 
     Parameters
     ----------
-    make : function without arguments that gives a new block factor
-    twin : function that is given a graph and for each port its variables, or of data their values, and adds edgewise factors
+    make : function without arguments that returns a new block factor
+    twin : function that adds the equivalent factors
+        It receives a graph, and for each port its variables, or the values of data.
     *plates : (variable type, shape) of each port
     steps : int, default 2
-        1 for blocks that do not take their own messages out of what they read, as mean-field ones: later steps differ.
+        Use 1 for blocks that do not remove their own messages from what they read, such as mean-field ones: their later steps
+        differ.
     atol : float, default 1e-6
-        How far natural parameters of beliefs may differ; the step to single precision is not looked at.
+        How much natural parameters of beliefs may differ. Single precision is not checked.
     random_state : int
 
     Raises
     ------
     AssertionError
-        Says which port's belief differs, after which step, on which backend, and by how much.
+        The message says which port's belief differs, after which step, on which backend, and by how much.
 
     Examples
     --------

@@ -19,7 +19,7 @@ from factorgraph.variables import DiscreteType, VariableType
 
 
 def available_backends(dtype: str = "float64") -> list[Backend]:
-    """The backends that can run here, one of each name."""
+    """Return the backends that can run on this machine, one of each name."""
     found = []
     for name in ("numpy", "array-api-strict", "compiled", "cupy"):
         try:

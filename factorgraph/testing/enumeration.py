@@ -1,4 +1,4 @@
-"""Exact answers for small discrete graphs, by going through every joint state."""
+"""Exact answers for small discrete graphs, from all joint states one by one."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _MAX_STATES = 1 << 22
 
 class Enumeration:
     """
-    Exact answers for a small graph of discrete variables, by going through every joint state.
+    Exact answers for a small graph of discrete variables, from all joint states one by one.
 
     Parameters
     ----------
     graph : FactorGraph
-        Its prior and evidence count. At most 2^22 joint states.
+        The graph with its prior and evidence. It may have at most 2^22 joint states.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class Enumeration:
         ]
 
     def marginals(self, variables: Variables, mode: str = "sum") -> np.ndarray:
-        """Probabilities ``(*shape, q)``; in mode "max" the max-marginals, scaled to add up to one."""
+        """Probabilities ``(*shape, q)``. In mode "max", max-marginals, scaled to add up to one."""
         nodes = (self._first[variables.name] + variables.index).reshape(-1)
         rows = [self._reduce([int(node)], mode) for node in nodes]
         return np.stack(rows).reshape(*variables.shape, -1)

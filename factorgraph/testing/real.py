@@ -26,7 +26,7 @@ def check_real_factor(bound: BoundFactor, random_state: int) -> None:
     if not bound.factor.gives("log_potential"):
         raise TypeError(f"{type(bound.factor).__name__} has no log_potential to integrate")
     if len(bound.types) > 3 or bound.plural:
-        raise ValueError("at most three ports, none of them plural, can be integrated")
+        raise ValueError("at most three ports, of which none is plural, can be integrated")
     rng = np.random.default_rng(random_state)
     for mode, batch, label in itertools.product(MODES, (None, 2), ("random", "certain")):
         shape = (bound.count,) if batch is None else (bound.count, batch)

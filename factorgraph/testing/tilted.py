@@ -127,7 +127,7 @@ class _Tilted:
         joint = potential + sum(said)
         if np.isneginf(joint).all():
             raise ValueError(
-                f"{self.bound.factor!r} cannot be integrated: no point of the grid is possible, as of relations without noise"
+                f"{self.bound.factor!r} cannot be integrated: no point of the grid is possible, as for relations without noise"
             )
         self.log_partition[place] = logsumexp(joint) + volume
         for port, weights in self.weights.items():

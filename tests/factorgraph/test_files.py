@@ -96,7 +96,7 @@ def test_arrays_that_are_none_are_refused_in_words(kind: str, tmp_path: Path) ->
         path.write_bytes(bytes(data))
     if kind == "truncated":
         path.write_bytes(bytes(data[:-30]))
-    with pytest.raises(DamagedFileError, match=r"a\.npz: not a whole \.npz file \(.+\)"):
+    with pytest.raises(DamagedFileError, match=r"a\.npz: this is not a whole \.npz file \(.+\)"):
         read_npz(path)
 
 
