@@ -20,7 +20,7 @@ _DENSE_BYTES = 1 << 24  # that a sparse table's rows or columns take at a time
 
 @dataclass(frozen=True, eq=False)
 class Standardization:
-    """Less the mean, by the standard deviation, both over all features at once (Lucibello et al. 2022, section B.1)."""
+    """Subtract the mean and divide by the standard deviation of all features together (Lucibello et al. 2022, section B.1)."""
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -30,7 +30,7 @@ class Standardization:
 
     @classmethod
     def of(cls, X: Any) -> Standardization:
-        """Mean and deviation of training data ``(n, features)``."""
+        """Mean and standard deviation of training data ``(n, features)``."""
         if isinstance(X, MappedRows):
             mean, deviation = X.moments()
             return cls(np.asarray(mean), np.asarray(deviation + 1e-5))
@@ -41,7 +41,7 @@ class Standardization:
         return cls(np.asarray(mean), np.asarray(np.sqrt(squares / size) + 1e-5))
 
     def with_rows(self, X: Any) -> Standardization:
-        """The same: one scale for all features is known from the first rows."""
+        """Return the same encoding, because the first rows determine the scale of all features."""
         return self
 
     def size(self, features: int) -> int:
@@ -49,7 +49,7 @@ class Standardization:
         return features
 
     def features(self, size: int) -> int:
-        """Number of features of so many inputs."""
+        """Number of features that give this number of inputs."""
         return size
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
@@ -59,11 +59,11 @@ class Standardization:
 @dataclass(frozen=True, eq=False)
 class EachFeature:
     """
-    Each feature less its own mean, by its own standard deviation, and held within five of them; constant features are 0.
+    Subtract each feature's mean, divide by its standard deviation, and clip at five of them. Constant features become 0.
 
     Attributes
     ----------
-    count : () rows that were seen
+    count : () number of rows seen so far
     mean, deviation : (features,)
     """
 
@@ -76,14 +76,14 @@ class EachFeature:
 
     @classmethod
     def of(cls, X: Any) -> EachFeature:
-        """Of training data ``(n, features)``; absurd values far from the others do not count."""
+        """From training data ``(n, features)``. Values that are absurdly far from the others do not count."""
         found = [cls._of_columns(columns) for columns in _dense_columns(X)]
         mean, deviation = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         return cls(np.asarray(float(X.shape[0])), mean, deviation)
 
     @staticmethod
     def _of_columns(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of each column."""
+        """Mean and standard deviation of each column."""
         columns = np.ascontiguousarray(X.T)  # far quicker to sort
         centre = np.median(columns, axis=1)
         spread = np.median(np.abs(columns - centre[:, None]), axis=1)
@@ -98,7 +98,7 @@ class EachFeature:
         return mean, deviation
 
     def with_rows(self, X: Any) -> EachFeature:
-        """Of these rows too."""
+        """Return the encoding for these rows as well."""
         other = EachFeature.of(X)
         count = self.count + other.count
         share = other.count / count
@@ -113,7 +113,7 @@ class EachFeature:
         return features
 
     def features(self, size: int) -> int:
-        """Number of features of so many inputs."""
+        """Number of features that give this number of inputs."""
         return size
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
@@ -124,7 +124,9 @@ class EachFeature:
 
 @dataclass(frozen=True, eq=False)
 class ThermometerCode:
-    """Each feature as signs: whether it is above each of its deciles. Gives a network without biases its thresholds."""
+    """
+    Make signs of each feature: whether it is above each of its deciles. They serve as thresholds for a network without biases.
+    """
 
     thresholds: np.ndarray
 
@@ -137,7 +139,7 @@ class ThermometerCode:
         return cls(np.concatenate([np.quantile(columns, shares, axis=0).T for columns in _dense_columns(X)]))
 
     def with_rows(self, X: Any) -> ThermometerCode:
-        """The same: thresholds stay where the first rows put them."""
+        """Return the same encoding, because thresholds stay as the first rows determined them."""
         return self
 
     def size(self, features: int) -> int:
@@ -145,7 +147,7 @@ class ThermometerCode:
         return features * _LEVELS
 
     def features(self, size: int) -> int:
-        """Number of features of so many inputs."""
+        """Number of features that give this number of inputs."""
         return size // _LEVELS
 
     def __call__(self, X: np.ndarray) -> np.ndarray:
@@ -158,9 +160,10 @@ CODES: dict[str, Any] = {"standardize": Standardization, "each-feature": EachFea
 
 def choose_code(encoding: str, X: Any) -> Code:
     """
-    The code that a setting asks for, of training data ``(n, features)``.
+    Choose the encoding for a setting and training data ``(n, features)``.
 
-    ``"auto"`` is ``"standardize"`` where all features share one scale, as the pixels of images do, else ``"each-feature"``.
+    ``"auto"`` is ``"standardize"`` if all features share one scale, as the pixels of images do, and ``"each-feature"``
+    otherwise.
     """
     X = MappedRows(X) if isinstance(X, np.memmap) else X
     if encoding == "auto":
@@ -171,8 +174,10 @@ def choose_code(encoding: str, X: Any) -> Code:
 
 def share_one_scale(X: Any) -> bool:
     """
-    Whether features are of one kind: many, nearly all with the same smallest value, and half of them going at least half as
-    far from it as any; and none that is always the same lies outside.
+    Whether features share one scale.
+
+    They do if there are many, nearly all have the same smallest value, and the largest values of half of them are at least half
+    as far from it as the largest of all. Constant features must lie within this range.
     """
     low, high = (found.toarray().ravel() if is_sparse(X) else found for found in (X.min(axis=0), X.max(axis=0)))
     varies = high > low
@@ -191,9 +196,9 @@ def is_sparse(X: Any) -> bool:
 
 class EncodedRows:
     """
-    Rows of a sparse table, or of one in a file, which become inputs when these are asked for, a part of them at a time.
+    Rows of a sparse table, or of a table in a file, which become inputs one part at a time, when they are asked for.
 
-    ``rows[selection]`` are some of them, named as NumPy does.
+    ``rows[selection]`` selects rows as in NumPy.
 
     Parameters
     ----------
@@ -218,7 +223,7 @@ class EncodedRows:
         return np.ascontiguousarray(self._code(self._X.toarray()), dtype=self.dtype)
 
     def stored(self) -> Iterable[np.ndarray]:
-        """The arrays that say what the table has."""
+        """The arrays that contain the table."""
         return self._X.parts() if isinstance(self._X, MappedRows) else (self._X.data, self._X.indices, self._X.indptr)
 
 
@@ -233,7 +238,7 @@ def encode(code: Code, X: Any, dtype: str) -> Inputs:
 
 
 def dense_parts(inputs: Inputs, rows: int) -> Iterator[np.ndarray]:
-    """Inputs of at most so many rows at a time, and fewer of a sparse table that has many columns."""
+    """Inputs of at most this many rows at a time, and of fewer rows for a sparse table with many columns."""
     step = min(rows, inputs.part) if isinstance(inputs, EncodedRows) else rows
     for start in range(0, len(inputs), step):
         part = inputs[start : start + step]
@@ -241,14 +246,14 @@ def dense_parts(inputs: Inputs, rows: int) -> Iterator[np.ndarray]:
 
 
 def checksum(inputs: Inputs, start: int) -> int:
-    """A number that tells other inputs apart, going on from one of what came before."""
+    """A number that differs for other inputs; it continues from a previous checksum."""
     for array in inputs.stored() if isinstance(inputs, EncodedRows) else (inputs,):
         start = zlib.crc32(np.ascontiguousarray(array).data, start)
     return start
 
 
 def _dense_columns(X: Any) -> Iterator[np.ndarray]:
-    """All of a dense table, or some columns of another one after the other."""
+    """All columns of a dense table, or some columns of another table at a time."""
     if isinstance(X, MappedRows):
         yield from X.columns()
         return

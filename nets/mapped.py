@@ -1,4 +1,4 @@
-"""Tables in files that are mapped into memory: of sets larger than it, rows are read where they are needed."""
+"""Tables in files that are mapped into memory: rows are read when they are needed, so a table may exceed the memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PART_BYTES = 1 << 24  # that are read at a time
 
 class MappedRows:
     """
-    Rows of a table in a file, named but not read.
+    Rows of a table in a file, which are not read yet.
 
     Parameters
     ----------
-    array : (n, features) array of numbers, as ``numpy.load(path, mmap_mode="r")`` gives it
-    rows : (m,) numbers of the rows that are meant; None for all
+    array : (n, features) array of numbers, as ``numpy.load(path, mmap_mode="r")`` returns it
+    rows : (m,) numbers of the rows; None for all
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class MappedRows:
         return MappedRows(self._array, self._rows[rows])
 
     def toarray(self) -> np.ndarray:
-        """The rows, read, in double precision."""
+        """Read the rows, in double precision."""
         rows = self._rows
         together = rows.size and rows[-1] - rows[0] == rows.size - 1 and bool((np.diff(rows) == 1).all())
         return np.asarray(self._array[rows[0] : rows[-1] + 1] if together else self._array[rows], dtype=np.float64)
@@ -72,15 +72,15 @@ class MappedRows:
 
 def checked_rows(model: Any, X: Any, *y: Any, reset: bool = False, **of_numbers: Any) -> Any:
     """
-    Rows, and targets where there are some, as scikit-learn checks them; those of a mapped file some at a time.
+    Check rows, and targets if there are any, as scikit-learn does. Rows of a mapped file are checked one part at a time.
 
     Parameters
     ----------
     model : estimator, which learns or knows the number of features
-    X : (n, features) array, a sparse one, or a `numpy.memmap`
+    X : (n, features) array, a sparse array, or a `numpy.memmap`
     *y : (n,) or (n, outputs) array, or nothing
     reset : whether the number of features is learnt
-    **of_numbers : of `sklearn.utils.check_X_y`
+    **of_numbers : arguments of `sklearn.utils.check_X_y`
 
     Raises
     ------

@@ -98,9 +98,9 @@ def _curves(axes: Any, history: Sequence[Mapping[str, Any]], kind: str) -> None:
 
 def plot_weights(axes: Any, model: Any) -> None:
     """
-    Histogram of the weights' means, of each layer.
+    Histogram of the means of each layer's weights.
 
-    Means of weights of +-1 are magnetisations: near -1 or 1 a weight is settled, near 0 it is open.
+    Means of weights of +-1 are magnetisations: a weight near -1 or 1 is settled, and a weight near 0 is open.
     """
     means = [
         layer.ravel() if mask is None else layer[mask] for layer, mask in zip(model.weight_means_, model.masks_, strict=True)
@@ -148,14 +148,14 @@ def plot_reliability(axes: Any, probabilities: np.ndarray, labels: np.ndarray) -
 
 def plot_confusion(axes: Any, probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> None:
     """
-    How many rows of each class were taken for which.
+    How many rows of each class were predicted as each class.
 
     Parameters
     ----------
     axes : matplotlib Axes
     probabilities : (n, K) array
     labels : (n,) class numbers
-    classes : (K,) array of what the classes are called
+    classes : (K,) array of the names of the classes
     """
     number = len(classes)
     counts = np.zeros((number, number), dtype=np.int64)
@@ -179,7 +179,8 @@ def plot_confusion(axes: Any, probabilities: np.ndarray, labels: np.ndarray, cla
 
 def plot_predictions(axes: Any, targets: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> None:
     """
-    Predicted against true numbers, with one standard deviation to each side; of many rows some that are drawn once and for all.
+    Predicted numbers against true ones, with one standard deviation to each side. If there are many rows, always the same ones
+    are drawn.
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ def plot_predictions(axes: Any, targets: np.ndarray, mean: np.ndarray, deviation
 
 
 def plot_coverage(axes: Any, targets: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> None:
-    """Share of the numbers that are within central intervals of every size; arguments as in `plot_predictions`."""
+    """Fraction of the numbers that are within central intervals of every size. Arguments are as in `plot_predictions`."""
     promised = np.linspace(0.02, 0.98, 49)
     apart = np.abs(targets - mean) / deviation
     found = [100.0 * float(np.mean(apart < ndtri(0.5 + share / 2))) for share in promised]

@@ -1,4 +1,4 @@
-"""A run of training as one HTML file, which needs nothing beside it: pictures, figures, settings, versions."""
+"""A training run as one HTML file that needs no other files: pictures, figures, settings, versions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Rows = Sequence[tuple[str, str]]
 
 def require_matplotlib() -> None:
     """
-    Refuse a report that could not be drawn, before training and not after it.
+    Refuse a report that could not be drawn, before training rather than after it.
 
     Raises
     ------
@@ -52,17 +52,17 @@ def write_report(
     path: str | Path, model: Any, data: Dataset, command: Sequence[str] = (), started: datetime | None = None
 ) -> None:
     """
-    Write what a run of training gave, whole or not at all.
+    Write a report of a training run. The file is written completely or not at all.
 
     Parameters
     ----------
     path : file
     model : BPClassifier or BPRegressor
-        Fitted; with validation data, for the curves of test rows.
+        A fitted model. Curves of test rows need validation data.
     data : Dataset
-        That it was trained on; predictions are judged on the test rows.
+        The data set of the training. Predictions are judged on its test rows.
     command : sequence of str, optional
-        The words that repeat the run.
+        The command that repeats the run, word by word.
     started : datetime, optional
         When training began, with its time zone.
     """

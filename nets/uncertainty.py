@@ -1,4 +1,4 @@
-"""Draws from beliefs, and which part of a label's entropy more data would take away."""
+"""Draws from beliefs, and the part of a label's entropy that more data would remove."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROWS = 2048  # whose hidden units are drawn at a time
 
 
 def draw(kind: VariableType, belief: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Values ``(n, K, N)`` of variables with mean parameters ``(*param_shape, K, N)``, each variable for itself."""
+    """Values ``(n, K, N)`` of variables with mean parameters ``(*param_shape, K, N)``. Each variable is drawn independently."""
     if not isinstance(kind, DiscreteType):
         mean, variance = belief
         return np.asarray(mean + np.sqrt(variance) * rng.normal(size=(n, *mean.shape)))
@@ -33,9 +33,9 @@ def label_entropy(marginals: np.ndarray) -> np.ndarray:
 
 def entropies(model: Any, inputs: Inputs, draws: int) -> tuple[np.ndarray, np.ndarray]:
     """
-    Entropy of each row's label, and its mean where the last hidden units are known, ``(n,)`` each, in nats.
+    Entropy of each row's label, and its mean when the last hidden units are known; ``(n,)`` each, in nats.
 
-    Hidden units are drawn from their marginals, the same way at every call, and the output's weights are marginalised.
+    Hidden units are drawn from their marginals, in the same way at every call. The output's weights are marginalised.
 
     Parameters
     ----------
