@@ -36,8 +36,8 @@ class Likelihood(Factor):
     data : sequence of numbers or (F,) arrays, default ()
         The data of each factor.
     widest : float, default 1e3
-        Standard deviation to assume if the messages to x say nothing about it, or less than this. Integrals need a finite
-        width.
+        Largest standard deviation of the incoming messages about x. It replaces a larger one, and one of messages that say
+        nothing about x, because integrals need a finite width.
 
     Raises
     ------

@@ -116,7 +116,7 @@ def exact(
     Raises
     ------
     TooLargeError
-        More would be needed. The message says how much. No memory was allocated.
+        The answers would need more. The message says how much, and no memory was allocated.
     ContradictionError
         The evidence contradicts the model.
     ImproperModelError

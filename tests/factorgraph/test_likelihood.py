@@ -191,7 +191,7 @@ def test_what_cannot_be_used_is_refused() -> None:
     with pytest.raises(ValueError, match="data 0 has shape \\(2,\\)"):
         graph.add_factors("f", fg.Likelihood(poisson, [[1.0, 2.0]]), x)
     graph.add_factors("f", fg.Likelihood(lambda v: np.log(v)), x)
-    with pytest.raises(ValueError, match="the log-likelihood of factor . is NaN at x = -"):
+    with pytest.raises(ValueError, match=r"the log-likelihood of factor . is NaN at x = -"):
         fg.run(graph)
     for function, told in (
         (lambda v: -np.inf * np.ones_like(v), "zero for all possible values of x"),
