@@ -14,6 +14,9 @@ if "FACTORGRAPH_KERNELS" not in os.environ:
     _kernels = tempfile.TemporaryDirectory(prefix="factorgraph-tests-")
     os.environ["FACTORGRAPH_KERNELS"] = _kernels.name
 
+# Most kernels run for less time here than it takes to compile them.
+os.environ.setdefault("FACTORGRAPH_KERNEL_FLAGS", "-O0")
+
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 

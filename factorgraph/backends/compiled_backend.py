@@ -79,12 +79,14 @@ def _folder() -> Path:
 @cache
 def _library(source: str) -> ctypes.CDLL:
     """Compile a text and load it; once for each text, and process or shared folder."""
-    kept = _folder() / f"{hashlib.sha256(source.encode()).hexdigest()[:16]}.so"
+    flags = os.environ.get("FACTORGRAPH_KERNEL_FLAGS", "-O1")
+    kept = _folder() / f"{hashlib.sha256((flags + source).encode()).hexdigest()[:16]}.so"
     if kept.exists():
         return ctypes.CDLL(str(kept))
     stem = kept.with_name(f"{kept.stem}-{os.getpid()}")  # another process may be at it too
     stem.with_suffix(".cpp").write_text(source, encoding="utf-8")
-    command = ["g++", "-std=c++14", "-O1", "-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function", "-shared", "-fPIC"]
+    warnings = ["-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function"]
+    command = ["g++", "-std=c++14", *flags.split(), *warnings, "-shared", "-fPIC"]
     done = subprocess.run(
         [*command, str(stem.with_suffix(".cpp")), "-o", str(stem.with_suffix(".so"))],
         capture_output=True,

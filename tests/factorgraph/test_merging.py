@@ -59,6 +59,8 @@ def calls(inference: fg.Inference) -> list[EdgeCall]:
 @pytest.mark.parametrize("mode", ["sum", "max"])
 @pytest.mark.parametrize("schedule", [name for name in SCHEDULES if name != "sweep"])
 def test_blocks_of_one_factor_run_as_one(backend: str, schedule: str, mode: str) -> None:
+    if (backend, schedule) == ("array-api-strict", "residual"):
+        pytest.skip("slow, and the same operations as in random order")
     found = []
     for one_by_one in (True, False):
         graph = mixed(np.random.default_rng(3), one_by_one)

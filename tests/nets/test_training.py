@@ -35,7 +35,7 @@ NOT_MET = dict.fromkeys([f"check_sample_weight_equivalence_on_{kind}_data" for k
 
 
 @parametrize_with_checks(
-    [BPClassifier(epochs=20, random_state=0)],
+    [BPClassifier((31, 31), epochs=12, random_state=0)],
     expected_failed_checks=lambda _: NOT_MET,
 )
 def test_scikit_learn_estimator_checks(estimator: Any, check: Any) -> None:
