@@ -433,7 +433,8 @@ def test_the_texts_compile_for_gpus(tmp_path: Path) -> None:
             else:
                 path = tmp_path / f"{dtype}.cu"
                 path.write_text(joined, encoding="utf-8")
-                command = ["nvcc", "-std=c++17", f"-arch=sm_{architecture}", "-ptx", str(path), "-o", str(tmp_path / "out.ptx")]
+                options = ["-std=c++17", f"-arch=sm_{architecture}", "-ptx", "-Xcicc", "-O0"]  # whether it compiles, no more
+                command = ["nvcc", *options, str(path), "-o", str(tmp_path / "out.ptx")]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
                 assert done.returncode == 0, done.stderr
 
