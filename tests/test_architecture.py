@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def test_the_engine_names_no_node_type(folder: str) -> None:
         strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
         found = (names_used(tree) | strings) & NODE_TYPES
         assert not found, f"{path.name} names {found}"
+
+
+def test_backends_name_no_node_type() -> None:
+    """Neither in Python nor in the kernels' texts: no name of theirs, and no word of a name or of a sentence."""
+    usual_words = {"And", "Data", "Levels", "Max", "Or", "Switch", "Table", "is_normal"}
+    names = {name.lower() for name in NODE_TYPES - usual_words}
+    for path in sorted((ENGINE / "backends").rglob("*.*")):
+        if path.suffix in (".py", ".cu", ".cuh"):
+            tokens = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+            words = {word.lower() for token in tokens for word in (token.replace("_", ""), *re.findall("[A-Z]?[a-z]+", token))}
+            found = {word for word in words if word.removesuffix("s") in names}
+            assert not found, f"{path.name} names {found}"
 
 
 def test_nets_names_no_backend() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from factorgraph.backends.base import WEAK_COUPLING, Array, Backend, BackendUnavailableError, Index, Plate
+from factorgraph.backends.base import Array, Backend, BackendUnavailableError, Index
 from factorgraph.backends.compiled_backend import CompiledBackend
 from factorgraph.backends.cupy_backend import CupyBackend
 from factorgraph.backends.kernel_backend import KernelBackend, Launch, device_function
@@ -17,14 +17,12 @@ from factorgraph.backends.strict_backend import StrictBackend
 
 __all__ = [
     "HOST",
-    "WEAK_COUPLING",
     "Array",
     "Backend",
     "BackendUnavailableError",
     "Index",
     "KernelBackend",
     "Launch",
-    "Plate",
     "backend_names",
     "device_function",
     "get_backend",

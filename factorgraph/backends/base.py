@@ -9,9 +9,9 @@ then (where several sets of evidence are run together) a batch axis. Arithmetic 
 
 from __future__ import annotations
 
-import math
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,31 +19,19 @@ from factorgraph.backends.log_convolution import convolve_by_terms
 
 Array: TypeAlias = Any
 Index: TypeAlias = "slice | Array"
-
-WEAK_COUPLING = 10.0
-"""Largest |coupling| for which `Backend.spin_products` may be given the couplings' odds."""
+Operand: TypeAlias = Any  # an array, a number for all entries, or None
 
 PRODUCTS = ("full", "tf32", "bfloat16")
 
+_OPERATORS: dict[str, Callable[..., Array]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+}
+
 LARGEST_PARAMETER = 1e12
 """Where `Backend.hold` holds finite natural parameters: far beyond any probability, far below overflow."""
-
-
-class Plate(NamedTuple):
-    """
-    The arrays of a plate of variables, all of its shape.
-
-    Attributes
-    ----------
-    prior, belief, message : natural parameters; the message is the sum of a block factor's
-    mean, variance : of the belief, the mean damped
-    """
-
-    prior: Array
-    belief: Array
-    message: Array
-    mean: Array
-    variance: Array
 
 
 class BackendUnavailableError(RuntimeError):
@@ -170,14 +158,21 @@ class Backend:
         """Reduce ``left[i] + right[k - i]`` over i for k from ``start`` to ``stop``, with full relative accuracy of each k."""
         return convolve_by_terms(self, left, right, start, stop, mode)
 
-    def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+    def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Operand) -> tuple[Array, ...]:
         """
-        Apply ``function(*arrays, backend)``, which returns a tuple of arrays of the same shape.
+        Apply ``function(*arrays, backend)``, which returns a tuple of arrays of one shape, that to which ``arrays`` broadcast.
 
         In pieces that fit the cache, or in one kernel where the function has one: see `device_function`. So each entry of a
-        result may depend on the same entry of each array only, or with a kernel by columns on the same column.
+        result may depend on the same entry of each array only, or with a kernel by columns on the same column. After the
+        first array there may be numbers, or None for one that is not given, which are the same for all entries. A function may
+        overwrite arrays and return them.
         """
         return function(*arrays, self)
+
+    def apply(self, function: str, *operands: Operand, out: Array | None = None) -> Array:
+        """The namespace's function of a name, ``"tanh"``; ``out``, where given, may be overwritten with the result."""
+        # Operators take numbers in all versions of the standard.
+        return _OPERATORS.get(function, getattr(self.xp, function))(*operands)
 
     # Elementwise chains of the hot path. `out` and inputs named so may be overwritten.
 
@@ -242,37 +237,6 @@ class Backend:
         xp = self.xp
         largest = xp.max(array, axis=0, keepdims=True)
         return array - xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
-
-    def spin_products(self, fields: Array, coupling: Array, coupling_odds: Array | None) -> Array:
-        """
-        ``atanh(tanh(coupling) tanh(fields))``, the message through a pair coupling.
-
-        With A = exp(-2 coupling) and B = exp(-2 field) it is ``log((1 + A B) / (A + B)) / 2``, exact to rounding also
-        where both hyperbolic tangents round to 1. ``coupling_odds`` is A where all couplings are within
-        `WEAK_COUPLING`, so that nothing overflows once the fields are clipped; else None, and the same is computed
-        from absolute values.
-        """
-        xp = self.xp
-        if coupling_odds is not None:
-            limit = self.field_limit
-            odds = xp.exp(-2.0 * xp.clip(fields, -limit, limit))
-            return 0.5 * xp.log((1.0 + coupling_odds * odds) / (coupling_odds + odds))
-        small = xp.minimum(xp.abs(fields), xp.abs(coupling))
-        large = xp.maximum(xp.abs(fields), xp.abs(coupling))
-        # Infinite against infinite has a correction of log(2)/2 beside an infinite message.
-        gap = xp.where(small == large, xp.zeros_like(large), large - small)
-        correction = 0.5 * (xp.log1p(xp.exp(-2.0 * (small + large))) - xp.log1p(xp.exp(-2.0 * gap)))
-        return xp.sign(fields) * xp.sign(coupling) * xp.where(small == 0, small, small + correction)
-
-    def spin_maxima(self, fields: Array, coupling: Array) -> Array:
-        """``sign(coupling fields) min(|coupling|, |fields|)``: the max-product form of `spin_products`."""
-        xp = self.xp
-        return xp.sign(fields) * xp.sign(coupling) * xp.minimum(xp.abs(fields), xp.abs(coupling))
-
-    @property
-    def field_limit(self) -> float:
-        """Where `spin_products` clips fields: far enough above `WEAK_COUPLING` to be exact, below overflow."""
-        return 30.0 if self.dtype_name == "float32" else 250.0
 
     def all_within(self, array: Array, limit: float) -> bool:
         """Whether all entries are known to be at most ``limit`` in size; False where finding out would wait for the device."""
@@ -366,49 +330,6 @@ class Backend:
         """Matrix products that do not depend on each other, which a device may work out side by side."""
         return [self.matmul(a, b) for a, b in pairs]
 
-    def add(self, a: Array, b: Array, out: Array | None) -> Array:
-        """``a + b``; ``out``, where given, may be overwritten with it."""
-        return a + b
-
     def add_product(self, total: Array, factor: Array, other: Array) -> Array:
         """``total + factor * other``; ``total`` and ``factor`` may be overwritten."""
         return total + factor * other
-
-    def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
-        """``damping * mean + (1 - damping) * tanh(fields)``; ``mean`` may be overwritten."""
-        return damping * mean + (1.0 - damping) * self.xp.tanh(fields)
-
-    def spin_variance(self, mean: Array) -> Array:
-        """``1 - mean^2``."""
-        return 1.0 - mean * mean
-
-    def spin_centre(self, fields: Array, replicas: int, strength: float) -> Array:
-        """
-        Field that the centre of replicas of a spin, all with these fields, sends to one of them: `Inference.focus`.
-
-        In odds ``A = exp(-2 |field|)``, a coupling of odds u takes A to ``(u + A) / (1 + u A)``, and fields that add up
-        multiply theirs.
-        """
-        xp = self.xp
-        coupling = max(math.exp(-2.0 * strength), 1e-37)  # not below what single precision holds
-        odds = xp.exp(-2.0 * xp.abs(fields))
-        others = ((coupling + odds) / (1.0 + coupling * odds)) ** (replicas - 1)
-        return xp.copysign(-0.5 * xp.log((coupling + others) / (1.0 + coupling * others)), fields)
-
-    def update_spins(self, plate: Plate, power: float | None, reinforcement: float, damping: float) -> Plate:
-        """
-        Belief, damped mean and variance of a plate of spins when a block factor's message has come in.
-
-        Parameters
-        ----------
-        plate : Plate
-            All but the message may be overwritten.
-        power : the posterior as the prior: the new prior is the old belief times this; None leaves the prior as it is
-        reinforcement : share of the old belief that is added to the prior, for this update
-        damping : share of the old mean that is kept
-        """
-        prior = plate.prior if power is None else power * plate.belief
-        base = prior + reinforcement * plate.belief if reinforcement else prior
-        belief = base + plate.message
-        mean = self.relax_spin_mean(plate.mean, belief, damping)
-        return Plate(prior, belief, plate.message, mean, self.spin_variance(mean))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends.base import Array, Backend, Index, Plate
+from factorgraph.backends.base import Array, Backend, Index, Operand
 from factorgraph.backends.kernels import prelude, text
 from factorgraph.backends.kernels.sequence import Kernel, packed, sequence_source
 
@@ -40,21 +40,24 @@ class Launch:
         return self.run()
 
 
-def device_function(source: str) -> Callable[[Callable], Callable]:
+def device_function(source: str, in_pieces: bool = True) -> Callable[[Callable], Callable]:
     """
     Give an elementwise function its twin in C++, which backends with kernels run instead of it, in one launch.
 
     Parameters
     ----------
     source : text with ``DEVICE void NAME(...)``, NAME being the function's own. Parameters are those of the function, less its
-        last (the backend): ``T x`` is one number of an array; after them the results in order, ``T &y``. A function of
+        last (the backend): ``T x`` is one number of an array, or a number for all entries, NaN for None; ``T &x`` is a
+        number of an array that is overwritten, and a result; after them the other results in order, ``T &y``. A function of
         columns begins with ``int row, int length``: ``Entries x`` are all numbers of a column, along the first axis, and its
         results are those of one row.
+    in_pieces : whether the function is a long chain, which the CPU had better work out piece by piece
     """
 
     def mark(function: Callable) -> Callable:
         function.device_source = source  # type: ignore[attr-defined]
-        function.by_columns = parameters_of(source, function.__name__)[0][0] == "int"  # type: ignore[attr-defined]
+        by_columns = parameters_of(source, function.__name__)[0][0] == "int"
+        function.in_pieces = in_pieces and not by_columns  # type: ignore[attr-defined]
         return function
 
     return mark
@@ -175,7 +178,7 @@ class KernelBackend(Backend):
     @property
     def prelude(self) -> str:
         """What comes before every kernel's text."""
-        return prelude(self.dtype_name, self.field_limit)
+        return prelude(self.dtype_name)
 
     def _on_device(self, numbers: tuple[int, ...]) -> Array:
         """A few integers on the device, brought there once."""
@@ -191,27 +194,26 @@ class KernelBackend(Backend):
 
     # Elementwise functions.
 
-    def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+    def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Operand) -> tuple[Array, ...]:
         source = getattr(function, "device_source", None)
         return function(*arrays, self) if source is None else self.map(source, function.__name__, *arrays)
 
-    def map(self, source: str, name: str, *arrays: Any) -> tuple[Array, ...]:
+    def map(self, source: str, name: str, *arrays: Operand) -> tuple[Array, ...]:
         """Run a device function on arrays, numbers among them, and return its results."""
         parameters = parameters_of(source, name)
         if parameters[0][0] == "int":
             return self._map_columns(source, name, arrays)
-        shapes = {array.shape for array in arrays if not isinstance(array, float)}
+        numbers = tuple(array is None or isinstance(array, (int, float)) for array in arrays)
+        shapes = {array.shape for array, is_number in zip(arrays, numbers, strict=True) if not is_number}
         shape = shapes.pop() if len(shapes) == 1 else self.xp.broadcast_shapes(*shapes)
         given = [
-            array
-            if isinstance(array, float)
-            else self._contiguous(array if array.shape == shape else self._spread(array, shape))
-            for array in arrays
+            (math.nan if array is None else float(array)) if is_number else self._contiguous(self._spread(array, shape))
+            for array, is_number in zip(arrays, numbers, strict=True)
         ]
-        results = [self.xp.empty(shape, dtype=self.dtype) for _ in parameters[len(given) :]]
-        kernel = elementwise_kernel(source, name, tuple(isinstance(array, float) for array in given))
-        self.launch(kernel, f"{name}_map", math.prod(shape), *given, *results)
-        return tuple(results)
+        overwritten = [array for array, (kind, _) in zip(given, parameters, strict=False) if kind == "T&"]
+        new = [self.xp.empty(shape, dtype=self.dtype) for _ in parameters[len(given) :]]
+        self.launch(elementwise_kernel(source, name, numbers), f"{name}_map", math.prod(shape), *given, *new)
+        return *overwritten, *new
 
     def _map_columns(self, source: str, name: str, arrays: Sequence[Array]) -> tuple[Array, ...]:
         shape = arrays[0].shape
@@ -242,26 +244,11 @@ class KernelBackend(Backend):
     def hold(self, array: Array) -> Array:
         return self._one("hold", array)
 
-    def spin_products(self, fields: Array, coupling: Array, coupling_odds: Array | None) -> Array:
-        return self._one("spin_products", fields, coupling, -1.0 if coupling_odds is None else coupling_odds)
-
-    def spin_maxima(self, fields: Array, coupling: Array) -> Array:
-        return self._one("spin_maxima", fields, coupling)
-
     def erfcx(self, x: Array) -> Array:
         return self._one("erfcx", x)
 
     def add_product(self, total: Array, factor: Array, other: Array) -> Array:
         return self._one("add_product", total, factor, other)
-
-    def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
-        return self._one("relax_spin_mean", mean, fields, float(damping))
-
-    def spin_centre(self, fields: Array, replicas: int, strength: float) -> Array:
-        return self._one("spin_centre", fields, float(replicas), float(strength))
-
-    def spin_variance(self, mean: Array) -> Array:
-        return self._one("spin_variance", mean)
 
     def sum_slots(self, array: Array, slots: Array, axis: int) -> Array:
         outer, length, inner = _around(array.shape, axis)
@@ -326,12 +313,6 @@ class KernelBackend(Backend):
             self.launch(text("reductions.cu"), "table_marginals", messages.size, *given, *settings)
             found.append(messages)
         return found
-
-    def update_spins(self, plate: Plate, power: float | None, reinforcement: float, damping: float) -> Plate:
-        arrays = plate._replace(message=self._contiguous(plate.message))
-        settings = (int(power is not None), float(power or 0.0), float(reinforcement), float(damping))
-        self.launch(text("reductions.cu"), "update_spins", math.prod(plate.prior.shape), *arrays, *settings)
-        return plate
 
 
 def _run_keeping(run: Callable[[], object], kept: Any) -> object:

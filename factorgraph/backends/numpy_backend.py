@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from factorgraph.backends.base import Array, Backend, Index, Plate
+from factorgraph.backends.base import Array, Backend, Index, Operand
 from factorgraph.backends.kernels.erfcx import ERFCX
 from factorgraph.backends.log_convolution import BLOCK, log_convolve
 
@@ -75,20 +76,39 @@ class NumpyBackend(Backend):
             return super().log_convolve(left, right, start, stop, mode)
         return log_convolve(left, right, start, stop)
 
-    def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
-        if getattr(function, "by_columns", False):
+    def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Operand) -> tuple[Array, ...]:
+        first = arrays[0]
+        if first.nbytes <= _ELEMENTWISE_BYTES or not getattr(function, "in_pieces", True):
             return function(*arrays, self)
-        rows = max(1, _ELEMENTWISE_BYTES // max(1, arrays[0].nbytes // max(1, len(arrays[0]))))
-        if len(arrays[0]) <= rows:
-            return function(*arrays, self)
-        results: tuple[Array, ...] = ()
-        for start in range(0, len(arrays[0]), rows):
+        full = [array for array in arrays if isinstance(array, np.ndarray)]
+        if all(array.shape == first.shape and array.flags.c_contiguous for array in full):
+            flat = [array.reshape(-1) if isinstance(array, np.ndarray) else array for array in arrays]
+            return tuple(array.reshape(first.shape) for array in self._in_pieces(function, flat, (first.size,)))
+        return self._in_pieces(function, arrays, np.broadcast_shapes(*(array.shape for array in full)))
+
+    def _in_pieces(
+        self, function: Callable[..., tuple[Array, ...]], arrays: Sequence[Operand], shape: tuple[int, ...]
+    ) -> tuple[Array, ...]:
+        """Apply an elementwise function to pieces along the first axis; ``shape`` is that of the results."""
+        rows = max(1, _ELEMENTWISE_BYTES // (math.prod(shape[1:]) * arrays[0].itemsize))
+        cut = [isinstance(array, np.ndarray) and array.ndim == len(shape) and len(array) == shape[0] for array in arrays]
+        results: list[Array] = []
+        new: list[tuple[int, Array]] = []  # those that the function did not write in place
+        for start in range(0, shape[0], rows):
             part = slice(start, start + rows)
-            values = function(*(array[part] for array in arrays), self)
-            results = results or tuple(np.empty(arrays[0].shape, dtype=value.dtype) for value in values)
-            for result, value in zip(results, values, strict=True):
-                result[part] = value
-        return results
+            pieces = [array[part] if is_cut else array for array, is_cut in zip(arrays, cut, strict=True)]
+            values = function(*pieces, self)
+            if not results:
+                for place, value in enumerate(values):
+                    written = next((array for array, piece in zip(arrays, pieces, strict=True) if piece is value), None)
+                    results.append(np.empty(shape, dtype=value.dtype) if written is None else written)
+                    new += [(place, results[-1])] if written is None else []
+            for place, result in new:
+                result[part] = values[place]
+        return tuple(results)
+
+    def apply(self, function: str, *operands: Operand, out: Array | None = None) -> Array:
+        return getattr(np, function)(*operands, out=out)
 
     def relax(self, array: Array, index: Index, values: Array, step: float | Array, axis: int) -> Array:
         if not isinstance(index, slice):
@@ -126,21 +146,6 @@ class NumpyBackend(Backend):
         if not np.isfinite(largest).all():
             largest[~np.isfinite(largest)] = 0.0
         return array - largest
-
-    def spin_products(self, fields: Array, coupling: Array, coupling_odds: Array | None) -> Array:
-        if coupling_odds is None:
-            return super().spin_products(fields, coupling, coupling_odds)
-        limit = self.field_limit
-        odds = np.clip(fields, -limit, limit)
-        odds *= -2.0
-        np.exp(odds, out=odds)
-        denominator = odds + coupling_odds
-        odds *= coupling_odds
-        odds += 1.0
-        odds /= denominator
-        np.log(odds, out=odds)
-        odds *= 0.5
-        return odds
 
     def all_within(self, array: Array, limit: float) -> bool:
         return bool(max(array.max(), -array.min()) <= limit) if array.size else True
@@ -264,53 +269,10 @@ class NumpyBackend(Backend):
             a, b = round_significand(a, self.products), round_significand(b, self.products)
         return np.matmul(a, b, out=out)
 
-    def add(self, a: Array, b: Array, out: Array | None) -> Array:
-        return np.add(a, b, out=out)
-
     def add_product(self, total: Array, factor: Array, other: Array) -> Array:
         product = np.multiply(factor, other, out=factor if factor.shape == other.shape else None)
         total += product
         return total
-
-    def relax_spin_mean(self, mean: Array, fields: Array, damping: float) -> Array:
-        if damping == 0.0:
-            return np.tanh(fields, out=mean)
-        flat_mean, flat_fields = mean.reshape(-1), fields.reshape(-1)
-        chunk = _CHUNK_BYTES // mean.itemsize
-        buffer = np.empty(min(chunk, mean.size), dtype=mean.dtype)
-        for start in range(0, mean.size, chunk):
-            piece = flat_mean[start : start + chunk]
-            target = np.tanh(flat_fields[start : start + chunk], out=buffer[: piece.size])
-            target *= 1.0 - damping
-            piece *= damping
-            piece += target
-        return mean
-
-    def spin_centre(self, fields: Array, replicas: int, strength: float) -> Array:
-        flat, found = np.ravel(fields), np.empty(fields.size, dtype=fields.dtype)
-        chunk = _CHUNK_BYTES // fields.itemsize
-        for start in range(0, fields.size, chunk):
-            piece = slice(start, start + chunk)
-            found[piece] = super().spin_centre(flat[piece], replicas, strength)
-        return found.reshape(fields.shape)
-
-    def update_spins(self, plate: Plate, power: float | None, reinforcement: float, damping: float) -> Plate:
-        prior, belief, message, mean, variance = plate
-        base = prior if power is None else np.multiply(belief, power, out=prior)
-        if reinforcement:
-            belief *= reinforcement
-            belief += base
-            belief += message
-        else:
-            np.add(base, message, out=belief)
-        mean = self.relax_spin_mean(mean, belief, damping)
-        np.multiply(mean, mean, out=variance)
-        np.subtract(1.0, variance, out=variance)
-        return Plate(prior, belief, message, mean, variance)
-
-    def spin_variance(self, mean: Array) -> Array:
-        variance = np.multiply(mean, mean)
-        return np.subtract(1.0, variance, out=variance)
 
 
 def _smallest_term(smallest: Array, scaled: Sequence[Array]) -> float:

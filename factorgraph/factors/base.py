@@ -54,12 +54,15 @@ class Factor:
     approximates : bool
         Whether messages are approximations that depend on what comes in at their own port: then no single pass is exact, and a
         forest is passed through again and again.
+    device_source : str
+        Functions in C++ that bodies of `device_messages` call, each ``DEVICE void NAME(...)``.
     """
 
     arity: ClassVar[int | None] = None
     plural: ClassVar[tuple[int, ...]] = ()
     pointwise: ClassVar[bool] = False
     approximates: ClassVar[bool] = False
+    device_source: ClassVar[str] = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from factorgraph.backends import WEAK_COUPLING, Array
+from factorgraph.backends import Array
 from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.spin_products import DEVICE_SOURCE, WEAK_COUPLING, spin_maxima, spin_products
 from factorgraph.semiring import Semiring, find_too_large
 from factorgraph.variables import Spin, VariableType
 
@@ -25,6 +26,7 @@ class Ising(Factor):
     """
 
     arity: ClassVar[int | None] = 2
+    device_source: ClassVar[str] = DEVICE_SOURCE
 
     def __init__(self, coupling: Any) -> None:
         self.coupling = np.array(coupling, dtype=np.float64)
@@ -66,9 +68,9 @@ class Ising(Factor):
     ) -> list[Array]:
         backend, coupling = semiring.backend, parameters["coupling"]
         if semiring.mode == "max":
-            return [backend.spin_maxima(incoming[1 - port], coupling) for port in ports]
+            return [backend.elementwise(spin_maxima, incoming[1 - port], coupling)[0] for port in ports]
         odds = parameters.get("odds")
-        return [backend.spin_products(incoming[1 - port], coupling, odds) for port in ports]
+        return [backend.elementwise(spin_products, incoming[1 - port], coupling, odds)[0] for port in ports]
 
     def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str:
         if mode == "max":

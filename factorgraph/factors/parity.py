@@ -13,6 +13,7 @@ from factorgraph.factors.base import Factor, Parameters
 from factorgraph.factors.bound import check_spins
 from factorgraph.factors.combining import Combination
 from factorgraph.factors.ising import check_coupling
+from factorgraph.factors.spin_products import DEVICE_SOURCE, spin_maxima, spin_products
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Spin, VariableType
 
@@ -52,6 +53,7 @@ class Parity(Factor):
     """
 
     plural: ClassVar[tuple[int, ...]] = (0,)
+    device_source: ClassVar[str] = DEVICE_SOURCE
     pointwise: ClassVar[bool] = True
     arity: ClassVar[int | None] = 1
 
@@ -196,9 +198,10 @@ class _Product(Combination):
     axis = 0
 
     def combine(self, left: Array, right: Array) -> Array:
+        backend = self.semiring.backend
         if self.semiring.mode == "max":
-            return self.semiring.backend.spin_maxima(left, right)
-        return self.semiring.backend.spin_products(left, right, None)
+            return backend.elementwise(spin_maxima, left, right)[0]
+        return backend.elementwise(spin_products, left, right, None)[0]
 
     def outside(self, parent: Array, sibling: Array, like: Array) -> Array:
         return self.combine(parent, sibling)

@@ -8,13 +8,30 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from factorgraph.backends import HOST, Array, Backend, Plate
+from factorgraph.backends import HOST, Array, Backend
 from factorgraph.semiring import Semiring, find_too_large
 from factorgraph.variables.relations import Relations
+
+
+class Plate(NamedTuple):
+    """
+    The arrays of a plate of variables, all of its shape.
+
+    Attributes
+    ----------
+    prior, belief, message : natural parameters; the message is the sum of a block factor's
+    mean, variance : of the belief, the mean damped
+    """
+
+    prior: Array
+    belief: Array
+    message: Array
+    mean: Array
+    variance: Array
 
 
 class VariableType(ABC):
@@ -122,8 +139,16 @@ class VariableType(ABC):
         Update a plate's prior, belief, damped mean and variance in one pass. Types without such a pass return None, and single
         steps are done instead.
 
-        Parameters are those of `Backend.update_spins`. Arrays have the plate's shape, and all but the message may be
-        overwritten.
+        Parameters
+        ----------
+        plate : Plate
+            The arrays when the message of a block factor has come in. All but the message may be overwritten.
+        power : float or None
+            The new prior is the old belief times this number (the posterior becomes the prior). None leaves the prior as it is.
+        reinforcement : float
+            Fraction of the old belief that is added to the prior for this update.
+        damping : float
+            Fraction of the old mean that is kept.
         """
         return None
 

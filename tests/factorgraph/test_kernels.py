@@ -19,13 +19,15 @@ import pytest
 from scipy import special
 
 import factorgraph as fg
-from factorgraph.backends import Backend, KernelBackend, Plate
+from factorgraph.backends import Backend, KernelBackend
 from factorgraph.backends.kernel_backend import parameters_of
 from factorgraph.backends.kernels import text
 from factorgraph.backends.numpy_backend import NumpyBackend
+from factorgraph.factors import spin_products
 from factorgraph.factors.bound import BoundFactor
 from factorgraph.factors.table_source import table_source
 from factorgraph.inference.executors import fused
+from factorgraph.variables import spin
 from nets.channels import argmax, sign, tails
 
 
@@ -55,13 +57,29 @@ def test_every_kernel_has_a_numpy_twin_of_its_name_and_signature() -> None:
         assert given == twin or name == "difference", name  # `new` is a word of C++
 
 
-def test_every_channel_has_a_kernel_of_its_name_and_signature() -> None:
-    source = Path(sign.__file__).with_name("channels.cu").read_text(encoding="utf-8")
-    functions = {name: f for part in (tails, sign, argmax) for name, f in vars(part).items() if hasattr(f, "device_source")}
+MARKED = {  # the file of some kernels, beside the modules of their twins
+    "spin.cu": (spin,),
+    "spin_products.cu": (spin_products,),
+    "channels.cu": (tails, sign, argmax),
+}
+
+
+def marked_functions(*modules: Any) -> dict[str, Any]:
+    return {name: f for module in modules for name, f in vars(module).items() if hasattr(f, "device_source")}
+
+
+@pytest.mark.parametrize("file", MARKED)
+def test_every_marked_function_has_a_kernel_of_its_name_and_signature(file: str) -> None:
+    source = Path(MARKED[file][0].__file__).with_name(file).read_text(encoding="utf-8")
+    functions = marked_functions(*MARKED[file])
     assert names_in(source) == set(functions)
     for name, function in functions.items():
-        given = [n for kind, n in parameters_of(source, name) if kind in ("T", "Entries")]
-        assert [*given, "backend"] == list(inspect.signature(function).parameters), name
+        *given, last = inspect.signature(function).parameters
+        assert last == "backend"
+        parameters = [n for kind, n in parameters_of(source, name) if kind != "int"]
+        assert parameters[: len(given)] == given, name
+        results = [kind for kind, _ in parameters_of(source, name)][-1]
+        assert results == "T&" or len(parameters) == len(given), name
 
 
 def values(rng: np.random.Generator, label: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -75,9 +93,8 @@ def values(rng: np.random.Generator, label: str, shape: tuple[int, ...]) -> np.n
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("label", ["random", "large", "small", "zero", "infinite"])
 def test_operations_equal_numpy_in_float64(kernels: str, dtype: str, label: str, rng: np.random.Generator) -> None:
-    device, plain = fg.get_backend(kernels, dtype), NumpyBackend("float64")
+    device = fg.get_backend(kernels, dtype)
     a, b = (values(rng, label, (40, 5)).astype(dtype) for _ in range(2))
-    row = np.clip(values(rng, "random", (5,)), -3, 3).astype(dtype)
     finite = np.nan_to_num(a, posinf=3.0, neginf=-3.0)
     below = np.where(a == np.inf, 0.0, a)  # log-weights: no +inf
     slots, places = rng.integers(0, 40, size=(3, 7)), rng.integers(0, 40, size=20)
@@ -88,21 +105,8 @@ def test_operations_equal_numpy_in_float64(kernels: str, dtype: str, label: str,
         "log_add_exp": lambda k, to: [k.log_add_exp(to(below), to(np.minimum(b, 50)))],
         "difference": lambda k, to: [k.difference(to(a), to(b))],
         "hold": lambda k, to: [k.hold(to(a * dtype_of(dtype)(1e11)))],
-        "spin_products": lambda k, to: [
-            k.spin_products(to(a), to(b), None),
-            k.spin_products(to(a), to(row), to(np.exp(-2 * row))),
-            k.spin_products(to(a[0]), to(row[:1]), to(np.exp(-2 * row[:1]))),
-        ],
-        "spin_maxima": lambda k, to: [k.spin_maxima(to(a), to(b))],
         "erfcx": lambda k, to: [k.erfcx(to(np.abs(a)))],
         "add_product": lambda k, to: [k.add_product(to(finite), to(b[:1]), to(finite)), k.add_product(to(b), to(b), to(b))],
-        "relax_spin_mean": lambda k, to: [k.relax_spin_mean(to(np.tanh(b)), to(a), 0.3)],
-        "spin_centre": lambda k, to: [
-            k.spin_centre(to(a), 7, 1.0),
-            k.spin_centre(to(a), 2, 0.1),
-            k.spin_centre(to(a), 3, 30.0),
-        ],
-        "spin_variance": lambda k, to: [k.spin_variance(to(np.tanh(a)))],
         "sum_slots": lambda k, to: [
             k.sum_slots(to(finite), k.index_array(slots), 0),
             k.sum_slots(to(finite.T), k.index_array(slots), 1),
@@ -122,15 +126,45 @@ def test_operations_equal_numpy_in_float64(kernels: str, dtype: str, label: str,
             *k.table_marginals(to(tables[..., :1]), [to(w) for w in weights], [1], "sum"),
             *k.table_marginals(to(tables), [to(w) for w in weights], [0, 1, 2], "max"),
         ],
-        "update_spins": lambda k, to: [
-            array
-            for controls in ((None, 0.0, 0.8), (0.9, 0.0, 0.8), (0.9, 0.3, 0.5), (None, 0.3, 0.0))
-            for array in k.update_spins(
-                Plate(*(to(x) for x in (finite, finite[::-1], b, np.tanh(finite), np.tanh(finite)))), *controls
-            )
-        ],
     }
     assert set(calls) == names_in(text("elementwise.cu")) | names_in(text("reductions.cu"))
+    compare(device, dtype, label, calls)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("label", ["random", "large", "small", "zero", "infinite"])
+def test_functions_of_spins_equal_numpy_in_float64(kernels: str, dtype: str, label: str, rng: np.random.Generator) -> None:
+    a, b = (values(rng, label, (40, 5)).astype(dtype) for _ in range(2))
+    row = np.clip(values(rng, "random", (5,)), -3, 3).astype(dtype)
+    finite = np.nan_to_num(a, posinf=3.0, neginf=-3.0)
+    plate = finite, finite[::-1], b, np.tanh(finite), np.tanh(finite)
+    given: dict[str, list[tuple[Any, ...]]] = {
+        "spin_products": [(a, b, None), (a, row, np.exp(-2 * row)), (a[0], row[:1], np.exp(-2 * row[:1]))],
+        "spin_maxima": [(a, b)],
+        "relax_spin_mean": [(np.tanh(b), a, 0.3), (np.tanh(b), a, 0.0)],
+        "spin_centre": [(a, 7, 1.0), (a, 2, 0.1), (a, 3, 30.0)],
+        "spin_variance": [(np.tanh(a),)],
+        "update_spins": [
+            (*plate, *controls) for controls in ((None, 0.0, 0.8), (0.9, 0.0, 0.8), (0.9, 0.3, 0.5), (None, 0.3, 0.0))
+        ],
+    }
+    functions = marked_functions(spin, spin_products)
+    assert set(given) == set(functions)
+
+    def call(function: Any, cases: list[tuple[Any, ...]]) -> Any:
+        def on_arrays(k: Backend, to: Any) -> list[Any]:
+            arrays = ([to(x) if isinstance(x, np.ndarray) else x for x in case] for case in cases)
+            return [result for case in arrays for result in k.elementwise(function, *case)]
+
+        return on_arrays
+
+    calls = {name: call(functions[name], cases) for name, cases in given.items()}
+    compare(fg.get_backend(kernels, dtype), dtype, label, calls)
+
+
+def compare(device: Backend, dtype: str, label: str, calls: dict[str, Any]) -> None:
+    """Results of calls on a backend, and in float64 on NumPy."""
+    plain = NumpyBackend("float64")
     tolerance = {"rtol": 1e-11, "atol": 1e-12} if dtype == "float64" else {"rtol": 1e-5, "atol": 2e-6}
     with np.errstate(all="ignore"):
         for name, call in calls.items():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
+from factorgraph.factors.spin_products import spin_products
 from factorgraph.inference.layout.program import EdgeCall
 from factorgraph.schedules import Schedule
 
@@ -199,7 +200,8 @@ class Weighted(fg.Factor):
 
     def messages(self, incoming: Any, parameters: Any, ports: Any, semiring: Any) -> Any:
         backend = semiring.backend
-        return [backend.spin_products(incoming[1 - p], backend.asarray(np.array([self.weight])), None) for p in ports]
+        weight = backend.asarray(np.array([self.weight]))
+        return [backend.elementwise(spin_products, incoming[1 - p], weight, None)[0] for p in ports]
 
 
 class KeyedWeighted(Weighted):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
+from factorgraph.factors.spin_products import spin_maxima, spin_products
 from factorgraph.testing import Enumeration, check_factor, check_variable
 
 
@@ -96,10 +97,10 @@ class FastParity(WideParity):
                 sign = sign * xp.sign(other)
             message = others[0]
             for other in others[1:]:
-                message = (
-                    semiring.backend.spin_maxima(message, other)
+                (message,) = (
+                    semiring.backend.elementwise(spin_maxima, message, other)
                     if semiring.mode == "max"
-                    else semiring.backend.spin_products(message, other, None)
+                    else semiring.backend.elementwise(spin_products, message, other, None)
                 )
             outgoing.append(message)
         return [xp.stack(outgoing)]

@@ -33,14 +33,14 @@ def text(name: str) -> str:
 
 
 @cache
-def prelude(dtype: str, field_limit: float) -> str:
+def prelude(dtype: str) -> str:
     """What comes before every kernel: the type, the dialect, constants and the operations on single numbers."""
     centre, coefficients = ERFCX[dtype]
     horner = f"    T value = (T){coefficients[-1]!r};\n"
     horner += "".join(f"    value = value * t + (T){c!r};\n" for c in coefficients[-2::-1])
     return (
         f"typedef {'float' if dtype == 'float32' else 'double'} T;\n"
-        f"#define FIELD_LIMIT {field_limit!r}\n#define LARGEST_PARAMETER {LARGEST_PARAMETER!r}\n"
+        f"#define LARGEST_PARAMETER {LARGEST_PARAMETER!r}\n"
         f"{text('prelude.cuh')}\n"
         f"// exp(x^2) erfc(x) for x >= 0\n"
         f"DEVICE T erfcx_of(T x) {{\n    const T scale = (T)1 / (x + (T){centre!r});\n"

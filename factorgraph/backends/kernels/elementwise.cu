@@ -18,39 +18,6 @@ DEVICE void hold(T array, T &held) {
     held = is_finite(array) ? larger(smaller(array, (T)LARGEST_PARAMETER), -(T)LARGEST_PARAMETER) : array;
 }
 
-// atanh(tanh(coupling) tanh(fields)); coupling_odds = exp(-2 coupling) where all couplings are weak, else negative.
-DEVICE void spin_products(T fields, T coupling, T coupling_odds, T &message) {
-    if (coupling_odds >= 0) {
-        const T limit = (T)FIELD_LIMIT;
-        const T odds = quick_exp((T)-2 * larger(smaller(fields, limit), -limit));
-        message = (T)0.5 * quick_log(quick_ratio((T)1 + coupling_odds * odds, coupling_odds + odds));
-        return;
-    }
-    const T least = smaller(fabs(fields), fabs(coupling)), most = larger(fabs(fields), fabs(coupling));
-    const T gap = least == most ? (T)0 : most - least;
-    const T correction = (T)0.5 * (log1p(exp((T)-2 * (least + most))) - log1p(exp((T)-2 * gap)));
-    message = sign_of(fields) * sign_of(coupling) * (least == 0 ? least : least + correction);
-}
-
-// The max-product form of spin_products.
-DEVICE void spin_maxima(T fields, T coupling, T &message) {
-    message = sign_of(fields) * sign_of(coupling) * smaller(fabs(fields), fabs(coupling));
-}
-
 DEVICE void erfcx(T x, T &value) { value = erfcx_of(x); }
 
 DEVICE void add_product(T total, T factor, T other, T &sum) { sum = total + factor * other; }
-
-DEVICE void relax_spin_mean(T mean, T fields, T damping, T &relaxed) {
-    relaxed = damping * mean + ((T)1 - damping) * tanh(fields);
-}
-
-// What the centre of replicas, all with these fields, sends to one of them.
-DEVICE void spin_centre(T fields, T replicas, T strength, T &said) {
-    const T coupling = larger(exp((T)-2 * strength), (T)1e-37), odds = exp((T)-2 * fabs(fields));
-    const T others = pow((coupling + odds) / ((T)1 + coupling * odds), replicas - (T)1);
-    const T size = (T)-0.5 * log((coupling + others) / ((T)1 + coupling * others));
-    said = fields < 0 ? -size : size;
-}
-
-DEVICE void spin_variance(T mean, T &variance) { variance = (T)1 - mean * mean; }

@@ -54,21 +54,6 @@ KERNEL subtract_largest(int count, const T *array, int length, int inner, T *shi
     }
 }
 
-// A plate's belief and damped mean: see `Backend.update_spins`.
-KERNEL update_spins(int count, T *prior, T *belief, const T *message, T *mean, T *variance, int renew, T power,
-                    T reinforcement, T damping) {
-    EACH_THREAD(t, count) {
-        const T old = belief[t];
-        const T given = renew ? power * old : prior[t];
-        if (renew) prior[t] = given;
-        const T field = given + reinforcement * old + message[t];
-        belief[t] = field;
-        const T now = damping == 0 ? tanh(field) : damping * mean[t] + ((T)1 - damping) * tanh(field);
-        mean[t] = now;
-        variance[t] = (T)1 - now * now;
-    }
-}
-
 // One port's messages of tabulated factors, for tables of any size: a thread for each state of each factor goes through all
 // joint states of the other ports twice, for the largest term and for the sum. Weights are (all states of all ports, F, sets).
 KERNEL table_marginals(int count, const T *table, int table_factors, const T *weights, const int *sizes, const int *offsets,

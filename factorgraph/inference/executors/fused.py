@@ -255,7 +255,7 @@ def edge_source(bound: BoundFactor, body: str, ports: Sequence[int], parameters:
     given = ", ".join(["in", "out", *(f"Entries{{{name}_at + g * {name}_by_factor, {name}_step}}" for name in parameters)])
     number = number_of_parameters(bound)
     return (
-        f"DEVICE void messages({entries}) {{\n{body}\n}}\n\n"
+        f"{bound.factor.device_source}DEVICE void messages({entries}) {{\n{body}\n}}\n\n"
         f"KERNEL edge_update({', '.join(takes)}) {{\nEACH_THREAD(t, count) {{\n/* known */\n"
         f"const int b = t % sets, f = t / sets, g = which ? which[f] : f;\n(void)g;\n"
         f"T in[{number}], out[{number}], was[{number}];\n"

@@ -7,10 +7,11 @@ from typing import Self
 
 import numpy as np
 
-from factorgraph.backends import Array, Plate
+from factorgraph.backends import Array
 from factorgraph.inference.state.observations import OnDevice, Rows, Values
 from factorgraph.inference.state.pool_state import PoolState
 from factorgraph.inference.state.terms import Base
+from factorgraph.variables.base import Plate
 
 
 class PlateState(PoolState):

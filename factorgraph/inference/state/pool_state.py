@@ -275,7 +275,7 @@ class PoolState(Record):
         if self.pool.num_edges == 0 and not self.hard and self.remote is None:
             total = None
             for message in self.totals.values():
-                total = self.backend.add(self.settle_base() if total is None else total, message, total)
+                total = self.backend.apply("add", self.settle_base() if total is None else total, message, out=total)
             return (xp.asarray(self.settle_base(), copy=True) if total is None else total), None
         parts = [self.summed(slots, self.backend.take(self.settle_base(), rows, axis)) for rows, slots in self.slots]
         total = parts[0][0] if len(parts) == 1 else xp.concat([part[0] for part in parts], axis=axis)
