@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from factorgraph import get_backend
+from factorgraph.backends import HOST
 from factorgraph.files import write_bytes, write_npz
 from nets.encoding import ThermometerCode
 from nets.layers import Dense
@@ -38,7 +38,7 @@ def point_wise(model: Any) -> list[Layer]:
     ValueError
         Weights are not small whole numbers, or hidden units are not signs.
     """
-    weights, backend = model.settings_["weights"], get_backend("numpy", "float64")
+    weights = model.settings_["weights"]
     kind = weight_type(weights)
     if not only_signs(model) or not all(value == int(value) and abs(value) < 256 for value in getattr(kind, "states", ())):
         raise ValueError(
@@ -50,8 +50,8 @@ def point_wise(model: Any) -> list[Layer]:
     layers = []
     for (_, size, _), belief, mask in zip(model._architecture.weights, model.weight_beliefs_, model.masks_, strict=True):
         with np.errstate(divide="ignore"):
-            params = kind.from_mean(np.asarray(belief, dtype=np.float64), backend)
-        weights = np.asarray(kind.mode(params, backend)) * (1 if mask is None else mask)
+            params = kind.from_mean(np.asarray(belief, dtype=np.float64), HOST)
+        weights = np.asarray(kind.mode(params, HOST)) * (1 if mask is None else mask)
         layers.append(Layer(weights[:, :size], weights[:, size:].sum(axis=1)))
     return layers
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph import get_backend
+from factorgraph.backends import HOST
 from factorgraph.files import DamagedFileError, parse_json, read_npz, write_npz
 from nets.encoding import CODES
 from nets.layers import Architecture
@@ -128,7 +128,7 @@ def load_model(model: Any, path: str | Path) -> None:
 def _check_layer(model: Any, inputs: int, neurons: int, belief: np.ndarray, mask: np.ndarray | None) -> None:
     kind = weight_type(model.settings_["weights"])
     shape = neurons, inputs + (constants_of(inputs) if model.settings_["biases"] else 0)
-    lead = np.shape(kind.mean(np.ones((*kind.param_shape, 1)), get_backend("numpy", "float64")))[:-1]
+    lead = np.shape(kind.mean(np.ones((*kind.param_shape, 1)), HOST))[:-1]
     if belief.shape != (*lead, *shape) or belief.dtype.kind != "f":
         raise ValueError(f"the weights of a layer are {belief.dtype} of shape {belief.shape}, expected {(*lead, *shape)}")
     if mask is not None and (mask.shape != shape or mask.dtype != np.bool_):

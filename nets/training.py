@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import factorgraph as fg
+from factorgraph.backends import HOST
 from nets.encoding import EncodedRows, Inputs
 from nets.layers import Architecture, architecture_of
 from nets.network import Network, one_for_each
@@ -17,9 +18,6 @@ POLARISED = 0.9999  # mean squared magnetisation from which weights can no longe
 EXPLODED = 1e6  # median field from which single precision loses what a batch says
 MEMORY_LIMIT = 1 << 31
 _TILE_BYTES = 1 << 26  # more does not make tiles faster
-
-
-_HOST = fg.get_backend("numpy", "float64")
 
 
 class CollapsedTrainingError(RuntimeError):
@@ -116,7 +114,7 @@ class Trainer:
         for weights in self.network.weights:
             # Of real weights, a normal density of variance 1; of others, the same at their values.
             field = init_scale * rng.normal(size=weights.shape)
-            params = weights.type.from_quadratic(field, np.ones_like(field), _HOST)
+            params = weights.type.from_quadratic(field, np.ones_like(field), HOST)
             self.inference.set_prior(weights, weights.type.variables_first(params))
 
     def _compile(self, batch_size: int) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.special import entr
 
-from factorgraph import DiscreteType, VariableType, get_backend
+from factorgraph import DiscreteType, VariableType
+from factorgraph.backends import HOST
 from nets.encoding import Inputs, dense_parts
 from nets.prediction import Predictor
 
@@ -19,9 +20,8 @@ def draw(kind: VariableType, belief: np.ndarray, n: int, rng: np.random.Generato
     if not isinstance(kind, DiscreteType):
         mean, variance = belief
         return np.asarray(mean + np.sqrt(variance) * rng.normal(size=(n, *mean.shape)))
-    backend = get_backend("numpy", "float64")
     with np.errstate(divide="ignore"):
-        shares = np.asarray(kind.marginals(kind.from_mean(belief, backend), backend))
+        shares = np.asarray(kind.marginals(kind.from_mean(belief, HOST), HOST))
     bounds = np.cumsum(shares, axis=0)[:-1, None]
     return np.asarray(kind.states, dtype=np.float64)[(rng.random((n, *shares.shape[1:])) > bounds).sum(axis=0)]
 
