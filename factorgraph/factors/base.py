@@ -38,24 +38,25 @@ class Rows(NamedTuple):
 
 class Factor:
     """
-    Base class of edgewise factor types. Override at least one of the three forms.
+    Base class of edgewise factor types.
 
-    An instance stands for all factors of a block: its own arrays may have one entry for each factor.
+    Override at least one of three methods: `log_potential`, `log_partition` or `messages`. An instance stands for all factors
+    of a block: its arrays may have one entry for each factor.
 
     Attributes
     ----------
     arity : int or None
-        Number of ports; None for any.
+        Number of ports. None means any number.
     plural : tuple of int
-        Ports that take several variables of a kind; their messages have one more axis, ``(*param_shape, d, F)``.
+        Ports that take several variables of one type. Their messages have one more axis, ``(*param_shape, d, F)``.
     pointwise : bool
-        Whether `log_potential` follows the states that it is given, so that it can be asked of one configuration of each factor
-        too, ``(F,)`` states at each port; not so where it returns a table whatever it is given. False is always safe.
+        Whether `log_potential` can also be asked about one configuration of each factor, that is, with ``(F,)`` states at each
+        port. A type that returns a whole table, whatever it is given, says False. False is always safe.
     approximates : bool
-        Whether messages are approximations that depend on what comes in at their own port: then no single pass is exact, and a
-        forest is passed through again and again.
+        Whether messages are approximations that depend on what comes in at their own port. No single pass is exact then, so
+        that forests are iterated too.
     device_source : str
-        Functions in C++ that bodies of `device_messages` call, each ``DEVICE void NAME(...)``.
+        C++ functions that are called in the text of `device_messages`, each ``DEVICE void NAME(...)``.
     """
 
     arity: ClassVar[int | None] = None
@@ -73,57 +74,60 @@ class Factor:
 
     def bind(self, types: Sequence[VariableType], widths: Sequence[int], count: int) -> None:
         """
-        Take note of the variables of a block, and refuse those that the factor cannot take; optional.
+        Learn which variables a block has, and refuse those that the factor cannot take. Optional.
 
-        Called once on a copy of the factor that is this block's own, so that it may keep what it learns on ``self``.
+        The method is called once, on a copy of the factor that belongs to this block. It may keep what it learns on ``self``.
 
         Parameters
         ----------
-        types : the variable type at each port
-        widths : number of variables at each port, 1 except at plural ports
-        count : number of factors
+        types : sequence of VariableType
+            The variable type at each port.
+        widths : sequence of int
+            Number of variables at each port, 1 except at plural ports.
+        count : int
+            Number of factors.
 
         Raises
         ------
         ValueError, TypeError
-            With what is wrong; the engine puts the block's name before it.
+            Says what is wrong. The engine adds the name of the block.
         """
 
     def parameters(self, types: Sequence[VariableType], count: int) -> dict[str, np.ndarray]:
-        """Host arrays that `log_partition` and `messages` need, the factor axis last, of length ``count`` or 1."""
+        """Give the arrays that `log_partition` and `messages` need. Their last axis has the length ``count``, or 1."""
         return {}
 
     def merge_key(self) -> Hashable | None:
         """
-        What small blocks of this type must share, beside the types and numbers of their variables, to run as one; optional.
+        Say what small blocks of this type must have in common, beside types and numbers of variables, to run as one. Optional.
 
-        Their parameters are then joined along the factor axis, and the first block's factor is called with those: so all
-        that `messages`, `log_partition`, `marginals` and `device_messages` read off the factor itself must be in the key,
-        ``()`` where that is nothing. None, the default: each block runs alone. Factors that give `log_potential` alone need
-        no key.
+        Blocks with equal keys are joined: their parameters are put together along the factor axis, and the factor of the first
+        block is called with them. So everything that `messages`, `log_partition`, `marginals` and `device_messages` read from
+        the factor itself must be in the key. The key is ``()`` if they read nothing. None, the default, means that each block
+        runs alone. Factors that give only `log_potential` need no key.
         """
         return None
 
     def can_be_hard(self, parameters: Mapping[str, np.ndarray]) -> bool:
-        """Whether a message may be infinite though the incoming ones are finite. True, the default, is always safe."""
+        """Whether a message may be infinite although all incoming ones are finite. True, the default, is always safe."""
         return True
 
     def passes_certainty(self, parameters: Mapping[str, np.ndarray]) -> bool:
-        """Whether a message may be infinite where incoming ones are. Default: where it may be in any case."""
+        """Whether a message may be infinite when incoming ones are. By default, this is what `can_be_hard` says."""
         return self.can_be_hard(parameters)
 
     def certainty_needs_all(self) -> bool:
         """
-        Whether a message is infinite only where all other incoming ones are.
+        Whether a message is infinite only if all other incoming messages are.
 
-        Evidence then makes no infinite message as long as two variables of each factor are free. False, the default, is always
+        Evidence then makes no message infinite as long as two variables of each factor are free. False, the default, is always
         safe.
         """
         return False
 
     def log_potential(self, *states: np.ndarray) -> np.ndarray:
         """
-        First form: the log-potential, vectorised over states and factors.
+        First form: give the log-potential, vectorised over states and factors.
 
         Parameters
         ----------
@@ -138,7 +142,7 @@ class Factor:
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """
-        Second form: log of the sum over all states of potential times incoming densities.
+        Second form: give the log of the sum, over all states, of the potential times the incoming densities.
 
         Parameters
         ----------
@@ -173,7 +177,7 @@ class Factor:
         self, incoming: Sequence[Array], parameters: Parameters, ports: Sequence[int], semiring: Semiring
     ) -> list[Array]:
         """
-        Third form: outgoing messages at full speed.
+        Third form: give the outgoing messages, at full speed.
 
         Parameters
         ----------
@@ -188,7 +192,7 @@ class Factor:
 
     def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str | None:
         """
-        The messages in C++: the twin of `messages` for backends with kernels, which then do a whole step in one launch.
+        Give the messages in C++: the same as `messages`, for backends with kernels, which do a whole step in one launch then.
 
         Parameters
         ----------
@@ -197,16 +201,16 @@ class Factor:
 
         Returns
         -------
-        Body of a function of one factor, or None, the default, which leaves it to array operations. ``T`` is the floating-point
-        type; ``in`` holds the natural parameters of all ports one after another (a plural port's variables in turn), ``out``
-        takes the messages in the same order; a parameter is an array of its name, its entries in C order without the factor
-        axis: ``coupling[0]``. Incoming parameters are finite, but for evidence.
+        The body of a function for one factor. None, the default, means that array operations are used instead. In the text,
+        ``T`` is the floating-point type. ``in`` holds the natural parameters of all ports, one after another; the variables of
+        a plural port come in turn. ``out`` takes the messages in the same order. A parameter is an array with its name, without
+        the factor axis, in C order: ``coupling[0]``. Incoming parameters are finite, except where there is evidence.
         """
         return None
 
     def relation(self, incoming: Sequence[Array], parameters: Parameters, ports: tuple[int, int], semiring: Semiring) -> Array:
         """
-        A factor of variables of one type as a relation of two of them, for chains and trees in few rounds; optional.
+        Give the factor as a relation of two of its variables, so that chains and trees take few rounds. Optional.
 
         Parameters
         ----------
@@ -221,20 +225,20 @@ class Factor:
         raise NotImplementedError(f"{type(self).__name__} is no relation of two variables")
 
     def linear(self, parameters: Mapping[str, np.ndarray]) -> Rows:
-        """A factor of normal variables as rows ``a x = b + noise``, for exact answers by linear algebra; optional."""
+        """Give a factor of normal variables as rows ``a x = b + noise``, for exact answers by linear algebra. Optional."""
         raise NotImplementedError(f"{type(self).__name__} is no linear relation")
 
     def given(self, state: int) -> Factor:
         """
-        What is left of a factor where the discrete variable at its first port is in a state, given by position; optional.
+        Give the factor that is left when the discrete variable at the first port is in the state of this position. Optional.
 
-        The factor of the other variables is to be a linear relation: graphs of such factors have exact answers as mixtures.
+        This factor of the other variables must be a linear relation. `fg.exact` answers graphs of such factors by mixtures.
         """
         raise NotImplementedError(f"{type(self).__name__} is no linear relation in each state of a variable")
 
     def marginals(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         """
-        Joint belief of each factor's variables, for types whose variables cannot be enumerated.
+        Give the joint belief about the variables of each factor, for types whose variables cannot be enumerated.
 
         Returns
         -------
@@ -244,7 +248,7 @@ class Factor:
 
     def gradient(self, marginals: np.ndarray) -> np.ndarray:
         """
-        Derivative of the log-partition by the potentials that the factor was made with, shaped as those.
+        Give the derivative of the log-partition by the potentials with which the factor was made, in their shape.
 
         Parameters
         ----------

@@ -17,34 +17,35 @@ from factorgraph.variables import VariableType
 
 class Port(Protocol):
     """
-    What a block factor sees of the plate at one of its ports. All arrays are on the device, in the plate's shape.
+    What a block factor sees of the array of variables (the plate) at one of its ports.
 
-    Everything but `observed` is computed once for each change of the belief and shared by all who ask. Where the port is a view
-    of a plate, shapes are the view's, and moments those of the variables at its places; outside there is 0.
+    All arrays are on the device, in the plate's shape. Everything except `observed` is computed once for each change of the
+    belief, and shared. If the port is a view of a plate, arrays have the shape of the view and hold the moments of the
+    variables at its places. Places outside hold 0.
     """
 
     @property
     def observed(self) -> bool:
-        """Whether the plate is data."""
+        """Whether the plate is observed."""
 
     @property
     def mean(self) -> Array:
         """
-        Expected values, ``(*shape,)``, damped where the user asked for it; the values of an observed plate.
+        Expected values, ``(*shape,)``, damped if the user asked for it. For an observed plate, its values.
 
-        Probabilities, ``(q, *shape)``, where values are no numbers.
+        If the values are not numbers, the probabilities of the states, ``(q, *shape)``.
         """
 
     @property
     def variance(self) -> Array | None:
-        """Variance of the belief; None for an observed plate, which has none."""
+        """Variance of the belief. None for an observed plate, which has no variance."""
 
     @property
     def incoming(self) -> Array:
         """
-        Natural parameters of the plate without this block's own messages at this port: prior and all others.
+        Natural parameters of the prior and of all messages, except those that this block sent through this port.
 
-        In a view with repeats all of these are left out, not only the message of one place.
+        In a view with repeats, all messages of this block are left out, not only the message of one place.
         """
 
     def cavity_mean(self, messages: Array, old: Array | None, rows: slice, axis: int) -> Array:
@@ -66,9 +67,10 @@ class Port(Protocol):
 
 class Quadratic(NamedTuple):
     """
-    A sum of messages to numbers, each ``exp(field x - curvature x^2 / 2)``, which types make natural parameters of.
+    A sum of messages to numbers, each of the form ``exp(field x - curvature x^2 / 2)``.
 
-    A message may have a negative curvature, which no belief can take; their sum, over all places and ranks, counts as 0 then.
+    Variable types turn it into natural parameters. A single message may have a negative curvature. If the sum over all places
+    and ranks is negative, it counts as 0, because no belief has a negative curvature.
 
     Attributes
     ----------
@@ -88,9 +90,9 @@ class BlockFactor(ABC):
     ports : tuple of str
         Names of the ports, in the order in which ``add_factors`` takes the plates.
     may_be_outside : tuple of str, default ()
-        Those at which views may have places without a variable.
+        Ports at which views may have places without a variable.
     may_share : tuple of str, default ()
-        Those that may see a whole block that another port sees whole, too.
+        Ports that may see a whole block that another port also sees as a whole.
     """
 
     ports: tuple[str, ...]
@@ -103,19 +105,19 @@ class BlockFactor(ABC):
 
     def arranged(self, ports: Sequence[Any]) -> Sequence[Any]:
         """
-        The views that the block works on, from the `factorgraph.Variables` that ``add_factors`` was given; optional.
+        Give the views on which the block works, from the `factorgraph.Variables` that were given to ``add_factors``. Optional.
 
-        For blocks that take arrays of several shapes, and work on one: ``port.reshape(len(port), -1)``. What cannot be
-        arranged is refused as by `bind`. Default: as they are.
+        This is for blocks that take arrays of several shapes but work on one, for example
+        ``port.reshape(len(port), -1)``. Refuse what cannot be arranged, as in `bind`. By default, ports stay as they are.
         """
         return ports
 
     @abstractmethod
     def bind(self, types: Sequence[VariableType], shapes: Sequence[tuple[int, ...]]) -> None:
         """
-        Take note of the plates, and refuse those that the block cannot take, with a ValueError or TypeError that says why.
+        Learn which plates there are. Refuse those that the block cannot take, with a ValueError or TypeError that says why.
 
-        Called once, when the block is added to a graph; it may keep what it learns on ``self``.
+        The method is called once, when the block is added to a graph. It may keep what it learns on ``self``.
         """
 
     @abstractmethod
@@ -123,25 +125,30 @@ class BlockFactor(ABC):
         self, ports: Sequence[Port], memory: dict[str, Any], asked: Sequence[int], backend: Backend
     ) -> Sequence[Array | Quadratic]:
         """
-        Sums of the block's messages into the asked plates.
+        Give the sums of the block's messages to the plates that are asked for.
 
         Parameters
         ----------
-        ports : the beliefs at the block's ports
-        memory : the block's own, empty at first; kept from step to step with the messages, for caches and for
-            what first-order cavities need of the step before
-        asked : positions of the ports whose totals are wanted
+        ports : sequence of Port
+            The beliefs at the block's ports.
+        memory : dict
+            Belongs to the block and is empty at first. It is kept from step to step, for caches and for what is needed of the
+            step before.
+        asked : sequence of int
+            Positions of the ports for which sums are wanted.
         backend : Backend
 
         Returns
         -------
-        list of natural parameters ``(*param_shape, *plate shape)``, one for each asked port; of a view in its shape, one
-        message for each place: they are added up for each variable. `Quadratic` in their place for types of numbers.
+        list of arrays
+            Natural parameters ``(*param_shape, *plate shape)``, one array for each port that is asked for. For a view, the
+            array has its shape, with one message for each place; the engine adds them up for each variable. For types of
+            numbers, `Quadratic` sums may be given instead.
         """
 
     def carried(self, observed: Sequence[bool]) -> Sequence[str] | None:
         """
-        What must be kept of the memory, so that steps may be recorded and replayed without calling `update`; optional.
+        Say what must be kept of the memory, so that steps can be recorded and replayed without calling `update`. Optional.
 
         Parameters
         ----------
@@ -149,8 +156,8 @@ class BlockFactor(ABC):
 
         Returns
         -------
-        Names of the entries of the memory, arrays or tuples of arrays, that one step reads from the step before; all others
-        are caches. None, the default: steps cannot be recorded, as they read values back to the host, or send some.
+        Names of the entries of the memory, arrays or tuples of arrays, that one step reads from the step before. All other
+        entries are caches. None, the default, means that steps cannot be recorded, because they exchange values with the host.
         """
         return None
 

@@ -31,7 +31,7 @@ class Conditions:
 
     @property
     def state(self) -> State:
-        """All that changes: look at it, `State.copy` it, `State.save` it, or set it to go on from another."""
+        """Everything that changes. You can look at it, copy it, save it, or set it to continue from another state."""
         return self._state
 
     @state.setter
@@ -52,7 +52,7 @@ class Conditions:
 
     def observe(self, variables: Variables, values: Any, *, sets: Any = None) -> None:
         """
-        Fix variables to values; as `FactorGraph.observe`, for this inference alone. Messages are kept.
+        Fix variables to values, like `FactorGraph.observe`, but only for this inference. Messages are kept.
 
         Parameters
         ----------
@@ -60,7 +60,7 @@ class Conditions:
         values : array that broadcasts to ``variables.shape``; in a batch also ``(B, *variables.shape)``; or rows of
             `observations`
         sets : int, slice or integer array, optional
-            Which sets of a batch; default all. B is then their number.
+            Sets of a batch to which the evidence belongs. B is then their number. Default: all.
         """
         self.graph.block_of(variables)
         numbers = values if isinstance(values, Rows) else numbers_of(variables, values)
@@ -68,9 +68,9 @@ class Conditions:
 
     def observations(self, variables: Variables, values: Any) -> Observations:
         """
-        Bring evidence for a plate of block factors to the device, more patterns than the plate holds at once.
+        Bring the evidence of many patterns to the device: of more than the variables at a block factor hold at once.
 
-        ``observe(variables, observations[rows])`` then gathers a batch there, without a copy through the host.
+        ``observe(variables, observations[rows])`` then gathers a mini-batch on the device, without a copy through the host.
 
         Parameters
         ----------
@@ -82,7 +82,7 @@ class Conditions:
         Raises
         ------
         ValueError, TypeError
-            The shape is another, or a value cannot be taken.
+            The shape is wrong, or the variables cannot have such a value.
         """
         self.graph.block_of(variables)
         if not (variables.is_whole and isinstance(self._state.pool(variables), PlateState)):
@@ -90,46 +90,47 @@ class Conditions:
         return Observations(variables, values, self.backend)
 
     def unobserve(self, variables: Variables, *, sets: Any = None) -> None:
-        """Take evidence back. Messages are kept."""
+        """Remove the evidence of some variables. Messages are kept."""
         self.graph.block_of(variables)
         take_evidence_back(self._own_state().pool(variables), variables, sets)
 
     def set_prior(self, variables: Variables, params: Any, *, sets: Any = None) -> None:
-        """Set the prior of variables in natural parameters; as `FactorGraph.set_prior`, for this inference alone."""
+        """Set the prior of variables in natural parameters, like `FactorGraph.set_prior`, but only for this inference."""
         self.graph.block_of(variables)
         put_prior(self._own_state().pool(variables), variables, params, sets)
 
     def adopt(self, other: Conditions) -> None:
         """
-        Take over messages, priors and evidence of all blocks that another inference has too, as for a graph that has grown.
+        Take over messages, priors and evidence from another inference, for example from that of a graph that has grown since.
 
-        ``run(keep_messages=True)`` then goes on from there. What was observed here before, in blocks that both have, is lost.
+        This concerns all blocks that both have. ``run(keep_messages=True)`` then continues from there. Evidence that was given
+        to these blocks here is replaced.
 
         Raises
         ------
         ValueError
-            The batches differ, or a block that both have differs in type, shape or variables; nothing is changed then.
+            The batches differ, or a block that both have differs in type, shape or variables. Nothing is changed then.
         """
         adopt(self.graph, self._own_state(), other.graph, other.state)
 
     def decimate(self, *variables: Variables, share: float = 0.05) -> list[Variables]:
         """
-        Observe the free variables that are most certain, each at its most probable value.
+        Observe those free variables that are most certain, each at its most probable value.
 
-        Run, decimate and run again with ``keep_messages=True`` until nothing is free: so marginals become an assignment.
-        `unobserve` takes a choice back.
+        Marginals become an assignment in this way: run, decimate, and run again with ``keep_messages=True``, until no variable
+        is free. `unobserve` removes a choice.
 
         Parameters
         ----------
         *variables : Variables
-            Among which to choose; default all.
+            Variables among which to choose. Default: all.
         share : float in (0, 1], default 0.05
-            Share of the free ones to fix, at least one.
+            Fraction of the free variables to fix. At least one is fixed.
 
         Returns
         -------
         list of Variables
-            What was fixed, by block; empty where nothing was free.
+            The variables that were fixed, by block. The list is empty if no variable was free.
         """
         if self.batch is not None:
             raise ValueError("decimate takes one set of evidence, not a batch")
@@ -145,22 +146,22 @@ class Conditions:
 
     def set_potentials(self, factors: str | Factors, factor: Factor) -> None:
         """
-        Replace a block's potentials.
+        Replace the potentials of a block of factors.
 
         Parameters
         ----------
         factors : str or Factors
         factor : Factor
-            Of the same type as the block's own, e.g. ``Table(new_log_potentials)``.
+            A factor of the same type, for example ``Table(new_log_potentials)``.
         """
         self._own_state().put_potentials(self.graph.factors(factors), factor)
 
     def posterior_as_prior(self, variables: Variables, strength: float = 1.0) -> None:
         """
-        Take a whole block's belief as its prior, raised to a power: prior = strength * belief.
+        Let the belief of a whole block, raised to a power, be its new prior: prior = strength * belief.
 
-        The messages that made the belief are forgotten; the belief itself stays as it is until the next message
-        arrives, and damping starts from it. Only what `focus` added leaves it.
+        The messages that made the belief are forgotten. The belief stays as it is until the next message arrives, and damping
+        starts from it. What `focus` added is taken out of it.
         """
         if not variables.is_whole:
             raise ValueError(f"posterior_as_prior takes a whole block, not a part of {variables.name!r}")
@@ -170,18 +171,22 @@ class Conditions:
 
     def focus(self, variables: Variables, replicas: int, strength: float) -> None:
         """
-        Let variables feel what further replicas of them would make of the problem, for the iterations to come.
+        Draw variables to where several copies of the problem, called replicas, would agree.
 
-        Replicas are drawn to one centre, by ``exp(2 strength)`` for every variable that agrees with it. One set of messages
-        stands for all: the centre hears from ``replicas - 1`` of them what it hears from this one, and its answer joins the
-        prior (Baldassi et al., PNAS 113 (2016) E7655). Where solutions abound it finds wide clusters of them. Call it before
-        each iteration, with a strength that grows slowly; `posterior_as_prior` and `reset` end it.
+        All replicas are coupled to one centre: each variable that agrees with it multiplies the probability by
+        ``exp(2 strength)``. One set of messages stands for all replicas. The centre hears from ``replicas - 1`` of them what it
+        hears from this one, and its answer is added to the prior (Baldassi et al., PNAS 113 (2016) E7655). In problems with
+        many solutions, this finds wide clusters of them. Call it before each iteration, with a strength that grows slowly.
+        `posterior_as_prior` and `reset` end it.
 
         Parameters
         ----------
-        variables : Variables, of a type with finitely many values
-        replicas : int, at least 1, which is none beside this
+        variables : Variables
+            Of a type with finitely many values.
+        replicas : int, at least 1
+            Total number of copies. 1 has no effect.
         strength : float, at least 0
+            Strength of the coupling to the centre.
         """
         if not (isinstance(replicas, (int, np.integer)) and replicas >= 1 and strength >= 0):
             raise ValueError(f"focus takes at least 1 replica and a strength of at least 0, not {replicas!r} and {strength!r}")
@@ -192,7 +197,7 @@ class Conditions:
         pool.focus(None if alone else pool.pool.positions(variables), replicas, strength)
 
     def reset(self, *variables: Variables) -> None:
-        """Forget the messages into these variables' pools, and what their block factors remember; of all if none are given."""
+        """Forget the messages to these variables, and what their block factors remember. Without variables, forget all."""
         state = self._own_state()
         for pool in [state.pool(block) for block in variables] or state.pools:
             pool.reset()

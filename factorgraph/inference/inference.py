@@ -32,10 +32,10 @@ from factorgraph.semiring import Semiring
 
 class Inference(Conditions):
     """
-    Belief propagation on a graph: compiled once, run many times.
+    Belief propagation on a graph, which is compiled once and run many times.
 
-    Settings and the compiled plan never change. Evidence, priors, potentials, messages and beliefs are in `state`; the
-    graph's own prior and evidence are what it starts from.
+    Settings and the compiled plan never change. Evidence, priors, potentials, messages and beliefs change, and are in `state`.
+    They start from the priors and the evidence of the graph.
 
     Parameters
     ----------
@@ -45,20 +45,22 @@ class Inference(Conditions):
     backend : {"numpy", "cupy", "auto", "array-api-strict"} or Backend, default "numpy"
     dtype : {"float64", "float32"}, default "float64"
     mode : {"sum", "max"}, default "sum"
-        Marginals, or the most probable state (MAP).
+        "sum" gives marginals, and "max" the most probable joint state (MAP).
     damping : float in [0, 1), Damping, "auto", or mapping, default 0
-        A mapping goes from variables (blocks, their names, or parts) to strengths, one for all or one for each variable.
-        "auto" starts undamped and damps more wherever the residual stops shrinking. Has no effect in an exact schedule,
-        which needs none.
+        Fraction of the old message that is kept. A mapping gives strengths to variables (blocks, their names, or parts of
+        blocks): one for all of them, or one for each variable. "auto" starts without damping and damps more wherever the
+        residual stops shrinking. An exact schedule needs no damping and ignores it.
     reinforcement : float or mapping as for damping, default 0
-        r in: prior at iteration t + 1 = prior + r * belief at t. Drives beliefs to certainty; iterative schedules only.
+        Fraction of each belief that is added to its prior in the next iteration: the prior at iteration t + 1 is the prior
+        plus reinforcement times the belief at t. It drives beliefs to certainty. Only iterative schedules take it.
     batch : int, optional
-        Run this many sets of evidence and priors at once. Each starts with the graph's own, stops by itself, and gives what
-        it would give alone; what results return then has an axis of the sets before all others.
+        Run this many independent sets of evidence and priors at once. Each set starts with those of the graph and stops by
+        itself. Results get a leading axis of this length.
     communicator : {None, "mpi", "auto"}, a communicator of mpi4py, or Communicator
         The ranks that run together, each with the graph of its own factors: see ``docs/how_to/machines.md``.
     shared : list of Variables, or mapping from Variables to whole numbers of their shape
-        What factors of several ranks touch, by numbers that all ranks use; those of a list are alike on all ranks.
+        Variables that factors of several ranks touch, each with a number that all ranks use for it. Blocks in a list have the
+        same variables on all ranks.
 
     Examples
     --------
@@ -124,7 +126,7 @@ class Inference(Conditions):
     # Running.
 
     def step(self) -> None:
-        """One iteration, without checks; messages and beliefs are in `state`."""
+        """Run one iteration without checks. Messages and beliefs are in `state`."""
         state = self._own_state()
         with naming_the_memory_needed(self.graph, self.backend, self.batch):
             state.prepare()
@@ -132,16 +134,17 @@ class Inference(Conditions):
 
     def recording(self) -> Callable[[Callable[[], Any]], Any]:
         """
-        A runner of one procedure that is repeated very often, such as a step of training.
+        Make a runner for one procedure that is repeated very often, such as a step of training.
 
-        A GPU gets it as one CUDA graph, after two runs, where all factors are block factors that can be recorded; elsewhere it
-        is called as it is. It calls methods of this inference, and takes rows of `observations` by an index on the device.
+        On a GPU, the procedure becomes one CUDA graph after two runs, if all factors are block factors that can be recorded.
+        Elsewhere it is simply called. The procedure calls methods of this inference, and takes rows of `observations` by an
+        index on the device.
 
         Returns
         -------
         callable
-            ``runner(procedure)`` runs it, and returns what it returned. It must do the same at each call, with the same
-            settings; where these change, take a new runner.
+            ``runner(procedure)`` runs the procedure and returns its result. The procedure must do the same at each call, with
+            the same settings. Make a new runner when settings change.
         """
         recording = Recording(self._passes.program)
 
@@ -169,25 +172,25 @@ class Inference(Conditions):
         Parameters
         ----------
         max_iterations : int, default 1000
-            An exact schedule takes one.
+            Most iterations. An exact schedule needs one.
         tolerance : float, optional
-            Largest change of any natural parameter of a message, before damping; of real variables the change of the mean in
-            standard deviations of the belief, and of the precision as a share of it. Default 1e-6 in float64, 1e-4 in
-            float32. 0 runs all iterations and gives no warning.
+            The run has converged when no natural parameter of a message changes by more than this, before damping. For real
+            variables, the change of a mean is measured in standard deviations of the belief, and that of a precision as a
+            fraction of it. Default 1e-6 in float64, 1e-4 in float32. 0 runs all iterations and gives no warning.
         keep_messages : bool, default False
-            Go on from the messages of the run before instead of fresh ones.
+            Continue from the messages of the previous run instead of fresh ones.
         check_every : int, default 5
             Iterations between convergence checks.
         callback : callable, optional
-            Called as ``callback(iteration, inference)`` after each iteration; a true value stops the run.
+            Called as ``callback(iteration, inference)`` after each iteration. If it returns a true value, the run stops.
         progress : bool, default False
             Show a progress bar.
         raise_on_contradiction : bool, default True
-            Raise where the evidence contradicts the model; else the result tells.
+            Whether evidence that contradicts the model raises an error. Otherwise the result says so.
         stop : {None, "satisfied"}
-            ``"satisfied"``: stop as soon as the most probable values of all variables, each by itself, fulfil every hard
-            factor, and in a batch each set by itself; the status is then ``"satisfied"``, and `Result.mode` gives these
-            values. Looked at in every check: ``check_every=1`` stops at once. So codes are decoded, and clauses satisfied.
+            With ``"satisfied"``, stop as soon as the most probable values of all variables fulfil every hard factor. In a
+            batch, each set stops by itself. The status is then ``"satisfied"``, and `Result.mode` gives these values. This is
+            tested in every check, so that ``check_every=1`` stops at once. It is how codes are decoded and clauses satisfied.
 
         Returns
         -------
@@ -196,12 +199,12 @@ class Inference(Conditions):
         Raises
         ------
         ContradictionError
-            The evidence contradicts the model: no state of some variable is possible. Its ``result`` has the rest.
+            The evidence contradicts the model: some variable has no possible state. The ``result`` of the error has the rest.
 
         Warns
         -----
         ConvergenceWarning
-            The iterations ran out, or messages grew without end.
+            The run has not converged within ``max_iterations``, or messages grew without end.
         ImproperWarning
             The belief about some real variable has no mean.
         """

@@ -53,22 +53,23 @@ class ContradictionError(ValueError):
 
 class Result:
     """
-    Beliefs at the end of a run. Made by `Inference.run`; later changes to the inference do not touch it.
+    The answers of a run of `Inference.run`. Later changes to the inference do not touch them.
 
-    In a batch all that is returned has an axis of the B sets before all others, and ``status``, ``iterations`` and
-    ``contradictions`` have one entry for each set.
+    In a batch of B sets, all arrays have a leading axis of length B, and ``status``, ``iterations`` and ``contradictions`` have
+    one entry for each set.
 
     Attributes
     ----------
     status : {"exact", "converged", "satisfied", "stopped", "diverged"}
-        Whether the answers are exact (a forest and an exact schedule), a fixed point, or neither; whether the run stopped at a
-        solution of all hard factors, as it was asked to; or whether messages between real variables grew without end, so
-        that they mean nothing.
+        "exact": the graph is a forest and the schedule is exact. "converged": the messages are a fixed point. "satisfied": the
+        run stopped at a solution of all hard factors, as it was asked to. "stopped": none of these. "diverged": messages
+        between real variables grew without end, so that the answers mean nothing.
     iterations : int
+        Number of iterations.
     residuals : list of float
-        The largest change of a message at each check, at the iterations `residual_iterations`.
+        Largest change of a message at each check. The checks were made at the iterations in ``residual_iterations``.
     contradictions : list of (block name, index)
-        Variables none of whose states is possible; empty unless the evidence contradicts the model.
+        Variables without a possible state. The list is empty unless the evidence contradicts the model.
     """
 
     def __init__(
@@ -113,18 +114,18 @@ class Result:
 
     @property
     def converged(self) -> Any:
-        """Whether the messages are a fixed point (or exact); ``(B,)`` in a batch."""
+        """Whether the answers are exact or the messages are a fixed point. In a batch, an array of shape ``(B,)``."""
         return np.isin(self.status, ("exact", "converged")) if self._state.batch else self.status in ("exact", "converged")
 
     def marginals(self, variables: Variables) -> np.ndarray:
         """
-        Beliefs of variables in their type's terms.
+        Give the beliefs about variables: for variables with states, the probability of each state.
 
         Returns
         -------
         (*variables.shape, q) array
-            Probabilities of the states in their order (-1, +1 for spins). In max mode, max-marginals scaled to add up
-            to one.
+            Probabilities of the states in their order, which is -1, 1 for spins. For real variables, mean and variance. In max
+            mode, max-marginals, scaled to add up to one.
         """
         self._check(variables)
         pool = self._state.pool(variables)
@@ -134,18 +135,17 @@ class Result:
 
     def table(self, variables: Variables) -> Any:
         """
-        Marginals of variables with the names of variables and states, for people to read.
+        Give the marginals as a table for people to read, with the names of variables and states.
 
         Returns
         -------
         pandas.DataFrame, or a text in columns where pandas is not installed
-            A row for each variable and a column for each state, named where the type has names; of normal variables the mean
-            and the variance.
+            One row for each variable and one column for each state, or, for normal variables, for the mean and the variance.
 
         Raises
         ------
         ValueError
-            The result is of a batch.
+            The result belongs to a batch.
         """
         return marginal_table(variables, self.marginals(variables))
 
@@ -155,7 +155,7 @@ class Result:
         return self._state.belief(variables)
 
     def mean(self, variables: Variables) -> np.ndarray:
-        """Expected values, ``(*variables.shape,)``; of categorical variables, which have none, the probabilities."""
+        """Expected values, ``(*variables.shape,)``. Categorical variables have none: for them, the probabilities."""
         self._check(variables)
         pool = self._state.pool(variables)
         kind, backend = pool.pool.type, pool.backend
@@ -165,10 +165,11 @@ class Result:
 
     def mode(self, variables: Variables) -> np.ndarray:
         """
-        Most probable states, ``(*variables.shape,)``; their names where the type has names.
+        Give the most probable states, ``(*variables.shape,)``. If the states have names, give the names.
 
-        In max mode one joint state, decoded so that its variables agree also where several states tie (exact on forests). In
-        sum mode, with several ranks and where the run stopped at a solution, each variable's most probable state by itself.
+        In max mode, this is one joint state: its variables agree even if several states are equally probable, and on forests
+        it is the best one. In sum mode, with several ranks, and after a run that stopped at a solution, each variable gets its
+        own most probable state.
         """
         pool = self._pool(variables)
         each = self._semiring.mode == "sum" or self._state.sharing is not None
@@ -183,13 +184,13 @@ class Result:
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
         """
-        Joint beliefs of each factor's variables.
+        Give the joint beliefs about the variables of each factor.
 
         Returns
         -------
         (F, q_0, ..., q_k) array
-            Probabilities of the joint states. For `LinearGaussian` ``(F, 1 + d, d)``: the joint mean in the first row, the
-            covariance below it.
+            Probabilities of the joint states. For `LinearGaussian`, an array of shape ``(F, 1 + d, d)``: the joint mean in the
+            first row, and the covariance below it.
         """
         self._check()
         block = self._graph.factors(factors)
@@ -201,14 +202,15 @@ class Result:
 
     def gradient(self, factors: str | Factors) -> np.ndarray:
         """
-        Derivative of `log_partition` by a block's potentials, for fitting them to data.
+        Give the derivative of `log_partition` by the potentials of a block, for fitting them to data.
 
         Returns
         -------
         array
-            Shaped as the potentials that the block was made with: probabilities of joint states for `Table` (added up over
-            the factors where they share one), expected products for `Ising`, probabilities of being equal for `Potts`. Exact
-            on forests, else the derivative of Bethe's approximation at its fixed point.
+            An array in the shape of the potentials that the block was made with. For `Table`, the probabilities of the joint
+            states, added up over factors that share one table; for `Ising`, the expected products; for `Potts`, the
+            probabilities of being equal. It is exact on forests. Elsewhere, it is the derivative of Bethe's approximation at
+            its fixed point.
         """
         block = self._graph.factors(factors)
         if block.is_block:
@@ -231,7 +233,8 @@ class Result:
         Raises
         ------
         ValueError
-            The result is not exact, of a batch, of mode "max", or of variables without states: `fg.exact` may serve.
+            The result is not exact, or it belongs to a batch, to mode "max", or to variables without states. `fg.exact` may
+            help.
         """
         self._check()
         graph = self._graph
@@ -251,10 +254,11 @@ class Result:
     @cached_property
     def log_partition(self) -> Any:
         """
-        Log of the sum over all states, evidence included (log-probability of the evidence in a normalised model).
+        Log of the sum over all joint states that agree with the evidence. In a normalised model, this is the log-probability of
+        the evidence.
 
-        Exact on forests, else Bethe's approximation; -inf where the evidence contradicts the model. In max mode the
-        log-weight of the most probable state.
+        It is exact on forests, and Bethe's approximation elsewhere. It is -inf if the evidence contradicts the model. In max
+        mode, it is the log-weight of the most probable joint state.
         """
         if self.contradictions and self._state.batch is None:
             return -np.inf
@@ -274,11 +278,11 @@ class Result:
 
     def largest_changes(self, number: int = 10) -> list[tuple[str, int, str, tuple[int, ...], float]]:
         """
-        Where messages changed most at the last check: what to look at when a run does not converge.
+        Tell where messages changed most at the last check. Look at this when a run does not converge.
 
         Returns
         -------
-        list of (factor block, factor, variable block, variable index, change), largest first
+        list of (factor block, factor, variable block, variable index, change), the largest change first
         """
         rows = []
         for group in self._state.layout.groups.values():
@@ -302,7 +306,7 @@ class Result:
 
     def plot(self, axes: Any = None) -> Any:
         """
-        Draw how the run went: the residual at each check, and the variables whose messages changed most at the last one.
+        Draw how the run went: the residual at each check, and the variables whose messages changed most at the last check.
 
         Parameters
         ----------
