@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.bound import BoundFactor
@@ -300,7 +301,7 @@ class Factors:
         return f"<Factors {self.name!r}: {self.count} x {self.factor!r} on {ports}>"
 
 
-def check_prior(variables: Variables, params: Any) -> np.ndarray:
+def check_prior(variables: Variables, params: ArrayLike) -> np.ndarray:
     """Prior parameters as a float64 array ``(*variables.shape, *param_shape)``, or an error that names the block."""
     kind = variables.type
     shape = (*variables.shape, *kind.param_shape)
@@ -315,7 +316,7 @@ def check_prior(variables: Variables, params: Any) -> np.ndarray:
     return checked
 
 
-def numbers_of(variables: Variables, values: Any) -> np.ndarray:
+def numbers_of(variables: Variables, values: ArrayLike) -> np.ndarray:
     """Observed values as users give them, made numbers, or an error that names the block."""
     try:
         return variables.type.from_labels(values)
@@ -323,7 +324,7 @@ def numbers_of(variables: Variables, values: Any) -> np.ndarray:
         raise ValueError(f"observed values of {variables.name!r}: {error}") from None
 
 
-def check_values(variables: Variables, values: Any) -> np.ndarray:
+def check_values(variables: Variables, values: ArrayLike) -> np.ndarray:
     """Observed values as an array ``(*variables.shape, *value_shape)``, or an error that names the block."""
     shape = (*variables.shape, *variables.type.value_shape)
     try:

@@ -105,7 +105,7 @@ def _positive(text: str) -> int:
     return value
 
 
-def _load(options: Any) -> tuple[Model, list[dict[int, int]]]:
+def _load(options: argparse.Namespace) -> tuple[Model, list[dict[int, int]]]:
     """The model and the sets of evidence."""
     model = read_model(options.model, options.encoding)
     sets = read_uai_evidence(options.evidence, model) if options.evidence else [{}]
@@ -114,7 +114,7 @@ def _load(options: Any) -> tuple[Model, list[dict[int, int]]]:
     return model, sets
 
 
-def _infer(options: Any) -> int:
+def _infer(options: argparse.Namespace) -> int:
     model, sets = _load(options)
     if options.exact:
         answers, converged = _exact_answers(options, model, sets), True
@@ -131,7 +131,7 @@ def _infer(options: Any) -> int:
     return 0
 
 
-def _exact_answers(options: Any, model: Model, sets: list[dict[int, int]]) -> list[Any]:
+def _exact_answers(options: argparse.Namespace, model: Model, sets: list[dict[int, int]]) -> list[Any]:
     """The answers for each set of evidence, by a junction tree."""
     answers = []
     for number, evidence in enumerate(sets, start=1):
@@ -147,7 +147,7 @@ def _exact_answers(options: Any, model: Model, sets: list[dict[int, int]]) -> li
     return answers
 
 
-def _bp_answers(options: Any, model: Model, sets: list[dict[int, int]]) -> tuple[list[Any], bool]:
+def _bp_answers(options: argparse.Namespace, model: Model, sets: list[dict[int, int]]) -> tuple[list[Any], bool]:
     """The answers for each set of evidence by belief propagation, and whether all converged. Several sets are one batch."""
     schedule = None if options.schedule is None else _SCHEDULES[options.schedule]()
     mode = "max" if options.task == "MAP" else "sum"
@@ -176,7 +176,7 @@ def _answer(task: str, model: Model, result: Any) -> Any:
     return result.log_partition if task == "PR" else model.mode(result)
 
 
-def _info(options: Any) -> int:
+def _info(options: argparse.Namespace) -> int:
     model, sets = _load(options)
     if len(sets) > 1:
         raise ValueError(f"{options.evidence}: the file has {len(sets)} sets of evidence; give a file with one")
@@ -206,7 +206,7 @@ def _info(options: Any) -> int:
     return 0
 
 
-def _span(values: Any) -> str:
+def _span(values: Sequence[int] | np.ndarray) -> str:
     low, high = int(min(values, default=0)), int(max(values, default=0))
     return str(low) if low == high else f"{low} to {high}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import sparse
 from scipy.sparse import csgraph
 
@@ -176,7 +177,7 @@ class FactorGraph:
         bound.parameters()  # potentials are refused now, where the block is named
         return Factors(name, factor, tuple(flat), count, bound)
 
-    def set_prior(self, variables: Variables, params: Any) -> None:
+    def set_prior(self, variables: Variables, params: ArrayLike) -> None:
         """
         Set the prior of variables, in natural parameters.
 
@@ -192,7 +193,7 @@ class FactorGraph:
             block.prior = np.zeros((block.size, *block.type.param_shape))
         block.prior[variables.index] = checked
 
-    def observe(self, variables: Variables, values: Any) -> None:
+    def observe(self, variables: Variables, values: ArrayLike) -> None:
         """
         Fix variables to values. They are evidence until `unobserve` is called.
 

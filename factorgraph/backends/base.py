@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from factorgraph.backends.log_convolution import convolve_by_terms
 
 Array: TypeAlias = Any
 Index: TypeAlias = "slice | Array"
 Operand: TypeAlias = Any  # an array, a number for all entries, or None
+Reduce: TypeAlias = "Callable[[Array, int], Array]"  # over an axis
 
 PRODUCTS = ("full", "tf32", "bfloat16")
 
@@ -76,18 +78,18 @@ class Backend:
         rounded = "" if self.products == "full" else f", products in {self.products}"
         return f"<{self.name} backend, {self.dtype_name}{rounded}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
         return type(self), (self.dtype_name, self.products)
 
     # Between host and device: only at the edges of a run, never inside one.
 
-    def asarray(self, values: Any, copy: bool = True) -> Array:
+    def asarray(self, values: ArrayLike | Array, copy: bool = True) -> Array:
         """Array of the host or device to the device, as the backend's type; without ``copy`` memory may be shared."""
         if isinstance(values, type(self.xp.zeros((0,), device=self.device))):
             return self.xp.astype(values, self.dtype)
         return self.xp.asarray(np.asarray(values, dtype=self.dtype_name), device=self.device, copy=True)
 
-    def index_array(self, indices: Any) -> Array:
+    def index_array(self, indices: ArrayLike) -> Array:
         """Host integers to device, in the integer type that the library gathers by fastest."""
         return self.xp.asarray(np.asarray(indices, dtype=np.int64), device=self.device)
 
@@ -279,7 +281,13 @@ class Backend:
         return self.xp.max(array, axis=axis)
 
     def _reduce_halves(
-        self, table: Array, weights: Sequence[Array], ports: list[int], asked: set[int], reduce: Any, found: dict[int, Array]
+        self,
+        table: Array,
+        weights: Sequence[Array],
+        ports: list[int],
+        asked: set[int],
+        reduce: Reduce,
+        found: dict[int, Array],
     ) -> None:
         """Split the table's ports in halves, take each half out in one pass, and go on with what is left."""
         if len(ports) == 1:
@@ -293,7 +301,9 @@ class Backend:
                 smaller = self._reduce_out(table, weights, ports, removed, reduce)
                 self._reduce_halves(smaller, weights, kept, asked, reduce, found)
 
-    def _reduce_out(self, table: Array, weights: Sequence[Array], ports: list[int], removed: list[int], reduce: Any) -> Array:
+    def _reduce_out(
+        self, table: Array, weights: Sequence[Array], ports: list[int], removed: list[int], reduce: Reduce
+    ) -> Array:
         for port in removed:
             axis = ports.index(port)
             incoming = weights[port]
@@ -304,7 +314,7 @@ class Backend:
         for size in table.shape[first : last + 1]:
             states *= size
         merged = self.xp.reshape(table, (*table.shape[:first], states, *table.shape[last + 1 :]))
-        return reduce(merged, axis=first)
+        return reduce(merged, first)
 
     # Special functions that the Array API lacks.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from factorgraph.backends.base import Array, BackendUnavailableError
@@ -31,10 +32,10 @@ class CompiledBackend(KernelBackend):
             raise BackendUnavailableError("backend 'compiled' needs the C++ compiler g++; use backend='numpy'")
         super().__init__(dtype, products)
 
-    def asarray(self, values: Any, copy: bool = True) -> Array:
+    def asarray(self, values: ArrayLike | Array, copy: bool = True) -> Array:
         return np.array(values, dtype=self.dtype, order="C")
 
-    def index_array(self, indices: Any) -> Array:
+    def index_array(self, indices: ArrayLike) -> Array:
         return np.ascontiguousarray(indices, dtype=np.int32)
 
     def mask_array(self, mask: np.ndarray) -> Array:

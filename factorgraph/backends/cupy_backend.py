@@ -7,10 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from factorgraph.backends.base import Array, BackendUnavailableError
 from factorgraph.backends.cublas import Products
-from factorgraph.backends.kernel_backend import KernelBackend, Launch, copying_kernel
+from factorgraph.backends.kernel_backend import KernelBackend, Launch, T, copying_kernel
 
 _REMEDY = "use backend='numpy', or install the extra that fits the driver: factorgraph-nets[cuda12] or [cuda13]"
 _THREADS = 256  # of a block
@@ -58,13 +59,13 @@ class CupyBackend(KernelBackend):
         super().__init__(dtype, products)
         self._multiply = Products(cupy, dtype, products)
 
-    def asarray(self, values: Any, copy: bool = True) -> Array:
+    def asarray(self, values: ArrayLike | Array, copy: bool = True) -> Array:
         if isinstance(values, self.xp.ndarray):
             return self.xp.ascontiguousarray(self.xp.astype(values, self.dtype))
         self._refuse_while_recording("what the host sends")
         return self.xp.asarray(np.array(values, dtype=self.dtype_name, order="C"))
 
-    def index_array(self, indices: Any) -> Array:
+    def index_array(self, indices: ArrayLike) -> Array:
         self._refuse_while_recording("what the host sends")
         return self.xp.asarray(np.array(indices, dtype=np.int32, order="C"))
 
@@ -111,7 +112,7 @@ class CupyBackend(KernelBackend):
     def can_record(self) -> bool:
         return self.graphs and not self._recording
 
-    def capture(self, procedure: Callable[[], Any]) -> tuple[Callable[[], object], Any]:
+    def capture(self, procedure: Callable[[], T]) -> tuple[Callable[[], object], T]:
         # Memory that the launches use is theirs as long as the graph may run: nothing else is ever allocated from this pool.
         pool = self.xp.cuda.MemoryPool()
         # Nothing is loaded or made while a graph is captured.

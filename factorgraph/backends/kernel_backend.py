@@ -14,13 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from factorgraph.backends.base import Array, Backend, Index, Operand
 from factorgraph.backends.kernels import prelude, text
 from factorgraph.backends.kernels.sequence import Kernel, packed, sequence_source
+
+T = TypeVar("T")
 
 COPIES = 16  # that are one launch
 _SMALL = 1024  # threads of a launch that may be one of a sequence
@@ -102,7 +104,7 @@ class KernelBackend(Backend):
         """Whether `capture` can be called now."""
         return False
 
-    def capture(self, procedure: Callable[[], Any]) -> tuple[Callable[[], object], Any]:
+    def capture(self, procedure: Callable[[], T]) -> tuple[Callable[[], object], T]:
         """
         Keep what a procedure launches, without running it.
 
@@ -232,7 +234,7 @@ class KernelBackend(Backend):
 
     # The operations of `Backend` that have a kernel of their name.
 
-    def _one(self, name: str, *arrays: Any) -> Array:
+    def _one(self, name: str, *arrays: Operand) -> Array:
         return self.map(text("elementwise.cu"), name, *arrays)[0]
 
     def log_add_exp(self, a: Array, b: Array) -> Array:
@@ -315,7 +317,7 @@ class KernelBackend(Backend):
         return found
 
 
-def _run_keeping(run: Callable[[], object], kept: Any) -> object:
+def _run_keeping(run: Callable[[], object], kept: object) -> object:
     """Run something that needs what is kept, by its addresses."""
     return run()
 

@@ -9,10 +9,13 @@ full relative accuracy. A Fourier transform would be faster still, but errs rela
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from factorgraph.backends.base import Array, Backend
 
 BLOCK = 32
 _SAFE = 600.0
@@ -21,7 +24,7 @@ _CHUNK = 1 << 18  # terms that are summed anew at once
 _ROWS = 256  # blocks multiplied at once; larger products are shared by threads, which takes longer than the product
 
 
-def convolve_by_terms(backend: Any, left: Any, right: Any, start: int, stop: int, mode: str) -> Any:
+def convolve_by_terms(backend: Backend, left: Array, right: Array, start: int, stop: int, mode: str) -> Array:
     """The plain form of `Backend.log_convolve`, for every backend: one term of all results after another."""
     xp = backend.xp
     short, long = (left, right) if left.shape[0] <= right.shape[0] else (right, left)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from factorgraph.backends.base import Array, Backend, Index, Operand
@@ -24,10 +25,10 @@ class NumpyBackend(Backend):
     name = "numpy"
     xp: Any = np
 
-    def asarray(self, values: Any, copy: bool = True) -> Array:
+    def asarray(self, values: ArrayLike | Array, copy: bool = True) -> Array:
         return np.array(values, dtype=self.dtype, order="C", copy=copy or None)
 
-    def index_array(self, indices: Any) -> Array:
+    def index_array(self, indices: ArrayLike) -> Array:
         return np.ascontiguousarray(indices, dtype=np.intp)
 
     def mask_array(self, mask: np.ndarray) -> Array:

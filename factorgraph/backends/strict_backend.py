@@ -44,7 +44,7 @@ class StrictBackend(Backend):
         host[(slice(None),) * axis + (self.to_host(index),)] = self.to_host(values)
         array[...] = self.xp.asarray(host, device=self.device)
 
-    def _lend(self, function: Callable[..., Any], x: Array) -> Array:
+    def _lend(self, function: Callable[[np.ndarray], np.ndarray], x: Array) -> Array:
         return self.xp.asarray(np.asarray(function(self.to_host(x)), dtype=self.dtype_name), device=self.device)
 
     def erfcx(self, x: Array) -> Array:

@@ -51,7 +51,7 @@ class Communicator(ABC):
     def abort(self) -> None:
         """End all ranks at once."""
 
-    def check_alike(self, values: Mapping[str, Any]) -> None:
+    def check_alike(self, values: Mapping[str, object]) -> None:
         """
         Refuse to go on where ranks differ in what must be the same on all.
 

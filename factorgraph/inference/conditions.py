@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from factorgraph.backends import Backend
 from factorgraph.blocks import Factors, Variables, numbers_of
@@ -15,7 +16,7 @@ from factorgraph.inference.layout.layout import Layout
 from factorgraph.inference.state.adoption import adopt
 from factorgraph.inference.state.observations import Observations, Rows
 from factorgraph.inference.state.plate_state import PlateState
-from factorgraph.inference.state.put import put_evidence, put_prior, take_evidence_back
+from factorgraph.inference.state.put import Sets, put_evidence, put_prior, take_evidence_back
 from factorgraph.inference.state.state import State
 
 
@@ -50,7 +51,7 @@ class Conditions:
 
     # Evidence, priors, potentials.
 
-    def observe(self, variables: Variables, values: Any, *, sets: Any = None) -> None:
+    def observe(self, variables: Variables, values: ArrayLike | Rows, *, sets: Sets | None = None) -> None:
         """
         Fix variables to values, like `FactorGraph.observe`, but only for this inference. Messages are kept.
 
@@ -66,7 +67,7 @@ class Conditions:
         numbers = values if isinstance(values, Rows) else numbers_of(variables, values)
         put_evidence(self._own_state().pool(variables), variables, numbers, sets)
 
-    def observations(self, variables: Variables, values: Any) -> Observations:
+    def observations(self, variables: Variables, values: ArrayLike) -> Observations:
         """
         Bring the evidence of many patterns to the device: of more than the variables at a block factor hold at once.
 
@@ -89,12 +90,12 @@ class Conditions:
             raise ValueError(f"observations are for a whole plate of block factors, not {variables!r}")
         return Observations(variables, values, self.backend)
 
-    def unobserve(self, variables: Variables, *, sets: Any = None) -> None:
+    def unobserve(self, variables: Variables, *, sets: Sets | None = None) -> None:
         """Remove the evidence of some variables. Messages are kept."""
         self.graph.block_of(variables)
         take_evidence_back(self._own_state().pool(variables), variables, sets)
 
-    def set_prior(self, variables: Variables, params: Any, *, sets: Any = None) -> None:
+    def set_prior(self, variables: Variables, params: ArrayLike, *, sets: Sets | None = None) -> None:
         """Set the prior of variables in natural parameters, like `FactorGraph.set_prior`, but only for this inference."""
         self.graph.block_of(variables)
         put_prior(self._own_state().pool(variables), variables, params, sets)

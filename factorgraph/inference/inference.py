@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from factorgraph.inference.state.sharing import Shared, Sharing
 from factorgraph.inference.state.state import State
 from factorgraph.schedules import Flooding, Schedule, Tree
 from factorgraph.semiring import Semiring
+
+T = TypeVar("T")
 
 
 class Inference(Conditions):
@@ -132,7 +134,7 @@ class Inference(Conditions):
             state.prepare()
             self._iterate(state, check=False)
 
-    def recording(self) -> Callable[[Callable[[], Any]], Any]:
+    def recording(self) -> Callable[[Callable[[], T]], T]:
         """
         Make a runner for one procedure that is repeated very often, such as a step of training.
 
@@ -148,7 +150,7 @@ class Inference(Conditions):
         """
         recording = Recording(self._passes.program)
 
-        def run(procedure: Callable[[], Any]) -> Any:
+        def run(procedure: Callable[[], T]) -> T:
             self._state.leave_results_alone()
             return recording.run(self._state, procedure)
 
@@ -161,7 +163,7 @@ class Inference(Conditions):
         *,
         keep_messages: bool = False,
         check_every: int = 5,
-        callback: Callable[[int, Inference], Any] | None = None,
+        callback: Callable[[int, Inference], object] | None = None,
         progress: bool = False,
         raise_on_contradiction: bool = True,
         stop: str | None = None,
@@ -243,7 +245,7 @@ class Inference(Conditions):
         """Values of each pool's variables in one best joint state: what `Result.mode` reads in max mode."""
         return self._passes.decode(self.graph, state, self.semiring)
 
-    def _call_back(self, callback: Callable[[int, Inference], Any], iteration: int) -> tuple[bool, bool]:
+    def _call_back(self, callback: Callable[[int, Inference], object], iteration: int) -> tuple[bool, bool]:
         """Whether the callback wants to stop, and whether it has changed evidence or priors."""
         stop = bool(callback(iteration, self))
         changed = any(pool.stale for pool in self._state.pools)

@@ -240,7 +240,7 @@ class LinearSystem:
         if pivots.min() <= 0:
             raise ImproperModelError(self._why(None))
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_lu": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from factorgraph.inference.answers import bethe
 from factorgraph.inference.answers.marginal_table import marginal_table
 from factorgraph.inference.answers.sampling import by_block, check_number, sample_forest
 from factorgraph.inference.layout.program import edge_call, merged_steps
+from factorgraph.inference.state.pool_state import PoolState
 from factorgraph.inference.state.potentials import Potentials
 from factorgraph.inference.state.state import State
 from factorgraph.schedules import Step
@@ -113,7 +114,7 @@ class Result:
         return result_html(self, self._graph)
 
     @property
-    def converged(self) -> Any:
+    def converged(self) -> bool | np.ndarray:
         """Whether the answers are exact or the messages are a fixed point. In a batch, an array of shape ``(B,)``."""
         return np.isin(self.status, ("exact", "converged")) if self._state.batch else self.status in ("exact", "converged")
 
@@ -337,7 +338,7 @@ class Result:
         if self.contradictions and (self._state.batch is None or all(self.contradictions)):
             raise ContradictionError(self)
 
-    def _pool(self, variables: Variables) -> Any:
+    def _pool(self, variables: Variables) -> PoolState:
         self._check(variables)
         return self._state.pool(variables)
 

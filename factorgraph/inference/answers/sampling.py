@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from factorgraph.variables import VariableType
 _ENTRIES = 1 << 22  # numbers that are drawn from at once
 
 
-def check_number(n: Any) -> None:
+def check_number(n: object) -> None:
     """Refuse what is no number of draws."""
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 1:
         raise ValueError(f"n must be a whole number of at least 1, not {n!r}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import Backend
+from factorgraph.backends import Array, Backend
 from factorgraph.inference.state.state import State
 
 Iterate = Callable[[State, bool], "np.ndarray | None"]
@@ -192,7 +191,7 @@ def run_until(
     return outcome
 
 
-def largest(residuals: list[Any], backend: Backend, number: int) -> np.ndarray:
+def largest(residuals: list[Array], backend: Backend, number: int) -> np.ndarray:
     """The largest of all residuals for each set, on the host: the one place of a run where it waits for the device."""
     if not residuals:
         return np.zeros(number)

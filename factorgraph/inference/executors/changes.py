@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from factorgraph.backends import Array
+from factorgraph.backends import Array, Index
 from factorgraph.inference.state.pool_state import PoolState
 
 
-def sizes(pool: PoolState, change: Array, edges: Any) -> Array:
+def sizes(pool: PoolState, change: Array, edges: Index) -> Array:
     """Of each message, ``(n, *batch)``, from changes of its natural parameters ``(*param_shape, n, *batch)``."""
     kind, backend, axis = pool.pool.type, pool.backend, pool.pool.axis
     if not kind.has_scale:
@@ -23,13 +21,13 @@ def sizes(pool: PoolState, change: Array, edges: Any) -> Array:
     return kind.change_size(change, belief, backend)
 
 
-def largest(pool: PoolState, change: Array, edges: Any) -> Array:
+def largest(pool: PoolState, change: Array, edges: Index) -> Array:
     """The largest, as a 0-d device array, or ``(B,)``; a NaN counts as infinite."""
     found = sizes(pool, change, edges) if pool.pool.type.has_scale else change
     return pool.backend.largest_magnitude(found, bool(pool.batch))
 
 
-def keep(pool: PoolState, change: Array, edges: Any) -> None:
+def keep(pool: PoolState, change: Array, edges: Index) -> None:
     """Remember how far messages went, for reports."""
     if pool.change is None:
         pool.change = pool.backend.zeros((pool.pool.num_edges + 1, *pool.batch))

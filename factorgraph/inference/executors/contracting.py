@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import Array, Backend
+from factorgraph.backends import Array, Backend, Index
 from factorgraph.inference.layout.contraction import Compress, Contraction, Rake
 from factorgraph.inference.layout.layout import Segment
 from factorgraph.inference.layout.program import take_parameters
@@ -56,12 +56,12 @@ class Contracting(ABC):
             for start in range(segment.first, segment.first + segment.width * segment.count, segment.count)
         ]
 
-    def _places_of(self, segment: Segment, edges: slice) -> Any:
+    def _places_of(self, segment: Segment, edges: slice) -> Index:
         """The variables at some edges of a port."""
         start = int(self.contraction.starts[segment.pool])
         return self._place(start + self.state.layout.pools[segment.pool].edge_place[edges])
 
-    def _parameters_of(self, name: str) -> dict[str, Any]:
+    def _parameters_of(self, name: str) -> dict[str, Array]:
         """A group's parameters, as its bound factor takes them."""
         return take_parameters(self.state.potentials[name].parameters, None, self.backend, self.state.batch is not None)
 
@@ -102,11 +102,11 @@ class Contracting(ABC):
         """What is known of the variables at a port, as natural parameters ``(*param_shape, F, *batch)``."""
 
     @abstractmethod
-    def _add(self, places: Any, message: Array) -> None:
+    def _add(self, places: Index, message: Array) -> None:
         """Some variables are told something, each at most once or several times."""
 
     @abstractmethod
-    def _weights(self, places: Any, without: Array | None = None) -> Array:
+    def _weights(self, places: Index, without: Array | None = None) -> Array:
         """What is said of some variables up to now, without some message."""
 
     @abstractmethod
@@ -171,14 +171,14 @@ class Contracting(ABC):
     def write(self) -> bool:
         """Messages of the original edges, as the engine keeps them; False, and nothing written, where there are none."""
 
-    def _device(self, index: np.ndarray) -> Any:
+    def _device(self, index: np.ndarray) -> Index:
         """Items' places on the device, each set's own; a slice where they follow each other. Kept for arrays of the rounds."""
         key = id(index), self.sets
         if key not in self.places or self.places[key][0] is not index:
             self.places[key] = index, self._place(index)
         return self.places[key][1]
 
-    def _place(self, index: np.ndarray) -> Any:
+    def _place(self, index: np.ndarray) -> Index:
         if self.sets > 1:
             index = (index[:, None] * self.sets + np.arange(self.sets)).reshape(-1)
         step = int(index[1] - index[0]) if index.size > 1 else 1

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from factorgraph.backends import Array, Backend
+from factorgraph.backends import Array, Backend, Index
 from factorgraph.inference.executors.contracting import Contracting
 from factorgraph.inference.layout.contraction import Contraction
 from factorgraph.inference.layout.layout import Segment
@@ -24,7 +22,7 @@ class Known:
         self.kind, self.backend = kind, backend
         self.finite, self.infinite = kind.split(backend.zeros((*kind.param_shape, count)), backend)
 
-    def add(self, places: Any, message: Array) -> None:
+    def add(self, places: Index, message: Array) -> None:
         """Some variables are told something."""
         if not self.may_be_certain:
             parts = [(self.finite, message)]
@@ -36,7 +34,7 @@ class Known:
             else:
                 self.backend.add_at(total, places, part, total.ndim - 1)
 
-    def weights(self, places: Any, without: Array | None = None) -> Array:
+    def weights(self, places: Index, without: Array | None = None) -> Array:
         """Natural parameters of some variables, without some message."""
         if not self.may_be_certain:
             finite = self.backend.take(self.finite, places, self.finite.ndim - 1)
@@ -93,7 +91,7 @@ class RelationContracting(Contracting):
             self._put_tables(part, self._relations_of(name))
             first += count
 
-    def _places_of(self, segment: Segment, edges: slice) -> Any:
+    def _places_of(self, segment: Segment, edges: slice) -> Index:
         return self._place(self.known_of[segment.pool][1] + self.state.layout.pools[segment.pool].edge_place[edges])
 
     def _flat(self, array: Array, lead: tuple[int, ...], count: int) -> Array:
@@ -154,10 +152,10 @@ class RelationContracting(Contracting):
         shape = self.state.pools[segment.pool].pool.type.param_shape
         return self.xp.reshape(weights, (*shape, segment.count, *self.state.pools[0].batch))
 
-    def _add(self, places: Any, message: Array) -> None:
+    def _add(self, places: Index, message: Array) -> None:
         self.known.add(places, message)
 
-    def _weights(self, places: Any, without: Array | None = None) -> Array:
+    def _weights(self, places: Index, without: Array | None = None) -> Array:
         return self.known.weights(places, without)
 
     def _plus(self, one: Array, other: Array) -> Array:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import Array
+from factorgraph.backends import Array, Index
 from factorgraph.inference.executors.contracting import Contracting
 from factorgraph.inference.layout.contraction import Contraction, Rake
 from factorgraph.inference.layout.layout import Segment
@@ -128,7 +128,7 @@ class TableContracting(Contracting):
         rows = self.xp.reshape(weights, (weights.shape[0], -1))
         return self._filled(self.xp.permute_dims(rows, (1, 0)))
 
-    def _add(self, places: Any, weights: Array) -> None:
+    def _add(self, places: Index, weights: Array) -> None:
         xp = self.xp
         if self.in_numbers:
             if isinstance(places, slice):

@@ -21,7 +21,7 @@ from factorgraph.backends import Array, Index, KernelBackend, Launch
 from factorgraph.backends.kernels import unroll
 from factorgraph.backends.kernels.sequence import declarations, parameter_name
 from factorgraph.factors.bound import BoundFactor
-from factorgraph.inference.layout.program import EdgeCall, Read, Refresh, Stage
+from factorgraph.inference.layout.program import BlockCall, EdgeCall, Read, Refresh, Stage
 from factorgraph.inference.state.pool_state import PoolState
 from factorgraph.inference.state.state import State
 
@@ -266,7 +266,7 @@ def edge_source(bound: BoundFactor, body: str, ports: Sequence[int], parameters:
     )
 
 
-def _writes(call: Any) -> list[tuple[int, Index]]:
+def _writes(call: EdgeCall | BlockCall) -> list[tuple[int, Index]]:
     return call.writes if isinstance(call, EdgeCall) else []
 
 

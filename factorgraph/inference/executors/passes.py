@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 
@@ -76,7 +75,7 @@ class Passes:
             found = best_states(self.contraction, state, semiring)
         return decode(graph, state, semiring) if found is None else found
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "_recordings": {}}
 
 

@@ -8,7 +8,7 @@ began: what the procedure made anew is copied there, as its last launches.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from factorgraph.backends import Array, KernelBackend
 from factorgraph.inference.layout.program import BlockCall, Stage
@@ -18,6 +18,9 @@ from factorgraph.inference.state.state import State
 _MOST_ATTEMPTS = 8  # to record a procedure that leaves the state otherwise than it finds it
 _PLAIN = (bool, int, float, str, type(None))
 _COUNTERS = ("version", "mean_version")
+
+
+T = TypeVar("T")
 
 
 class Recording:
@@ -32,11 +35,11 @@ class Recording:
     def __init__(self, program: Sequence[Stage]) -> None:
         self._program = program
         self._attempts = 0
-        self._begun: Any = None  # how the state was when the procedure was last run: then its kernels are loaded
+        self._begun: tuple[object, ...] | None = None  # the state at the last run, which has loaded the kernels
         self._recorded: _Recorded | None = None
-        self._left: Any = None  # the state's mark after the last run
+        self._left: tuple[int, ...] | None = None  # the state's mark after the last run
 
-    def run(self, state: State, procedure: Callable[[], Any]) -> Any:
+    def run(self, state: State, procedure: Callable[[], T]) -> T:
         """Run the procedure, the same at each call, or replay it; what it returned."""
         backend = state.backend
         if (
@@ -62,11 +65,11 @@ class Recording:
         self._left = state.mark()
         return returned
 
-    def _record(self, state: State, procedure: Callable[[], Any], backend: KernelBackend) -> _Recorded | None:
+    def _record(self, state: State, procedure: Callable[[], object], backend: KernelBackend) -> _Recorded | None:
         restore, iteration = _keep(state), state.iteration
         before, kind = dict(_arrays(state)), _kind_of(state)
 
-        def whole() -> Any:
+        def whole() -> object:
             returned = procedure()
             _forget_what_is_not_carried(self._program, state)
             if _kind_of(state) != kind or not _put_back(state, before, backend):
@@ -90,11 +93,11 @@ class Recording:
 class _Recorded(NamedTuple):
     """A recording, the state that it begins with, and a callable that makes the state the one that it ends with."""
 
-    launch: Callable[[], Any]
+    launch: Callable[[], object]
     returned: Any
     iterations: int
     before: dict[Any, _Place]
-    kind: tuple[Any, ...]
+    kind: tuple[object, ...]
     end: Callable[[], None]
 
     def fits(self, state: State) -> bool:
@@ -160,9 +163,9 @@ def _arrays(state: State) -> Iterator[tuple[tuple[Any, ...], _Place]]:
                 yield (block, name, position), _Place(memory, name, value, array)
 
 
-def _kind_of(state: State) -> tuple[Any, ...]:
+def _kind_of(state: State) -> tuple[object, ...]:
     """All that decides what a procedure does, but for numbers: which arrays there are, and settings that are no arrays."""
-    found: list[Any] = [(path, place.array.shape, place.array.dtype) for path, place in _arrays(state)]
+    found: list[object] = [(path, place.array.shape, place.array.dtype) for path, place in _arrays(state)]
     for pool in state.pools:
         for part in pool.parts():
             plain = {name: value for name, value in vars(part).items() if isinstance(value, _PLAIN)}

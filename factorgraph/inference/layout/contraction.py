@@ -7,11 +7,10 @@ each of which leaves one table between its neighbours (Miller, Reif 1985).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import HOST
+from factorgraph.backends import HOST, Index
 from factorgraph.inference.layout.layout import Layout
 
 _MOST_STATES = 64  # tables of tables cost the cube of these
@@ -77,9 +76,9 @@ class Contraction:
     relations: bool
     inside: np.ndarray
     hung: dict[str, int]
-    places: dict[tuple[int, int], tuple[np.ndarray, Any]] = field(default_factory=dict)
+    places: dict[tuple[int, int], tuple[np.ndarray, Index]] = field(default_factory=dict)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "places": {}}
 
     @classmethod

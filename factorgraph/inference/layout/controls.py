@@ -62,7 +62,7 @@ def damping_of(damping: PerBlock | str, graph: FactorGraph) -> dict[str, Damping
     return found
 
 
-def reinforcement_of(reinforcement: Any, graph: FactorGraph) -> dict[str, PerVariable]:
+def reinforcement_of(reinforcement: PerBlock, graph: FactorGraph) -> dict[str, PerVariable]:
     """Reinforcement of each variable block, as `damping_of`."""
     found = {
         name: _joined(parts, graph, name, "reinforcement")
@@ -75,7 +75,7 @@ def reinforcement_of(reinforcement: Any, graph: FactorGraph) -> dict[str, PerVar
     return found
 
 
-def _parts(setting: Any, graph: FactorGraph, what: str) -> dict[str, list[tuple[np.ndarray | None, Any]]]:
+def _parts(setting: PerBlock, graph: FactorGraph, what: str) -> dict[str, list[tuple[np.ndarray | None, Any]]]:
     """For each block the settings of its parts, in order: which variables (None: all), and the value."""
     if not isinstance(setting, Mapping):
         return {name: [(None, setting)] for name in graph.variable_blocks}

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -231,7 +230,7 @@ def _refresh_times(plan: Plan, layout: Layout, pool: int) -> list[tuple[int, np.
     return [(int(s[0]), p) for s, p in zip(np.split(stage_of, changes), np.split(place, changes), strict=True)]
 
 
-def take_parameters(parameters: dict[str, Array], index: Array | None, backend: Backend, batched: bool) -> dict[str, Any]:
+def take_parameters(parameters: dict[str, Array], index: Array | None, backend: Backend, batched: bool) -> dict[str, Array]:
     """A block's parameters for some of its factors; shared ones as they are."""
     if index is None:
         return parameters

@@ -7,7 +7,6 @@ A plate is seen as rows of consecutive variables, as long as the view leaves the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -90,7 +89,7 @@ class View:
 
 def _with_zeros(array: Array, axis: int, backend: Backend) -> Array:
     """With one more row, of zeros, which stands for nothing."""
-    none: Any = backend.xp.zeros_like(backend.take(array, slice(0, 1), axis))
+    none: Array = backend.xp.zeros_like(backend.take(array, slice(0, 1), axis))
     return backend.xp.concat([array, none], axis=axis)
 
 

@@ -38,7 +38,7 @@ class Evidence(Record):
     def __post_init__(self) -> None:
         self.observed = np.zeros((self.pool.size, *self.batch), dtype=np.bool_)
         # Of vectors, a component of which nothing is known is NaN.
-        unknown: Any = np.nan if self.pool.type.value_shape else 0
+        unknown: float = np.nan if self.pool.type.value_shape else 0
         self.values = np.full((*self.pool.type.value_shape, self.pool.size, *self.batch), unknown)
 
     @property
@@ -73,7 +73,7 @@ class Evidence(Record):
         self._observed = observed
         self._any_and_all: tuple[bool, bool] | None = None
 
-    def mark(self, place: Any, observed: bool | np.ndarray) -> None:
+    def mark(self, place: np.ndarray | slice | tuple[np.ndarray, ...], observed: bool | np.ndarray) -> None:
         """Say of some places whether they are evidence."""
         self._observed[place], self._any_and_all = observed, None
 

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from factorgraph.backends import Array, Backend
 from factorgraph.blocks import Variables
@@ -20,7 +21,7 @@ class Observations:
     does, or by an integer array on the device, which `Backend.index_array` gives.
     """
 
-    def __init__(self, variables: Variables, values: Any, backend: Backend) -> None:
+    def __init__(self, variables: Variables, values: ArrayLike, backend: Backend) -> None:
         *shape, patterns = variables.shape
         host = variables.type.from_labels(values)
         if host.ndim != len(shape) + 1 or host.shape[1:] != tuple(shape):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from factorgraph.backends import Array
+from factorgraph.backends import Array, Index
 from factorgraph.inference.layout.pools import Pool
 from factorgraph.inference.layout.program import Read, Refresh
 from factorgraph.inference.state.evidence import Evidence
@@ -90,11 +90,11 @@ class PoolState(Record):
         else:
             self.set_damping(strength)
 
-    def set_damping(self, strength: Any) -> None:
+    def set_damping(self, strength: float | np.ndarray) -> None:
         """Damp from now on with one strength, or with one for each set of a batch."""
         self.step = 1.0 - float(strength) if np.ndim(strength) == 0 else self.backend.asarray(1.0 - strength)
 
-    def _strengths(self, strength: Any) -> Any:
+    def _strengths(self, strength: float | np.ndarray) -> float | Array:
         """A number, or one for each variable or edge, on the device."""
         if np.ndim(strength) == 0:
             return strength
@@ -329,7 +329,7 @@ class PoolState(Record):
             backend.take(self.infinite, read.places, axis + 1) - infinite,
         )
 
-    def write(self, edges: Any, outgoing: Array, undamped: bool) -> Array:
+    def write(self, edges: Index, outgoing: Array, undamped: bool) -> Array:
         """Take in new messages, normalised and damped; return how far each went."""
         kind, backend, axis = self.pool.type, self.backend, self.pool.axis
         outgoing = self.prepared(outgoing)

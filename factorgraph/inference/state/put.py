@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from factorgraph.blocks import Variables, check_prior, check_values
 from factorgraph.inference.state.observations import Rows
 from factorgraph.inference.state.plate_state import PlateState
 from factorgraph.inference.state.pool_state import PoolState
 from factorgraph.inference.state.state import State
+
+Sets: TypeAlias = "int | slice | Sequence[int] | np.ndarray"
+"""Which sets of a batch."""
 
 
 def put_graph_evidence(state: State) -> None:
@@ -24,7 +29,7 @@ def put_graph_evidence(state: State) -> None:
                 put_evidence(pool, whole[block.observed.reshape(block.shape)], block.values[block.observed], None)
 
 
-def put_prior(pool: PoolState, variables: Variables, params: Any, sets: Any) -> None:
+def put_prior(pool: PoolState, variables: Variables, params: ArrayLike, sets: Sets | None) -> None:
     """Set the prior of variables: ``(*shape, *param_shape)``, or with an axis of the sets of the batch before."""
     kind, backend, axis = pool.pool.type, pool.backend, pool.pool.axis
     chosen = chosen_sets(pool.batch[0] if pool.batch else None, sets)
@@ -50,7 +55,7 @@ def put_prior(pool: PoolState, variables: Variables, params: Any, sets: Any) -> 
     pool.stale = True
 
 
-def put_evidence(pool: PoolState, variables: Variables, values: Any, sets: Any) -> None:
+def put_evidence(pool: PoolState, variables: Variables, values: ArrayLike | Rows, sets: Sets | None) -> None:
     """Fix variables: ``(*shape, *value_shape)``, or with an axis of the sets of the batch before."""
     if isinstance(values, Rows):
         if not (isinstance(pool, PlateState) and variables.is_whole and values.observations.name == variables.name):
@@ -65,25 +70,28 @@ def put_evidence(pool: PoolState, variables: Variables, values: Any, sets: Any) 
     else:
         positions = pool.pool.positions(variables)
         evidence.values = evidence.values.astype(np.result_type(evidence.values, each), copy=False)
-        place: tuple[Any, ...] = (positions,) if chosen is None else np.ix_(positions, chosen)
+        place: tuple[np.ndarray, ...] = (positions,) if chosen is None else np.ix_(positions, chosen)
         columns = np.moveaxis(each.reshape(len(each), positions.size, *of_value), (0, 1), (-1, -2))
         evidence.values[(slice(None),) * len(of_value) + place] = columns[..., 0] if chosen is None else columns
         evidence.mark(place, True)
     pool.upload_evidence()
 
 
-def take_evidence_back(pool: PoolState, variables: Variables, sets: Any) -> None:
+def take_evidence_back(pool: PoolState, variables: Variables, sets: Sets | None) -> None:
     """Variables are free again; infinite terms that their evidence left in messages go with it at their next update."""
     chosen = chosen_sets(pool.batch[0] if pool.batch else None, sets)
     if not pool.evidence.any_observed:
         return
-    positions: Any = slice(None) if variables.is_whole and pool.pool.is_plate else pool.pool.positions(variables)
-    pool.evidence.mark(positions if chosen is None else np.ix_(positions, chosen), False)
+    if chosen is not None:
+        pool.evidence.mark(np.ix_(pool.pool.positions(variables), chosen), False)
+    else:
+        whole = variables.is_whole and pool.pool.is_plate
+        pool.evidence.mark(slice(None) if whole else pool.pool.positions(variables), False)
     pool.mean = None
     pool.upload_evidence()
 
 
-def chosen_sets(batch: int | None, sets: Any) -> np.ndarray | None:
+def chosen_sets(batch: int | None, sets: Sets | None) -> np.ndarray | None:
     """Numbers of the sets of a batch that ``sets=`` chooses; None where there is no batch."""
     if batch is None:
         if sets is not None:
@@ -94,7 +102,12 @@ def chosen_sets(batch: int | None, sets: Any) -> np.ndarray | None:
 
 
 def by_set(
-    values: Any, shape: tuple[int, ...], sets: np.ndarray | None, variables: Variables, check: Any, what: str
+    values: ArrayLike,
+    shape: tuple[int, ...],
+    sets: np.ndarray | None,
+    variables: Variables,
+    check: Callable[[Variables, ArrayLike], np.ndarray],
+    what: str,
 ) -> np.ndarray:
     """Checked values with an axis of sets first (of length 1 where there is no batch)."""
     array = np.asarray(values)

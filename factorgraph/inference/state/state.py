@@ -99,7 +99,7 @@ class State:
         except (ValueError, TypeError) as error:
             raise type(error)(f"factors {block.name!r}: {error}") from error
 
-    def mark(self) -> tuple[Any, ...]:
+    def mark(self) -> tuple[int, ...]:
         """What changes when anything but a replay changes the state."""
         return id(self), self.changes, *(pool.version for pool in self.pools)
 
@@ -112,7 +112,7 @@ class State:
         finally:
             self.is_recorded = False
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "fused": {}, "onlooker": None, "is_recorded": False}
 
     def leave_results_alone(self) -> None:
@@ -199,7 +199,7 @@ class State:
         group = self.layout.groups[name]
         if group.is_block or not group.bound.factor.certainty_needs_all():
             return False
-        free: Any = 0
+        free: np.ndarray | int = 0
         for segment in group.segments:
             pool = self.pools[segment.pool]
             seen = pool.evidence.observed[pool.pool.edge_place[segment.edges(None)]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 
@@ -51,7 +50,7 @@ class Terms(Record):
     Without reinforcement the base is known.
     """
 
-    strength: Any
+    strength: float | Array
     reinforces: bool
     prior: Array = field(default=None, init=False, metadata=ARRAY)
     reinforced: Array | None = field(default=None, init=False, metadata=ARRAY)
