@@ -309,6 +309,11 @@ def check_prior(variables: Variables, params: ArrayLike) -> np.ndarray:
         checked = np.broadcast_to(np.asarray(params, dtype=np.float64), shape)
     except ValueError:
         raise ValueError(f"prior of {variables.name!r} has shape {np.shape(params)}; expected {shape}") from None
+    if np.ndim(params) == 0 and math.prod(kind.param_shape) > 1 and np.any(checked != 0.0):
+        moments = "; from_moments makes them of a mean and a variance" if hasattr(kind, "from_moments") else ""
+        raise ValueError(
+            f"prior of {variables.name!r}: {kind!r} takes natural parameters of shape {kind.param_shape}, not a number{moments}"
+        )
     front = np.moveaxis(checked.reshape(-1, *kind.param_shape), 0, -1)
     problem = kind.check_prior(front)
     if problem is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import BackendUnavailableError, backend_names
+from factorgraph.files import told
 from factorgraph.inference import ContradictionError, ConvergenceWarning, Inference
 from factorgraph.io import Model, read_model, read_uai_evidence, write_uai_result
 from factorgraph.io.uai import format_uai_result
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
         return code
     except (ValueError, TypeError, OSError, MemoryError, BackendUnavailableError) as error:
-        print(f"factorgraph: {error or 'out of memory'}", file=sys.stderr)
+        print(f"factorgraph: {told(error) or 'out of memory'}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("factorgraph: interrupted", file=sys.stderr)

@@ -19,7 +19,7 @@ from factorgraph import (
     CommunicatorUnavailableError,
     get_communicator,
 )
-from factorgraph.files import write_text
+from factorgraph.files import told, write_text
 from nets.asked import check_targets, estimator_of, load_saved, one_or_many
 from nets.classifier import BPClassifier
 from nets.datasets import Dataset, DatasetError, hold_out, load_dataset, load_rows
@@ -63,7 +63,7 @@ def _run(
         code: int = options.run(options)
         return code
     except _TOLD as error:
-        return _failed(str(error), 1)
+        return _failed(told(error), 1)
     except Stopped as stop:
         return _failed(str(stop), stop.exit_code)
 

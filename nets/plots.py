@@ -29,7 +29,7 @@ def plot_model(model: Any, X: Any = None, y: Any = None) -> np.ndarray:
     import matplotlib.pyplot as plt
 
     if (X is None) != (y is None):
-        raise ValueError("a plot of predictions needs both X and y")
+        raise ValueError("plot needs rows with their targets, plot(X, y), or neither, plot(), to draw the training alone")
     panels = 2 if X is None else 4
     _, axes = plt.subplots(panels // 2, 2, figsize=(9.5, 3.8 * (panels // 2)), layout="constrained")
     places = np.ravel(axes)

@@ -197,6 +197,9 @@ class BPRegressor(RegressorMixin, BPEstimator):  # type: ignore[misc]
 
     def _check_rows(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
         """Rows ``(n, features)`` and their numbers ``(n, n_outputs)``."""
+        if np.asarray(y).dtype.kind in "US":
+            example = np.unique(y)[:3].tolist()
+            raise ValueError(f"BPRegressor needs numbers as targets, not texts such as {example}; for labels, use BPClassifier")
         X, y = checked_rows(self, X, y, reset=reset, multi_output=True, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
         flat, y = y.ndim == 1, y.reshape(len(y), -1)

@@ -74,10 +74,15 @@ def beliefs_of(
     return found
 
 
+def is_max(result: Any) -> bool:
+    """Whether a result is of mode "max", so that its marginals are no probabilities."""
+    return getattr(result, "run_mode", "sum") == "max"
+
+
 def check_single(result: Any) -> None:
     """Refuse the result of a batch."""
     if result is not None and not isinstance(result.status, str):
-        raise ValueError("a picture shows one set of evidence, and the result is of a batch")
+        raise ValueError("a picture shows one set of evidence, but the result is of a batch: run that set by itself")
 
 
 def mean_bars(variables: Variables, result: Any) -> np.ndarray | None:
@@ -155,8 +160,14 @@ def believed(variables: Variables, states: Sequence[list[str]], result: Any) -> 
     beliefs = []
     for probabilities, state, names_of in zip(marginals, best.reshape(-1), states, strict=True):
         bars = probabilities if len(probabilities) <= _MOST_BARS else None
-        beliefs.append(Belief(f"{names_of[state]}: {_percent(probabilities[state])}", names_of[state], bars))
+        name = names_of[state]
+        beliefs.append(Belief(name if is_max(result) else f"{name}: {_percent(probabilities[state])}", name, bars))
     return beliefs
+
+
+def _clean(value: float) -> float:
+    """Without the sign of a zero, and without what rounding left of one."""
+    return 0.0 if abs(value) < 1e-12 else value
 
 
 def _moments(moments: np.ndarray) -> Belief:
@@ -169,9 +180,9 @@ def _moments(moments: np.ndarray) -> Belief:
         return Belief()
     if len(mean) > 3:
         return Belief()
-    text = "\n".join(f"{m:.3g} ± {s:.2g}" for m, s in zip(mean, deviation, strict=True))
+    text = "\n".join(f"{_clean(m):.3g} ± {s:.2g}" for m, s in zip(mean, deviation, strict=True))
     return Belief(text, _numbers(mean))
 
 
 def _numbers(values: np.ndarray) -> str:
-    return ", ".join("?" if np.isnan(value) else f"{value:.3g}" for value in values.ravel())
+    return ", ".join("?" if np.isnan(value) else f"{value + 0.0:.3g}" for value in values.ravel())

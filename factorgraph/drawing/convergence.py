@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,10 @@ def plot_result(result: Any, axes: Any = None) -> Any:
         import matplotlib.pyplot as plt
 
         _, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), layout="constrained")
+    if np.size(axes) != 2:
+        raise ValueError(f"axes must be two matplotlib Axes, not {axes!r}; without them, a new figure is made")
     left, right = np.ravel(axes)
-    left.set_title(repr(result).strip("<>"), fontsize="medium", loc="left")
+    left.set_title("\n".join(textwrap.wrap(repr(result).strip("<>"), 44)), fontsize="medium", loc="left")
     if not result.residuals:
         for panel in (left, right):
             panel.set_axis_off()

@@ -62,7 +62,7 @@ def legend_of(scene: Scene) -> list[tuple[str, str, str]]:
     if any(node.observed for node in scene.nodes):
         found.append(("observed", OBSERVED, "observed"))
     if any(node.belief.bars is not None for node in scene.nodes):
-        words = [name if number else f"probability of {name}" for number, name in enumerate(scene.states)]
+        words = [name if number else f"{scene.bars} of {name}" for number, name in enumerate(scene.states)]
         found += [("state", of_state(number, len(words)), text) for number, text in enumerate(words)]
     return found
 

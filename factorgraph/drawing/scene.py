@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from factorgraph.drawing.beliefs import Belief, beliefs_of, called, check_single, mean_bars, states_of
+from factorgraph.drawing.beliefs import Belief, beliefs_of, called, check_single, is_max, mean_bars, states_of
 
 if TYPE_CHECKING:
     from factorgraph.blocks import Factors
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from factorgraph.io import Model
 
 _MOST_FACTOR_LABELS = 16
+_MOST_PLATES = 300
 
 
 @dataclass
@@ -64,6 +65,8 @@ class Scene:
         Whether the direction of the edges means something, as in a Bayesian network.
     states : list of str
         What the colours of states stand for.
+    bars : str
+        What the bars show.
     """
 
     nodes: list[Node]
@@ -71,6 +74,7 @@ class Scene:
     places: np.ndarray | None = None
     directed: bool = False
     states: list[str] = field(default_factory=list)
+    bars: str = "probability"
 
     def labelled(self) -> list[int]:
         """Numbers of the nodes whose labels are shown: of many factors only those that are plates have one."""
@@ -118,12 +122,19 @@ def scene_of(graph: FactorGraph, model: Model | None, result: Any) -> Scene:
     forward = _leads_to_factor(graph)
     edges = np.stack([np.where(forward, variable, factor), np.where(forward, factor, variable)], axis=1)
     edges = edges[np.sort(np.unique(edges, axis=0, return_index=True)[1])]  # a block factor may meet a variable twice
-    return Scene(nodes, edges, _image_places(graph), model is not None, called(states))
+    bars = "max-marginal" if is_max(result) else "probability"
+    return Scene(nodes, edges, _image_places(graph), model is not None, called(states), bars)
 
 
 def plates_of(graph: FactorGraph, result: Any) -> Scene:
     """Every block of variables or factors as one node, with its size; a line for each port."""
     check_single(result)
+    blocks = len(graph.variable_blocks) + len(graph.factor_blocks)
+    if blocks > _MOST_PLATES:
+        raise ValueError(
+            f"the graph has {blocks:,} blocks, and a picture shows at most {_MOST_PLATES}: add like variables and factors as "
+            "arrays, in one block each, or draw a smaller graph of the kind"
+        )
     nodes: list[Node] = []
     edges: list[tuple[int, ...]] = []
     number: dict[str, int] = {}

@@ -265,7 +265,10 @@ class Factor:
 def refuse_old_names(kind: type) -> None:
     """Refuse a factor type whose `Factor.bind` still has the name that it had: it would never be called."""
     if "check" in vars(kind):
-        raise TypeError(f"{kind.__name__}.check: this method is now called bind; rename it to bind")
+        raise TypeError(
+            f"{kind.__name__}.check: if this method learns of a block's variables, it is now called bind(types, widths, "
+            "count); if it does something else, give it another name"
+        )
 
 
 def for_each_factor(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -143,7 +143,8 @@ class LinearSystem:
         for block in self._graph.factor_blocks.values():
             if block.is_block or not block.bound.factor.gives("linear"):
                 raise TypeError(
-                    f"exact answers by linear algebra need linear relations; factors {block.name!r} are {block.factor!r}"
+                    f"exact answers of real variables need linear relations; factors {block.name!r} are {block.factor!r}. "
+                    "fg.run(graph) approximates the answers"
                 )
             found = block.bound.factor.linear(block.bound.own_parameters())
             numbers = self.numbers_at(block)

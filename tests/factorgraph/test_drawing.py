@@ -135,6 +135,29 @@ def test_without_graphviz_there_is_a_picture_too(make: Callable[[], Any], monkey
     assert len(labels_of(axes)) >= 0.9 * (graph.graph if isinstance(graph, fg.Model) else graph).num_variables
 
 
+def test_max_marginals_are_not_called_probabilities() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 2)
+    graph.add_factors("f", fg.Ising(1.0), x[:1], x[1:])
+    graph.set_prior(x, 0.3)
+    from matplotlib.text import Text
+
+    for result in (fg.run(graph, mode="max"), fg.exact(graph, mode="max")):
+        axes = fg.draw(graph, result)
+        words = [text.get_text() for text in axes.figure.findobj(Text)]
+        assert not any("%" in word or "probability" in word for word in words)
+        assert any("max-marginal" in word for word in words)
+
+
+def test_many_small_blocks_are_refused() -> None:
+    graph = fg.FactorGraph()
+    for number in range(301):
+        graph.add_variables(f"x{number}", fg.Spin())
+    with pytest.raises(ValueError, match="301 blocks, and a picture shows at most 300"):
+        fg.draw(graph)
+    assert len(graph._repr_html_()) < 200_000
+
+
 def test_a_program_that_fails_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     edges, rooms = np.array([[0, 1], [1, 2], [2, 0]]), np.ones((3, 2))
     monkeypatch.setattr(graphviz.shutil, "which", lambda program: "/bin/false")

@@ -24,6 +24,15 @@ def test_variables_index_like_an_array(graph: fg.FactorGraph, key: object) -> No
     assert x[key].shape == numbers[key].shape
 
 
+def test_one_number_is_no_prior_of_a_type_with_several_parameters() -> None:
+    graph = fg.FactorGraph()
+    x, c = graph.add_variables("x", fg.Gaussian(), 3), graph.add_variables("c", fg.Categorical(2))
+    for variables in (x, c):
+        graph.set_prior(variables, 0.0)  # flat
+        with pytest.raises(ValueError, match=r"takes natural parameters of shape \(2,\), not a number"):
+            graph.set_prior(variables, 5.0)
+
+
 def test_variables_take_masks_reshape_and_iterate(graph: fg.FactorGraph) -> None:
     x = graph.add_variables("x", fg.Categorical(2), (4, 3))
     mask = np.arange(12).reshape(4, 3) % 2 == 0

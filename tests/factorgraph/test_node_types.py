@@ -279,5 +279,5 @@ def test_messages_of_a_users_factor_may_be_infinite() -> None:
 
 @pytest.mark.parametrize("base", [fg.Factor, fg.BlockFactor, fg.Ising])
 def test_a_factor_type_with_the_old_name_of_bind_is_refused_when_it_is_made(base: type) -> None:
-    with pytest.raises(TypeError, match=r"_Old\.check: .*rename it to bind"):
+    with pytest.raises(TypeError, match=r"_Old\.check: .*it is now called bind"):
         type("_Old", (base,), {"check": lambda self, types, widths, count: None})

@@ -95,7 +95,7 @@ def test_a_config_file_gives_options_and_the_command_line_has_precedence(
         (["train", "--hidden", "0"], "hidden_layer_sizes must be"),
         (["train", "--save", "/nowhere/net.npz"], "cannot write /nowhere/net.npz"),
         (["train", "--damping", "0", "--epochs", "9"], "training has collapsed"),
-        (["evaluate", "/nowhere.npz"], "No such file"),
+        (["evaluate", "/nowhere.npz"], "no such file"),
     ],
 )
 def test_failures_exit_1_with_one_message(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def test_a_regressor_is_drawn_with_the_coverage_of_its_intervals(regressor: BPRe
 
 
 def test_half_of_the_rows_is_refused(classifier: BPClassifier) -> None:
-    with pytest.raises(ValueError, match="both X and y"):
+    with pytest.raises(ValueError, match="rows with their targets"):
         classifier.plot(X)
     with pytest.raises(ValueError, match="labels that the training data lack"):
         classifier.plot(X[:2], np.array(["up", "left"]))

@@ -28,6 +28,11 @@ def test_scikit_learn_estimator_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
+def test_texts_are_no_numbers() -> None:
+    with pytest.raises(ValueError, match="needs numbers as targets.*for labels, use BPClassifier"):
+        BPRegressor().fit(np.zeros((4, 2)), np.array(["1", "2", "1", "2"]))
+
+
 def test_validation_data_are_of_the_same_features() -> None:
     X = np.random.default_rng(0).normal(size=(60, 3))
     with pytest.raises(ValueError, match="X has 2 features, but BPRegressor is expecting 3"):

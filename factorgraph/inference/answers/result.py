@@ -65,6 +65,7 @@ class Result:
         "exact": the graph is a forest and the schedule is exact. "converged": the messages are a fixed point. "satisfied": the
         run stopped at a solution of all hard factors, as it was asked to. "stopped": none of these. "diverged": messages
         between real variables grew without end, so that the answers mean nothing.
+    run_mode : {"sum", "max"}
     iterations : int
         Number of iterations.
     residuals : list of float
@@ -87,6 +88,7 @@ class Result:
         self._state = state  # the inference's own, until it goes on: see `keep_own_state`
         state.onlooker = weakref.ref(self)
         alone = state.batch is None
+        self.run_mode = semiring.mode
         self.status: Any = status[0] if alone else status
         self.iterations: Any = int(iterations[0]) if alone else iterations
         self.residuals = list(state.residuals)
