@@ -29,7 +29,7 @@ def test_scikit_learn_estimator_checks(estimator: Any, check: Any) -> None:
 
 
 def test_texts_are_no_numbers() -> None:
-    with pytest.raises(ValueError, match="needs numbers as targets.*for labels, use BPClassifier"):
+    with pytest.raises(ValueError, match=r"needs numbers as targets.*for labels, use BPClassifier"):
         BPRegressor().fit(np.zeros((4, 2)), np.array(["1", "2", "1", "2"]))
 
 
