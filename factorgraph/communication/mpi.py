@@ -72,6 +72,8 @@ class _EndAll:
         self._communicator = communicator
 
     def __call__(self, kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-        print(f"rank {self._communicator.rank} failed, and ends all {self._communicator.size}:", file=sys.stderr)
-        traceback.print_exception(kind, error, where)
+        first = f"rank {self._communicator.rank} failed, and ends all {self._communicator.size}:\n"
+        # In one piece: what is still to be written when the ranks end is lost.
+        sys.stderr.write(first + "".join(traceback.format_exception(kind, error, where)))
+        sys.stderr.flush()
         self._communicator.abort()

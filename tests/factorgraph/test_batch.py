@@ -73,6 +73,8 @@ def test_each_set_is_as_if_run_alone(
 
 
 def test_residual_finds_each_sets_own_fixed_point(backend: str, rng: np.random.Generator) -> None:
+    if backend == "array-api-strict":
+        pytest.skip("slow, and the same operations as in the tests of random order")
     graph, x, c = loopy(rng)
     priors = 0.3 * rng.normal(size=(3, 3, 4))
     results = []
