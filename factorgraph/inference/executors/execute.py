@@ -1,4 +1,4 @@
-"""One pass over a compiled program. The only loop in which messages are updated."""
+"""One pass over a compiled program by array operations; where a backend has kernels for all of it, by those (`fused`)."""
 
 from __future__ import annotations
 
