@@ -1,54 +1,82 @@
-"""The kernels of GPUs compiled for the CPU, on NumPy arrays: for tests, where no GPU is at hand."""
+"""The kernels of GPUs compiled for the CPU, on NumPy arrays, by g++."""
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import os
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
-from factorgraph.backends.base import Array, BackendUnavailableError
+from factorgraph.backends.base import Array, BackendUnavailableError, Operand
 from factorgraph.backends.kernel_backend import KernelBackend, Launch
+from factorgraph.backends.numpy_backend import NumpyBackend
+
+_FLAGS = "-O3 -march=native -fopenmp-simd -fno-math-errno -fno-trapping-math"
+_WARNINGS = ["-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function"]
+_LEAST_SHARE = 1 << 13  # of the threads of a launch, for which another thread of the CPU is worth waking
+_GROUP, _ALL = 64, 0x7FFFFFFF  # threads, as the kernels' prelude has them
+_WRITTEN_OUT = re.compile(r"#pragma unroll(\s+for \([^;]*; \w+ [<>]=? \d+;)")  # loops whose number of rounds is known
 
 
-class CompiledBackend(KernelBackend):
-    """One thread, no vector instructions: slower than NumPy on dense arrays."""
+class CompiledBackend(NumpyBackend, KernelBackend):
+    """
+    The kernels of steps and of elementwise functions, compiled to vector instructions; gathers and sums alone are NumPy's.
+
+    Kernels are kept in a folder of the user's, so that each is compiled once: ``FACTORGRAPH_KERNELS`` names another one.
+
+    Raises
+    ------
+    BackendUnavailableError : no g++ here
+    """
 
     name = "compiled"
-    xp: Any = np
+    specialises_from = 1 << 9
 
     def __init__(self, dtype: str = "float64", products: str = "full") -> None:
         if shutil.which("g++") is None:
             raise BackendUnavailableError("backend 'compiled' needs the C++ compiler g++; use backend='numpy'")
         super().__init__(dtype, products)
 
-    def asarray(self, values: ArrayLike | Array, copy: bool = True) -> Array:
-        return np.array(values, dtype=self.dtype, order="C")
-
     def index_array(self, indices: ArrayLike) -> Array:
         return np.ascontiguousarray(indices, dtype=np.int32)
 
-    def mask_array(self, mask: np.ndarray) -> Array:
-        return np.array(mask, dtype=np.bool_)
-
-    def zeros(self, shape: tuple[int, ...]) -> Array:
-        return np.zeros(shape, dtype=self.dtype)
+    def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Operand) -> tuple[Array, ...]:
+        return KernelBackend.elementwise(self, function, *arrays)
 
     def launcher(self, source: str, name: str, count: int, arguments: Sequence[Any]) -> Launch:
-        function = getattr(_library(self.prelude + source), name)
+        library = load(self.prelude, source)
+        function = getattr(library, name)
         passed = [ctypes.c_int(count), *(self._argument(argument) for argument in arguments)]
         given = (count, *arguments)  # alive as long as the launch may run
-        return Launch(source, name, given, lambda: function(*passed))
+        shares = min(_number_of_threads(), count // _LEAST_SHARE)
+        if shares < 2:
+            return Launch(source, name, given, lambda: function(*passed))
+        size = math.ceil(count / shares / _GROUP) * _GROUP
+
+        def do_share(number: int) -> None:
+            library.set_share(number * size, (number + 1) * size)
+            function(*passed)
+            library.set_share(0, _ALL)
+
+        def do_all() -> None:
+            others = [_threads().submit(do_share, number) for number in range(1, shares)]
+            do_share(0)
+            for other in others:
+                other.result()
+
+        return Launch(source, name, given, do_all)
 
     def _argument(self, argument: Any) -> Any:
         if argument is None:
@@ -60,11 +88,21 @@ class CompiledBackend(KernelBackend):
             return ctypes.c_int(int(argument))
         return (ctypes.c_float if self.dtype_name == "float32" else ctypes.c_double)(float(argument))
 
-    def log_ndtr(self, x: Array) -> Array:
-        return np.asarray(special.log_ndtr(x))
 
-    def ndtr(self, x: Array) -> Array:
-        return np.asarray(special.ndtr(x))
+def _number_of_threads() -> int:
+    """Threads of a large launch: as many as cores that this process may use, or as ``OMP_NUM_THREADS`` says."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(asked) if asked.isdigit() and int(asked) else cores
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="factorgraph")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_threads.cache_clear)  # a forked process has none of the threads
 
 
 @cache
@@ -73,30 +111,49 @@ def _own_folder() -> tempfile.TemporaryDirectory[str]:
 
 
 def _folder() -> Path:
-    """Where kernels are kept: a folder that processes share, if one is named, or one for this process."""
-    return Path(os.environ.get("FACTORGRAPH_KERNELS") or _own_folder().name)
+    """Where kernels are kept: ``FACTORGRAPH_KERNELS``, or the user's cache; if that cannot be written, this process's own."""
+    named = os.environ.get("FACTORGRAPH_KERNELS")
+    if named:
+        Path(named).mkdir(parents=True, exist_ok=True)
+        return Path(named)
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "factorgraph" / "kernels"
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return Path(_own_folder().name)
+    return kept if os.access(kept, os.W_OK) else Path(_own_folder().name)
 
 
 @cache
-def _library(source: str) -> ctypes.CDLL:
-    """Compile a text and load it; once for each text, and process or shared folder."""
-    flags = os.environ.get("FACTORGRAPH_KERNEL_FLAGS", "-O1")
-    kept = _folder() / f"{hashlib.sha256((flags + source).encode()).hexdigest()[:16]}.so"
-    if kept.exists():
-        return ctypes.CDLL(str(kept))
-    stem = kept.with_name(f"{kept.stem}-{os.getpid()}")  # another process may be at it too
-    stem.with_suffix(".cpp").write_text(source, encoding="utf-8")
-    warnings = ["-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function"]
-    command = ["g++", "-std=c++14", *flags.split(), *warnings, "-shared", "-fPIC"]
-    done = subprocess.run(
-        [*command, str(stem.with_suffix(".cpp")), "-o", str(stem.with_suffix(".so"))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        told = "\n".join(done.stderr.splitlines()[:20]).replace(str(stem), "kernel")
-        raise RuntimeError(f"a kernel does not compile (g++ ended with {done.returncode}):\n{told}")
-    stem.with_suffix(".cpp").unlink()
-    stem.with_suffix(".so").replace(kept)
+def _machine() -> str:
+    """What kernels are compiled for: the compiler and the instructions that it finds here."""
+    asked = ["g++", "--version"], ["g++", "-march=native", "-Q", "--help=target"]
+    return "".join(subprocess.run(command, capture_output=True, text=True, check=False).stdout for command in asked)
+
+
+@cache
+def load(beginning: str, source: str) -> ctypes.CDLL:
+    """Compile a text and load it, unless that was done before, here or by another process."""
+    flags = os.environ.get("FACTORGRAPH_KERNEL_FLAGS", _FLAGS)
+    if "KERNEL sequence(" in source:  # of small kernels, where compiling counts for more
+        flags = flags.replace("-O3", "-O1")
+    whole = _WRITTEN_OUT.sub(r"#pragma GCC unroll 1024\1", f"{beginning}{source}}}\n")
+    folder = _folder()
+    kept = folder / f"{hashlib.sha256((_machine() + flags + whole).encode()).hexdigest()[:24]}.so"
+    if not kept.exists():
+        with tempfile.TemporaryDirectory(prefix="compiling-", dir=folder) as own:
+            made = _compiled(whole, flags, Path(own))
+            made.replace(kept)  # at once: another process may be at it too
     return ctypes.CDLL(str(kept))
+
+
+def _compiled(source: str, flags: str, folder: Path) -> Path:
+    """The library made of a text, in a folder that may be written to."""
+    text, made = folder / "kernel.cpp", folder / "kernel.so"
+    text.write_text(source, encoding="utf-8")
+    command = ["g++", "-std=gnu++14", *flags.split(), *_WARNINGS, "-shared", "-fPIC", str(text), "-o", str(made)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        told = "\n".join(done.stderr.splitlines()[:20]).replace(str(text), "kernel.cpp")
+        raise RuntimeError(f"a kernel does not compile (g++ ended with {done.returncode}):\n{told}")
+    return made

@@ -78,6 +78,9 @@ def parameters_of(source: str, name: str) -> list[tuple[str, str]]:
 class KernelBackend(Backend):
     """Operations by compiled kernels. Index arrays are 32 bits wide."""
 
+    specialises_from = 1 << 14
+    """Threads of a launch, from which its kernel is compiled anew for which arrays it has and for its flags."""
+
     def __init__(self, dtype: str = "float64", products: str = "full") -> None:
         super().__init__(dtype, products)
         self._integers: dict[tuple[int, ...], Array] = {}
@@ -214,7 +217,8 @@ class KernelBackend(Backend):
         ]
         overwritten = [array for array, (kind, _) in zip(given, parameters, strict=False) if kind == "T&"]
         new = [self.xp.empty(shape, dtype=self.dtype) for _ in parameters[len(given) :]]
-        self.launch(elementwise_kernel(source, name, numbers), f"{name}_map", math.prod(shape), *given, *new)
+        missing = tuple(array is None for array in arrays)
+        self.launch(elementwise_kernel(source, name, numbers, missing), f"{name}_map", math.prod(shape), *given, *new)
         return *overwritten, *new
 
     def _map_columns(self, source: str, name: str, arrays: Sequence[Array]) -> tuple[Array, ...]:
@@ -340,13 +344,19 @@ def copying_kernel() -> str:
 
 
 @cache
-def elementwise_kernel(source: str, name: str, numbers: tuple[bool, ...]) -> str:
-    """A kernel that runs a device function on each entry of arrays; those in ``numbers`` are one number for all entries."""
+def elementwise_kernel(source: str, name: str, numbers: tuple[bool, ...], missing: tuple[bool, ...]) -> str:
+    """
+    A kernel that runs a device function on each entry of arrays.
+
+    Parameters
+    ----------
+    numbers, missing : whether each array is one number for all entries, and whether that is NaN for one not given
+    """
     takes, uses = [], []
     for place, (kind, parameter) in enumerate(parameters_of(source, name)):
         alone = place < len(numbers) and numbers[place]
         takes.append(f"T {parameter}" if alone else f"{'' if '&' in kind else 'const '}T *{parameter}")
-        uses.append(parameter if alone else f"{parameter}[t]")
+        uses.append("NOT_GIVEN" if place < len(missing) and missing[place] else parameter if alone else f"{parameter}[t]")
     return _with_wrapper(source, name, takes, uses)
 
 

@@ -232,13 +232,13 @@ class NumpyBackend(Backend):
         states = int(np.prod(table.shape[:arity])) * int(np.prod(weights[0].shape[2:]))
         chunk = max(64, _CHUNK_BYTES // (states * table.itemsize))
         if count <= chunk:
-            return super().table_marginals(table, weights, ports, mode)
+            return Backend.table_marginals(self, table, weights, ports, mode)
         results = [np.empty(weights[port].shape, dtype=self.dtype) for port in ports]
         shared = table.shape[arity] == 1
         for start in range(0, count, chunk):
             part = slice(start, start + chunk)
             piece = table if shared else table[(slice(None),) * arity + (part,)]
-            found = super().table_marginals(piece, [w[:, part] for w in weights], ports, mode)
+            found = Backend.table_marginals(self, piece, [w[:, part] for w in weights], ports, mode)
             for result, values in zip(results, found, strict=True):
                 result[:, part] = values
         return results

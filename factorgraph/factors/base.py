@@ -17,6 +17,8 @@ from factorgraph.semiring import Semiring
 from factorgraph.variables import VariableType
 
 Parameters = Mapping[str, Array]
+DeviceMessages = str | tuple[str, str] | None
+"""What `Factor.device_messages` returns."""
 
 
 class Rows(NamedTuple):
@@ -190,7 +192,7 @@ class Factor:
         """
         raise NotImplementedError
 
-    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str | None:
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> DeviceMessages:
         """
         Give the messages in C++: the same as `messages`, for backends with kernels, which do a whole step in one launch then.
 
@@ -205,6 +207,11 @@ class Factor:
         ``T`` is the floating-point type. ``in`` holds the natural parameters of all ports, one after another; the variables of
         a plural port come in turn. ``out`` takes the messages in the same order. A parameter is an array with its name, without
         the factor axis, in C order: ``coupling[0]``. Incoming parameters are finite, except where there is evidence.
+
+        Or two bodies. The first is a quick one without branches, which a CPU works out for many factors at once; where it does
+        not hold, it sets the flag ``holds`` to false, and the factor's messages are those of the second; which is empty where
+        the first always holds. In a quick body a ``T`` is several numbers, one for each factor: ``select(a < b, a, b)`` and
+        ``larger`` take the place of conditions, and loops run over whole numbers only.
         """
         return None
 

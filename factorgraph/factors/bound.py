@@ -9,7 +9,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from factorgraph.backends import HOST, Array, Backend
-from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.base import DeviceMessages, Factor, Parameters
 from factorgraph.factors.table_source import table_source
 from factorgraph.semiring import Semiring, find_too_large
 from factorgraph.variables import Categorical, DiscreteType, Spin, VariableType
@@ -62,7 +62,7 @@ class BoundFactor:
         self._own_widths = [sum(self.widths[p] for p in members) for members in self._members]
         self.factor.bind(self._own_types, self._own_widths, count)
         self._tabulated = factor.gives("log_potential")
-        self._device_messages: dict[str, str | None] = {}
+        self._device_messages: dict[str, tuple[str, ...]] = {}
         if not (self._tabulated or factor.gives("log_partition") or factor.gives("messages")):
             raise TypeError(f"{type(factor).__name__} must define log_potential, log_partition or messages")
 
@@ -171,13 +171,14 @@ class BoundFactor:
             return self._table_messages(incoming, parameters, ports, semiring)
         return [self._clamped_message(incoming, parameters, port, semiring) for port in ports]
 
-    def device_messages(self, mode: str) -> str | None:
-        """The messages of all ports in C++, as `Factor.device_messages`; from the table where the factor is one."""
+    def device_messages(self, mode: str) -> tuple[str, ...]:
+        """The messages of all ports in C++: the bodies of `Factor.device_messages`, or those of the factor's table; or none."""
         if mode not in self._device_messages:
-            self._device_messages[mode] = self._find_device_messages(mode)
+            found = self._find_device_messages(mode) or ()
+            self._device_messages[mode] = (found,) if isinstance(found, str) else found
         return self._device_messages[mode]
 
-    def _find_device_messages(self, mode: str) -> str | None:
+    def _find_device_messages(self, mode: str) -> DeviceMessages:
         if self.factor.gives("messages"):
             return self.factor.device_messages(self._own_types, self._own_widths, mode)
         if not self._tabulated or not all(type(kind) in (Spin, Categorical) for kind in self.types):

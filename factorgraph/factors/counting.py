@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from factorgraph.backends import Array
-from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.base import DeviceMessages, Factor, Parameters
 from factorgraph.factors.bound import check_log_potentials, check_spins
 from factorgraph.factors.combining import Combination
 from factorgraph.factors.counting_source import counting_source
@@ -110,7 +110,7 @@ class Counting(Factor):
                 outgoing.append(_SPIN.from_log_weights(semiring.xp.stack(sums), semiring.backend))
         return outgoing
 
-    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str | None:
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> DeviceMessages:
         states = self.parameters(types, self._count)["counts"].shape[-2]
         return counting_source(self._width, states, self._has_output, mode)
 

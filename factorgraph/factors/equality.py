@@ -8,10 +8,12 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 
 from factorgraph.backends import Array
-from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.base import DeviceMessages, Factor, Parameters
 from factorgraph.factors.bound import check_same_states
 from factorgraph.semiring import Semiring
 from factorgraph.variables import DiscreteType, VariableType
+
+_MAX_DEVICE_NUMBERS = 4096  # of a factor, beyond which it no longer fits what a thread may keep
 
 
 class Equality(Factor):
@@ -69,10 +71,12 @@ class Equality(Factor):
             outgoing.append(self._kind.join(*others, backend))
         return outgoing
 
-    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str:
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> DeviceMessages:
         size, ports = math.prod(types[0].param_shape), len(types)
+        if size * ports > _MAX_DEVICE_NUMBERS:
+            return None
         # Where all is finite; certainty makes the variables hard.
-        return f"""
+        body = f"""
         for (int s = 0; s < {size}; ++s) {{
             T before = 0;
             for (int p = 0; p < {ports}; ++p) {{ out[p * {size} + s] = before; before += in[p * {size} + s]; }}
@@ -80,6 +84,7 @@ class Equality(Factor):
             for (int p = {ports} - 1; p >= 0; --p) {{ out[p * {size} + s] += after; after += in[p * {size} + s]; }}
         }}
         """
+        return body, ""
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         kind, backend = self._kind, semiring.backend

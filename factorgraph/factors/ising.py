@@ -75,8 +75,9 @@ class Ising(Factor):
     def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str:
         if mode == "max":
             return "spin_maxima(in[1], coupling[0], out[0]);\nspin_maxima(in[0], coupling[0], out[1]);"
-        given = "(T)0, odds[0]" if self._weak else "coupling[0], (T)-1"
-        return f"spin_products(in[1], {given}, out[0]);\nspin_products(in[0], {given}, out[1]);"
+        if self._weak:
+            return "out[0] = weak_product(in[1], odds[0]);\nout[1] = weak_product(in[0], odds[0]);"
+        return "spin_products(in[1], coupling[0], (T)-1, out[0]);\nspin_products(in[0], coupling[0], (T)-1, out[1]);"
 
 
 def check_coupling(coupling: np.ndarray, count: int) -> None:

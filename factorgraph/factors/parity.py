@@ -9,7 +9,7 @@ import numpy as np
 
 from factorgraph.backends import Array
 from factorgraph.backends.kernels import unroll
-from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.base import DeviceMessages, Factor, Parameters
 from factorgraph.factors.bound import check_spins
 from factorgraph.factors.combining import Combination
 from factorgraph.factors.ising import check_coupling
@@ -17,6 +17,7 @@ from factorgraph.factors.spin_products import DEVICE_SOURCE, spin_maxima, spin_p
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Spin, VariableType
 
+_MAX_DEVICE_WIDTH = 4096  # spins, beyond which a check no longer fits what a thread may keep
 _WEAK_FIELD = {"float32": 20.0, "float64": 170.0}  # largest |field| for which products of two odds do not overflow
 _FAR_FROM_CERTAIN = {"float32": 12.0, "float64": 150.0}  # fields beside which the largest one is as good as an infinite one
 
@@ -137,7 +138,9 @@ class Parity(Factor):
         heard *= -0.5
         return heard
 
-    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str:
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> DeviceMessages:
+        if widths[0] > _MAX_DEVICE_WIDTH:
+            return None
         fields = _device_products(
             widths[0],
             "in",
@@ -147,24 +150,24 @@ class Parity(Factor):
         if mode == "max" or not self._has_odds:
             return fields
         # As `_weak_messages`: odds, where no field is strong.
-        limit, near = (
-            "(T)(sizeof(T) == 4 ? {float32} : {float64})".format(**limits) for limits in (_WEAK_FIELD, _FAR_FROM_CERTAIN)
-        )
-        return f"""
-        T strongest = 0;
-        int open = 0;
-        for (int i = 0; i < {widths[0]}; ++i) {{
-            if (fabs(in[i]) < INF) {{ strongest = fmax(strongest, fabs(in[i])); ++open; }}
+        limit, near = ("(T)(IS_SINGLE ? {float32} : {float64})".format(**limits) for limits in (_WEAK_FIELD, _FAR_FROM_CERTAIN))
+        width = widths[0]
+        weak = f"""
+        T strongest = 0, open = 0, given[{width}];
+        {unroll(width)}
+        for (int i = 0; i < {width}; ++i) {{
+            const T size = fabs(in[i]);
+            strongest = larger(strongest, select(size < INF, size, (T)0));
+            open += select(size < INF, (T)1, (T)0);
+            given[i] = quick_exp((T)-2 * larger(-{limit}, smaller({limit}, in[i])));
         }}
-        if (open == {widths[0]} ? strongest <= {limit} : open > 1 && strongest <= {near}) {{
-            T given[{widths[0]}];
-            for (int i = 0; i < {widths[0]}; ++i) given[i] = quick_exp((T)-2 * fmax(-{limit}, fmin({limit}, in[i])));
-            {_device_products(widths[0], "given", "odds[0]", "{2} = quick_ratio({0} + {1}, (T)1 + {0} * {1});")}
-            for (int i = 0; i < {widths[0]}; ++i) out[i] = (T)-0.5 * quick_log(out[i]);
-        }} else {{
-            {fields}
-        }}
+        const T most = select(open == (T){width}, {limit}, select(open > (T)1, {near}, (T)-1));
+        holds = strongest <= most;
+        {_device_products(width, "given", "odds[0]", "{2} = quick_ratio({0} + {1}, (T)1 + {0} * {1});")}
+        {unroll(width)}
+        for (int i = 0; i < {width}; ++i) out[i] = (T)-0.5 * quick_log(out[i]);
         """
+        return weak, fields
 
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         # The product of the spins is itself a spin, whose field is that of all of them together.

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from factorgraph.backends import Array
-from factorgraph.factors.base import Factor, Parameters
+from factorgraph.factors.base import DeviceMessages, Factor, Parameters
 from factorgraph.factors.ising import check_coupling
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Categorical, VariableType
@@ -87,25 +87,55 @@ class Potts(Factor):
         others = xp.stack([above[0], *middle, below[-1]])
         return semiring.add(weights + coupling, others)
 
-    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> str | None:
+    def device_messages(self, types: Sequence[VariableType], widths: Sequence[int], mode: str) -> DeviceMessages:
         kind = types[0]
         assert isinstance(kind, Categorical)
         states = kind.num_states
         if not 1 < states <= _MAX_DEVICE_STATES:
             return None
-        add = "{2} = larger({0}, {1});" if mode == "max" else "log_add_exp({}, {}, {});"
-        # Sums of all but one state, from running sums on both sides.
-        return f"""
+        by_logarithms = _others(
+            states, "{2} = larger({0}, {1});" if mode == "max" else "log_add_exp({0}, {1}, {2});", "weights[s] + coupling[0]"
+        )
+        careful = f"""
         for (int port = 0; port < 2; ++port) {{
             const T *weights = in + (1 - port) * {states};
+            T *found = out + port * {states};
+            {by_logarithms}
+        }}
+        """
+        if mode == "max":
+            return careful, ""
+        # Sums of the numbers themselves, as in tables: an exponential and a logarithm for each state.
+        quick = f"""
+        const T ratio = quick_exp(coupling[0]);
+        T least = INF, largest = 0;
+        for (int port = 0; port < 2; ++port) {{
+            const T *incoming = in + (1 - port) * {states};
+            T *found = out + port * {states}, weights[{states}], most = incoming[0];
+            for (int s = 1; s < {states}; ++s) most = larger(most, incoming[s]);
+            for (int s = 0; s < {states}; ++s) weights[s] = quick_exp(incoming[s] - most);
+            {_others(states, "{2} = {0} + {1};", "weights[s] * ratio")}
+            for (int s = 0; s < {states}; ++s) {{
+                least = smaller(least, found[s]);
+                largest = larger(largest, found[s]);
+                found[s] = quick_log(found[s]);
+            }}
+        }}
+        holds = select(largest < INF, least, (T)0) > (T)(IS_SINGLE ? 2.8e-28 : 6.7e-285);
+        """
+        return quick, careful
+
+
+def _others(states: int, add: str, own: str) -> str:
+    """What each state sends: its own term, and all other weights, from running sums on both sides."""
+    return f"""
             T below[{states}], above = weights[{states - 1}], others;
             below[0] = weights[0];
             for (int s = 1; s < {states}; ++s) {add.format("below[s - 1]", "weights[s]", "below[s]")}
             for (int s = {states - 1}; s >= 0; --s) {{
                 others = s == {states - 1} ? below[s - 1] : above;
                 if (s > 0 && s < {states - 1}) {add.format("below[s - 1]", "above", "others")}
-                {add.format("weights[s] + coupling[0]", "others", f"out[port * {states} + s]")}
+                {add.format(own, "others", "found[s]")}
                 if (s < {states - 1}) {add.format("above", "weights[s]", "above")}
             }}
-        }}
-        """
+    """

@@ -54,7 +54,7 @@ def check_device_messages(bound: BoundFactor, weights: list[np.ndarray], dtype: 
     weights : one (F, q, *batch) array of incoming log-weights for each variable of a factor, finite
     """
     backends = [backend for backend in available_backends(dtype) if isinstance(backend, KernelBackend)]
-    if bound.device_messages(mode) is None or not backends:
+    if not bound.device_messages(mode) or not backends:
         return
     graph, rest = FactorGraph(), iter(zip(bound.spread_types(), weights, strict=True))
     ports, priors = [], []

@@ -5,8 +5,8 @@ DEVICE void sign_forward(T omega, T variance, T &message, T &inverse_deviation, 
     const T u = omega * inverse_deviation, a = (T)SQRT_HALF * fabs(u);
     const T half = (T)0.5 * erfcx_of(a), sign = u < 0 ? (T)-1 : (T)1;
     square = a * a;
-    const T size = a < (T)NEAR_ZERO ? a * ((T)SLOPE + (T)CUBIC * square)
-                                    : (T)0.5 * (log((T)1 / half - exp(-square)) + square);
+    const T near_zero = a * ((T)SLOPE + (T)CUBIC * square), far = (T)0.5 * (log((T)1 / half - exp(-square)) + square);
+    const T size = select(a < (T)NEAR_ZERO, near_zero, far);
     message = sign * size;
     tail = sign * half;
     scaled = u * inverse_deviation;

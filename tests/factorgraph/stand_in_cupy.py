@@ -19,7 +19,7 @@ import pytest
 from scipy import special
 
 from factorgraph.backends import cublas
-from factorgraph.backends.compiled_backend import _library
+from factorgraph.backends.compiled_backend import load
 from factorgraph.backends.numpy_backend import round_significand
 
 
@@ -168,7 +168,7 @@ class NullStream:
 class RawModule:
     def __init__(self, *, code: str, options: tuple[str, ...] = ()) -> None:
         assert Device.capturing is None, "a module is loaded while a graph is captured"
-        self.compiled = _library(code)
+        self.compiled = load(code, "")
 
     def get_function(self, name: str) -> Any:
         function = getattr(self.compiled, name)

@@ -57,6 +57,12 @@ def test_every_kernel_has_a_numpy_twin_of_its_name_and_signature() -> None:
         assert given == twin or name == "difference", name  # `new` is a word of C++
 
 
+def with_all_kernels(backend: Backend) -> Backend:
+    """A backend that also does by kernels what NumPy does better on the CPU."""
+    names = names_in(text("elementwise.cu")) | names_in(text("reductions.cu"))
+    return type("WithAllKernels", (type(backend),), {name: vars(KernelBackend)[name] for name in names})(backend.dtype_name)
+
+
 MARKED = {  # the file of some kernels, beside the modules of their twins
     "spin.cu": (spin,),
     "spin_products.cu": (spin_products,),
@@ -93,7 +99,7 @@ def values(rng: np.random.Generator, label: str, shape: tuple[int, ...]) -> np.n
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("label", ["random", "large", "small", "zero", "infinite"])
 def test_operations_equal_numpy_in_float64(kernels: str, dtype: str, label: str, rng: np.random.Generator) -> None:
-    device = fg.get_backend(kernels, dtype)
+    device = with_all_kernels(fg.get_backend(kernels, dtype))
     a, b = (values(rng, label, (40, 5)).astype(dtype) for _ in range(2))
     finite = np.nan_to_num(a, posinf=3.0, neginf=-3.0)
     below = np.where(a == np.inf, 0.0, a)  # log-weights: no +inf
@@ -276,6 +282,7 @@ def test_fused_programs_equal_numpy(
     """Also where kernels are compiled for the sizes of each call, as those of large problems are."""
     if many_threads is not None:
         monkeypatch.setattr(fused, "_MANY_THREADS", many_threads)
+        monkeypatch.setattr(type(fg.get_backend(kernels)), "specialises_from", many_threads)
     controls = {**controls, "reinforcement": 0.0} if name == "tree" else controls
     many = fused._MANY_EDGES
     monkeypatch.setattr(fused, "_MANY_EDGES", 8 if name == "hub" else many)

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from factorgraph.backends.base import LARGEST_PARAMETER
+from factorgraph.backends.kernels.elementary import elementary_constants, horner
 from factorgraph.backends.kernels.erfcx import ERFCX
 
 _FOLDER = Path(__file__).parent
@@ -36,14 +37,15 @@ def text(name: str) -> str:
 def prelude(dtype: str) -> str:
     """What comes before every kernel: the type, the dialect, constants and the operations on single numbers."""
     centre, coefficients = ERFCX[dtype]
-    horner = f"    T value = (T){coefficients[-1]!r};\n"
-    horner += "".join(f"    value = value * t + (T){c!r};\n" for c in coefficients[-2::-1])
     return (
         f"typedef {'float' if dtype == 'float32' else 'double'} T;\n"
+        f"#define IS_SINGLE {int(dtype == 'float32')}\n"
         f"#define LARGEST_PARAMETER {LARGEST_PARAMETER!r}\n"
         f"{text('prelude.cuh')}\n"
+        f"#ifndef __CUDACC__\n{elementary_constants(dtype)}\n{text('elementary.cuh')}\n#endif\n"
         f"// exp(x^2) erfc(x) for x >= 0\n"
+        f"{horner('erfcx_series', 't', coefficients)}"
         f"DEVICE T erfcx_of(T x) {{\n    const T scale = (T)1 / (x + (T){centre!r});\n"
-        f"    const T t = (T)1 - (T){2 * centre!r} * scale;\n{horner}    return value * scale;\n}}\n"
-        f"{text('elementwise.cu')}"
+        f"    return erfcx_series((T)1 - (T){2 * centre!r} * scale) * scale;\n}}\n"
+        f"{text('elementwise.cu')}\n#ifndef __CUDACC__\n{text('lanes.cuh')}\n#endif\n"
     )

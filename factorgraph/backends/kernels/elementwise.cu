@@ -2,9 +2,8 @@
 
 // log(exp(a) + exp(b))
 DEVICE void log_add_exp(T a, T b, T &sum) {
-    const T most = larger(a, b), least = smaller(a, b);
-    sum = most == least ? most + (T)0.6931471805599453 : most + log1p(exp(least - most));
-    if (a != a || b != b) sum = a + b;
+    const T most = larger(a, b), least = smaller(a, b), apart = most + log1p(exp(least - most));
+    sum = select((a != a) | (b != b), a + b, select(most == least, most + (T)0.6931471805599453, apart));
 }
 
 // new - old where entries may be infinite: equal ones do not differ, all others infinitely.

@@ -15,19 +15,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from factorgraph.backends import Array, Index, KernelBackend, Launch
-from factorgraph.backends.kernels import unroll
 from factorgraph.backends.kernels.sequence import declarations, parameter_name
-from factorgraph.factors.bound import BoundFactor
+from factorgraph.inference.executors.edge_source import MOST_STATES, edge_source, number_of_parameters
 from factorgraph.inference.layout.program import BlockCall, EdgeCall, Read, Refresh, Stage
 from factorgraph.inference.state.pool_state import PoolState
 from factorgraph.inference.state.state import State
 
 _MANY_EDGES = 64  # of a variable, from which they are added up in shares
-_MOST_STATES = 32  # that a loop is written out for
-_MANY_THREADS = 1 << 14  # from which a kernel is compiled for the sizes and the missing arrays of its call
+_MANY_THREADS = 1 << 14  # from which a kernel is compiled for the sizes of its call
+_GIVEN = "given"  # an array that is there
 _FEW_THREADS = 1 << 13  # with fewer, a long sum leaves most of the device idle
 
 
@@ -108,29 +105,37 @@ class FusedProgram:
                 summed = (base, pool.total, steps[0], partial, positions * sets, None, states * positions * sets, shares)
             where = (None, places.start) if isinstance(places, slice) else (places, 0)
             arguments = (*summed, *where, positions, states, sets, pool.evidence.mask, pool.evidence.certain)
-            known = self._known(_beliefs(), "refresh", positions * sets, arguments, {"states", "sets", "degree"})
+            known = self._known(_beliefs(), "refresh", positions * sets, arguments, ("states", "degree"))
             source = specialised(_beliefs(), known)
             launches.append(self._backend.launcher(source, "refresh", positions * sets, arguments))
         return launches
 
     def _known(
-        self, source: str, kernel: str, count: int, arguments: Sequence[Any], sizes: set[str]
+        self, source: str, kernel: str, count: int, arguments: Sequence[Any], sizes: Sequence[str] = ()
     ) -> tuple[tuple[str, Any], ...]:
-        """What a kernel is compiled for: one set; in large calls also small sizes, and arrays that are not there."""
-        known = []
+        """What a kernel is compiled for: one set, which arrays it has, and flags; in large calls also small sizes."""
+        known: list[tuple[str, Any]] = []
         for declaration, value in zip(declarations(source, kernel)[1:], arguments, strict=True):
             name = parameter_name(declaration)
-            is_small = value is None or (name in sizes and value <= _MOST_STATES) or (type(value) is float and value == 1.0)
-            if (name == "sets" and value == 1) or (is_small and count >= _MANY_THREADS):
+            is_flag = name.endswith("_by_factor") or name.startswith("hold") or (type(value) is float and value == 1.0)
+            if name == "sets" and value == 1:
                 known.append((name, value))
+            elif name.startswith("change"):
+                continue  # the same kernel with and without
+            elif name in sizes and value <= MOST_STATES and count >= _MANY_THREADS:
+                known.append((name, value))
+            elif (value is None or is_flag) and count >= self._backend.specialises_from:
+                known.append((name, value))
+            elif "*" in declaration and count >= self._backend.specialises_from:
+                known.append((name, _GIVEN))
         return tuple(known)
 
     def _call(self, call: EdgeCall) -> Launch:
         potentials = self._state.potentials[call.factors]
         bound = potentials.bound
-        body = bound.device_messages(self._mode)
-        assert body is not None
-        used = [name for name in potentials.parameters if re.search(rf"\b{name}\b", body)]
+        bodies = bound.device_messages(self._mode)
+        assert bodies
+        used = [name for name in potentials.parameters if any(re.search(rf"\b{name}\b", body) for body in bodies)]
         reads = {port: (read, part) for read in call.reads for port, part, _ in read.parts}
         factors = call.counts[0] // bound.widths[call.ports[0]]
         arguments: list[Any] = [factors, self._sets, call.index]
@@ -141,10 +146,10 @@ class FusedProgram:
             lead = array.shape[:-1] if self._state.batch is None else array.shape[:-2]
             length = array.shape[len(lead)]
             arguments += [array, length, int(length > 1)]
-        source = edge_source(bound, body, call.ports, tuple(used))
+        source = edge_source(bound, bodies, call.ports, tuple(used))
         # A thread with many numbers has no registers left for what it would know.
-        size = factors * self._sets if number_of_parameters(bound) <= _MOST_STATES // 2 else 1
-        known = self._known(source, "edge_update", size, arguments, {"sets"})
+        size = factors * self._sets if number_of_parameters(bound) <= MOST_STATES // 2 else 1
+        known = self._known(source, "edge_update", size, arguments)
         return self._backend.launcher(specialised(source, known), "edge_update", factors * self._sets, arguments)
 
     def _port(self, read: Read, part: slice, written: bool) -> list[Any]:
@@ -177,7 +182,7 @@ def can_fuse(program: Sequence[Stage], state: State, mode: str, undamped: bool) 
     for stage in program:
         if not stage.independent or not all(isinstance(call, EdgeCall) for call in stage.calls):
             return False
-        if any(state.potentials[call.factors].bound.device_messages(mode) is None for call in stage.calls):
+        if not all(state.potentials[call.factors].bound.device_messages(mode) for call in stage.calls):
             return False
     return True
 
@@ -191,79 +196,21 @@ def bound_to(state: State, undamped: bool) -> list[Any]:
     return key + [potentials for potentials in state.potentials.values()]
 
 
-def number_of_parameters(bound: BoundFactor) -> int:
-    """Natural parameters of all messages to one factor."""
-    return sum(width * math.prod(kind.param_shape) for width, kind in zip(bound.widths, bound.types, strict=True))
-
-
 @cache
 def specialised(source: str, known: tuple[tuple[str, Any], ...]) -> str:
     """A text whose kernels know some of their arguments beforehand: within each thread's body these hide the parameters."""
-    values = ((name, "nullptr" if value is None else repr(value)) for name, value in known)
-    hidden = " ".join(f"constexpr decltype({name}) {name} = {value}; (void){name};" for name, value in values)
+    hidden = " ".join(
+        f"GIVEN({name})"
+        if value is _GIVEN
+        else f"constexpr decltype({name}) {name} = {'nullptr' if value is None else repr(value)}; (void){name};"
+        for name, value in known
+    )
     return source.replace("/* known */", hidden)
 
 
 @cache
 def _beliefs() -> str:
     return Path(__file__).with_name("beliefs.cu").read_text(encoding="utf-8")
-
-
-def edge_source(bound: BoundFactor, body: str, ports: Sequence[int], parameters: Sequence[str]) -> str:
-    """
-    The kernel of a call: for each factor and set, cavities in, messages out.
-
-    Parameters
-    ----------
-    bound : the factor type and its ports
-    body : from `Factor.device_messages`
-    ports : those whose messages are written
-    parameters : names that the body uses
-    """
-    states = [math.prod(kind.param_shape) for kind in bound.types]
-    starts = np.cumsum([0, *(w * q for w, q in zip(bound.widths, states, strict=True))]).tolist()
-    takes, gathers, writes = ["int count", "int factors", "int sets", "const int *which"], [], []
-    for port, (width, size, kind) in enumerate(zip(bound.widths, states, bound.types, strict=True)):
-        written = port in ports
-        takes += [f"const T *total{port}", f"int total_step{port}", f"{'' if written else 'const '}T *message{port}"]
-        takes += [f"int message_step{port}", f"const int *places{port}", f"int first_place{port}"]
-        takes += [f"const int *edges{port}", f"int first_edge{port}"]
-        edge = f"const long long e = (long long)(edges{port} ? edges{port}[i] : first_edge{port} + i) * sets + b;"
-        slot = f"{unroll(width)}\nfor (int j = 0; j < {width}; ++j) {{\nconst int i = j * factors + f;\n{edge}"
-        place = f"const long long v = (long long)(places{port} ? places{port}[i] : first_place{port} + i) * sets + b;"
-        gathers += [
-            f"{slot}\n{place}\n{unroll(size, _MOST_STATES)}\nfor (int s = 0; s < {size}; ++s) {{\n"
-            f"const int k = {starts[port]} + j * {size} + s;\nwas[k] = message{port}[(long long)s * message_step{port} + e];\n"
-            f"in[k] = total{port}[(long long)s * total_step{port} + v] - was[k];\n}}\n}}"
-        ]
-        if written:
-            takes += [f"T step{port}", f"const T *steps{port}", f"int by_edge{port}", f"int by_set{port}"]
-            takes += [f"int hold{port}", f"T *change{port}"]
-            writes += [
-                f"{slot}\nT *value = out + {starts[port]} + j * {size};\n{{ {kind.device_normalize()} }}\n"
-                f"const T step = steps{port} ? steps{port}[by_edge{port} * (e / sets) + by_set{port} * b] : step{port};\n"
-                f"T farthest = 0;\n{unroll(size, _MOST_STATES)}\nfor (int s = 0; s < {size}; ++s) {{\n"
-                f"if (hold{port}) hold(value[s], value[s]);\n"
-                f"const T old = was[{starts[port]} + j * {size} + s], gone = value[s] - old, size = fabs(gone);\n"
-                f"message{port}[(long long)s * message_step{port} + e] = step == 1 ? value[s] : old + step * gone;\n"
-                f"farthest = size == size ? larger(farthest, size) : INF;\n}}\n"
-                f"if (change{port}) change{port}[e] = larger(change{port}[e], farthest);\n}}"
-            ]
-    entries = ", ".join(["const T *in", "T *out", *(f"const Entries {name}" for name in parameters)])
-    for name in parameters:
-        takes += [f"const T *{name}_at", f"int {name}_step", f"int {name}_by_factor"]
-    given = ", ".join(["in", "out", *(f"Entries{{{name}_at + g * {name}_by_factor, {name}_step}}" for name in parameters)])
-    number = number_of_parameters(bound)
-    return (
-        f"{bound.factor.device_source}DEVICE void messages({entries}) {{\n{body}\n}}\n\n"
-        f"KERNEL edge_update({', '.join(takes)}) {{\nEACH_THREAD(t, count) {{\n/* known */\n"
-        f"const int b = t % sets, f = t / sets, g = which ? which[f] : f;\n(void)g;\n"
-        f"T in[{number}], out[{number}], was[{number}];\n"
-        + "\n".join(gathers)
-        + f"\nmessages({given});\n"
-        + "\n".join(writes)
-        + "\n}\n}\n"
-    )
 
 
 def _writes(call: EdgeCall | BlockCall) -> list[tuple[int, Index]]:
