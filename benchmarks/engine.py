@@ -4,7 +4,7 @@ The engine against its peers: messages per second, time to the first answer and 
     python benchmarks/engine.py [--only NAME ...]
 
 A message is one factor-to-variable message in one iteration: flooding, damping 0.5 (parity checks: none), the same number of
-iterations, each in a process of its own on one core. The peers are PGMax (float32, on JAX) and, for parity checks, the C++
+iterations, each in a process of its own on one core. Kernels of the backend ``compiled`` are compiled before. The peers are PGMax (float32, on JAX) and, for parity checks, the C++
 decoder of the ldpc package; they are installed on demand into an environment of their own beside this file. Answers are
 compared too. The residual schedule is timed on hard grids at the end.
 """
@@ -64,7 +64,7 @@ def build(data: dict[str, np.ndarray]) -> tuple[fg.FactorGraph, fg.Variables]:
     return graph, x
 
 
-def ours(path: str, dtype: str) -> dict[str, Any]:
+def ours(path: str, backend: str, dtype: str) -> dict[str, Any]:
     """The engine's figures on a problem."""
     data = dict(np.load(path))
     iterations, mode = int(data["iterations"]), str(data["mode"])
@@ -72,7 +72,8 @@ def ours(path: str, dtype: str) -> dict[str, Any]:
     start = time.perf_counter()
     graph, x = build(data)
     built = time.perf_counter() - start
-    inference = fg.Inference(graph, fg.Flooding(), dtype=dtype, mode=mode, damping=float(data["damping"]), batch=batch)
+    settings: dict[str, Any] = {"mode": mode, "damping": float(data["damping"]), "batch": batch}
+    inference = fg.Inference(graph, fg.Flooding(), backend=backend, dtype=dtype, **settings)
     if batch:
         inference.set_prior(x, data["fields"])
 
@@ -109,7 +110,7 @@ def run_json(command: list[Any]) -> dict[str, Any]:
 
 
 def compare(name: str, python: Path) -> None:
-    """One row for each precision of the engine."""
+    """One row for each backend and precision of the engine."""
     make, mode, iterations = PROBLEMS[name]
     data = make()
     damping = 0.0 if "received" in data else DAMPING
@@ -118,11 +119,14 @@ def compare(name: str, python: Path) -> None:
         path = Path(folder) / "problem.npz"
         np.savez(path, **data, mode=mode, iterations=iterations, damping=damping)
         theirs = run_json([python, HERE / "peers" / peer, path])
-        for dtype in ("float32", "float64"):
-            own = run_json([sys.executable, __file__, "--own", path, dtype])
+        for backend, dtype in ((b, t) for b in ("numpy", "compiled") for t in ("float32", "float64")):
+            command = [sys.executable, __file__, "--own", path, backend, dtype]
+            if backend == "compiled":
+                run_json(command)  # compiles the kernels, which are kept
+            own = run_json(command)
             gap = np.abs(np.array(own["answer"]) - np.array(theirs["answer"])).max()
             print(
-                f"{name:<30}{dtype:>8}{own['rate'] / 1e6:>8.1f}{theirs['rate'] / 1e6:>8.2f}{own['rate'] / theirs['rate']:>7.1f}"
+                f"{name:<30}{backend:>9}{dtype:>8}{own['rate'] / 1e6:>8.1f}{theirs['rate'] / 1e6:>8.2f}{own['rate'] / theirs['rate']:>7.1f}"
                 f"{own['build'] * 1e3:>8.1f}{own['first'] * 1e3:>8.0f}{theirs['first'] * 1e3:>8.0f}"
                 f"{own['memory']:>7.0f}{theirs['memory']:>7.0f}{gap:>9.1e}",
                 flush=True,
@@ -144,7 +148,7 @@ def residual() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(PROBLEMS), default=list(PROBLEMS))
-    parser.add_argument("--own", nargs=2, metavar=("FILE", "DTYPE"), help=argparse.SUPPRESS)
+    parser.add_argument("--own", nargs=3, metavar=("FILE", "BACKEND", "DTYPE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.own:
         print(json.dumps(ours(*options.own)))
@@ -154,7 +158,7 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     print("millions of messages a second, times in ms, peak memory in MiB; ours, then the peer's")
     print(
-        f"{'problem':<30}{'dtype':>8}{'ours':>8}{'peer':>8}{'ratio':>7}{'build':>8}{'first':>8}{'peer':>8}{'MiB':>7}{'peer':>7}{'gap':>9}"
+        f"{'problem':<30}{'backend':>9}{'dtype':>8}{'ours':>8}{'peer':>8}{'ratio':>7}{'build':>8}{'first':>8}{'peer':>8}{'MiB':>7}{'peer':>7}{'gap':>9}"
     )
     for name in options.only:
         compare(name, python)

@@ -47,9 +47,8 @@ def bytes_of_an_iteration(inference: fg.Inference) -> int:
             # Belief in, message in and out; where the belief lies.
             total += port.size * (3 * math.prod(port.type.param_shape) * size * sets + 4)
         potentials = inference.state.potentials[factors.name]
-        body = potentials.bound.device_messages(inference.mode)
-        unused = "table" if "potentials" in body else None  # only where a sum is done again by logarithms
-        total += sum(array.nbytes for name, array in potentials.parameters.items() if name in body and name != unused)
+        body = potentials.bound.device_messages(inference.mode)[0]  # another only does some factors again
+        total += sum(array.nbytes for name, array in potentials.parameters.items() if name in body)
     for pool in inference.state.pools:
         states = math.prod(pool.pool.type.param_shape)
         total += pool.pool.num_edges * (states * size * sets + 4) + 2 * pool.pool.size * states * size * sets
