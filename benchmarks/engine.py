@@ -4,9 +4,9 @@ The engine against its peers: messages per second, time to the first answer and 
     python benchmarks/engine.py [--only NAME ...]
 
 A message is one factor-to-variable message in one iteration: flooding, damping 0.5 (parity checks: none), the same number of
-iterations, each in a process of its own on one core. Kernels of the backend ``compiled`` are compiled before. The peers are PGMax (float32, on JAX) and, for parity checks, the C++
-decoder of the ldpc package; they are installed on demand into an environment of their own beside this file. Answers are
-compared too. The residual schedule is timed on hard grids at the end.
+iterations, each in a process of its own on one core. Kernels of the backend ``compiled`` are compiled before. The peers are
+PGMax (float32, on JAX) and, for parity checks, the C++ decoder of the ldpc package; they are installed on demand into an
+environment of their own beside this file. Answers are compared too. The residual schedule is timed on hard grids at the end.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ def compare(name: str, python: Path) -> None:
             own = run_json(command)
             gap = np.abs(np.array(own["answer"]) - np.array(theirs["answer"])).max()
             print(
-                f"{name:<30}{backend:>9}{dtype:>8}{own['rate'] / 1e6:>8.1f}{theirs['rate'] / 1e6:>8.2f}{own['rate'] / theirs['rate']:>7.1f}"
+                f"{name:<30}{backend:>9}{dtype:>8}{own['rate'] / 1e6:>8.1f}{theirs['rate'] / 1e6:>8.2f}"
+                f"{own['rate'] / theirs['rate']:>7.1f}"
                 f"{own['build'] * 1e3:>8.1f}{own['first'] * 1e3:>8.0f}{theirs['first'] * 1e3:>8.0f}"
                 f"{own['memory']:>7.0f}{theirs['memory']:>7.0f}{gap:>9.1e}",
                 flush=True,
