@@ -71,11 +71,11 @@ struct LaneEntries {
     long long step;
     const int *factors;
     int by_factor;
-    bool in_order;  // whether the factors follow each other
+    bool in_order, all_alike;  // whether the factors follow each other, or are one
     MEMBER Lanes operator[](int i) const {
         Lanes found;
         const T *row = at + i * step;
-        if (!by_factor) return row[0];
+        if (!by_factor || all_alike) return row[by_factor * factors[0]];
         if (in_order) {
             __builtin_memcpy(&found, row + factors[0], sizeof(found));
             return found;
@@ -87,6 +87,6 @@ struct LaneEntries {
     }
 };
 
-DEVICE LaneEntries entries_of(const T *at, int step, const int *factors, int by_factor, bool in_order) {
-    return LaneEntries{at, step, factors, by_factor, in_order};
+DEVICE LaneEntries entries_of(const T *at, int step, const int *factors, int by_factor, bool in_order, bool all_alike) {
+    return LaneEntries{at, step, factors, by_factor, in_order, all_alike};
 }

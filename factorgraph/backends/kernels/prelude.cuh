@@ -68,6 +68,18 @@ namespace kernels {  // which whoever compiles the text closes
 
 #define KERNEL GLOBAL_KERNEL
 
+// Which entry of an array (entries, sets) each lane of ``group`` has: of one set all lanes have entries of their own; where sets
+// fill whole groups, `filled`, all have the same entry.
+#define LANES_OF_SETS(lanes) \
+    const int first_entry = group / sets, first_set = group % sets; \
+    int of_entry[lanes], of_set[lanes]; \
+    if (sets > 1 && !filled) LANE_BY_LANE(lane, group, count, lanes) { \
+        of_entry[lane] = (group + lane) / sets; \
+        of_set[lane] = (group + lane) % sets; \
+    }
+#define SET_OF(lane) (sets == 1 ? 0 : filled ? first_set + (lane) : of_set[lane])
+#define ENTRY_OF(lane) (sets == 1 ? group + (lane) : filled ? first_entry : of_entry[lane])
+
 // One factor's or one pattern's entries of an array whose long axes come last.
 struct Entries {
     const T *at;
@@ -80,7 +92,7 @@ DEVICE T select(bool which, T a, T b) { return which ? a : b; }
 DEVICE void load(T &a, const T *from) { a = *from; }
 DEVICE void store(T *to, T a) { *to = a; }
 DEVICE void store(bool *to, bool a) { *to = a; }
-DEVICE Entries entries_of(const T *at, int step, const int *factors, int by_factor, bool) {
+DEVICE Entries entries_of(const T *at, int step, const int *factors, int by_factor, bool, bool) {
     return Entries{at + factors[0] * by_factor, step};
 }
 #endif

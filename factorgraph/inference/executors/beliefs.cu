@@ -31,27 +31,23 @@ KERNEL refresh(int count, const T *RESTRICT base, T *RESTRICT total, int total_s
                int positions, int states, int sets, const bool *mask, const T *certain) {
     EACH_GROUP(group, count, LANES) {
         /* known */
-        int of_place[LANES], of_set[LANES];
-        if (sets > 1) LANE_BY_LANE(lane, group, count, LANES) {
-            of_place[lane] = (group + lane) / sets;
-            of_set[lane] = (group + lane) % sets;
-        }
+        LANES_OF_SETS(LANES)
 #pragma unroll 4
         for (int s = 0; s < states; ++s) {
             T sum[LANES];
             EACH_LANE(lane, group, count, LANES) {
-                const int b = sets == 1 ? 0 : of_set[lane], i = sets == 1 ? group + lane : of_place[lane];
+                const int b = SET_OF(lane), i = ENTRY_OF(lane);
                 sum[lane] = base[(long long)s * total_step + (long long)(places ? places[i] : first + i) * sets + b];
             }
 #pragma unroll
             for (int d = 0; d < degree; ++d) EACH_LANE(lane, group, count, LANES) {
-                const int b = sets == 1 ? 0 : of_set[lane], i = sets == 1 ? group + lane : of_place[lane];
+                const int b = SET_OF(lane), i = ENTRY_OF(lane);
                 const long long from = slots ? slots[(long long)d * positions + i] * (long long)sets
                                              : (long long)d * slot_step + i * (long long)sets;
                 sum[lane] += messages[(long long)s * message_step + from + b];
             }
             EACH_LANE(lane, group, count, LANES) {
-                const int b = sets == 1 ? 0 : of_set[lane], i = sets == 1 ? group + lane : of_place[lane];
+                const int b = SET_OF(lane), i = ENTRY_OF(lane);
                 const long long place = (long long)(places ? places[i] : first + i) * sets + b;
                 const bool observed = mask && mask[place];
                 total[(long long)s * total_step + place] = observed ? certain[(long long)s * total_step + place] : sum[lane];

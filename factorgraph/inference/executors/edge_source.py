@@ -51,11 +51,7 @@ def edge_source(bound: BoundFactor, bodies: Sequence[str], ports: Sequence[int],
 KERNEL edge_update({", ".join(takes)}) {{
 EACH_GROUP(group, count, {lanes}) {{
 /* known */
-int of_factor[{lanes}], of_set[{lanes}];
-if (sets > 1) LANE_BY_LANE(lane, group, count, {lanes}) {{
-of_factor[lane] = (group + lane) / sets;
-of_set[lane] = (group + lane) % sets;
-}}
+LANES_OF_SETS({lanes})
 T in[{number}][{lanes}], out[{number}][{lanes}], was[{number}][{lanes}];
 bool holds[{lanes}];
 {chr(10).join([*gathers, *calls, *writes])}
@@ -79,8 +75,7 @@ def _port_arguments(port: int, written: bool) -> list[str]:
     return takes
 
 
-_LANE = """const int b = sets == 1 ? 0 : of_set[lane], f = sets == 1 ? group + lane : of_factor[lane];
-(void)b;"""
+_LANE = "const int b = SET_OF(lane), f = ENTRY_OF(lane);\n(void)b;"
 
 
 def _each_edge(port: int, width: int, lanes: str) -> str:
@@ -140,14 +135,15 @@ def _each_number(number: int) -> str:
 
 def _quick_call(name: str, number: int, parameters: Sequence[str], lanes: str, again: bool) -> str:
     given = ["heard", "said", "good"]
-    given += [f"entries_of({name}_at, {name}_step, of, {name}_by_factor, in_order)" for name in parameters]
+    given += [f"entries_of({name}_at, {name}_step, of, {name}_by_factor, in_order, all_alike)" for name in parameters]
     return f"""EACH_REGISTER(lane, group, count, {lanes}) {{
 int of[WIDTH];
-bool in_order = true;
+bool in_order = true, all_alike = true;
 for (int i = 0; i < WIDTH; ++i) {{
-const int at = group + lane + i < count ? lane + i : lane, f = sets == 1 ? group + at : of_factor[at];
+const int at = group + lane + i < count ? lane + i : lane, f = ENTRY_OF(at);
 of[i] = which ? which[f] : f;
 in_order = in_order && of[i] == of[0] + i;
+all_alike = all_alike && of[i] == of[0];
 }}
 Lanes heard[{number}], said[{number}];
 Flags good = true;

@@ -25,6 +25,7 @@ from factorgraph.inference.state.state import State
 _MANY_EDGES = 64  # of a variable, from which they are added up in shares
 _MANY_THREADS = 1 << 14  # from which a kernel is compiled for the sizes of its call
 _GIVEN = "given"  # an array that is there
+_LARGEST_GROUP = 64  # threads of a group on any device
 _FEW_THREADS = 1 << 13  # with fewer, a long sum leaves most of the device idle
 
 
@@ -69,7 +70,7 @@ class FusedProgram:
         return [self._backend.xp.max(change, axis=axis) for change in changes]
 
     def _launch(self, name: str, count: int, *arguments: Any) -> Launch:
-        return self._backend.launcher(_beliefs(), name, count, arguments)
+        return self._backend.launcher(specialised(_beliefs(), (), False), name, count, arguments)
 
     def _clear(self, pool: PoolState) -> list[Launch]:
         if pool.change is None:
@@ -106,7 +107,7 @@ class FusedProgram:
             where = (None, places.start) if isinstance(places, slice) else (places, 0)
             arguments = (*summed, *where, positions, states, sets, pool.evidence.mask, pool.evidence.certain)
             known = self._known(_beliefs(), "refresh", positions * sets, arguments, ("states", "degree"))
-            source = specialised(_beliefs(), known)
+            source = specialised(_beliefs(), known, self._sets % _LARGEST_GROUP == 0)
             launches.append(self._backend.launcher(source, "refresh", positions * sets, arguments))
         return launches
 
@@ -150,7 +151,9 @@ class FusedProgram:
         # A thread with many numbers has no registers left for what it would know.
         size = factors * self._sets if number_of_parameters(bound) <= MOST_STATES // 2 else 1
         known = self._known(source, "edge_update", size, arguments)
-        return self._backend.launcher(specialised(source, known), "edge_update", factors * self._sets, arguments)
+        return self._backend.launcher(
+            specialised(source, known, self._sets % _LARGEST_GROUP == 0), "edge_update", factors * self._sets, arguments
+        )
 
     def _port(self, read: Read, part: slice, written: bool) -> list[Any]:
         pool = self._state.pools[read.pool]
@@ -197,15 +200,19 @@ def bound_to(state: State, undamped: bool) -> list[Any]:
 
 
 @cache
-def specialised(source: str, known: tuple[tuple[str, Any], ...]) -> str:
-    """A text whose kernels know some of their arguments beforehand: within each thread's body these hide the parameters."""
+def specialised(source: str, known: tuple[tuple[str, Any], ...], filled: bool) -> str:
+    """
+    A text whose kernels know some of their arguments beforehand: within each group's body these hide the parameters.
+
+    ``filled`` : whether sets of evidence fill whole groups
+    """
     hidden = " ".join(
         f"GIVEN({name})"
         if value is _GIVEN
         else f"constexpr decltype({name}) {name} = {'nullptr' if value is None else repr(value)}; (void){name};"
         for name, value in known
     )
-    return source.replace("/* known */", hidden)
+    return source.replace("/* known */", f"constexpr bool filled = {str(filled).lower()}; (void)filled; {hidden}")
 
 
 @cache
