@@ -55,6 +55,9 @@ class CompiledBackend(NumpyBackend, KernelBackend):
     def elementwise(self, function: Callable[..., tuple[Array, ...]], *arrays: Operand) -> tuple[Array, ...]:
         return KernelBackend.elementwise(self, function, *arrays)
 
+    erfcx = KernelBackend.erfcx
+    add_product = KernelBackend.add_product
+
     def launcher(self, source: str, name: str, count: int, arguments: Sequence[Any]) -> Launch:
         library = load(self.prelude, source)
         function = getattr(library, name)
