@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import hashlib
 import math
@@ -11,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,18 +70,11 @@ class CompiledBackend(NumpyBackend, KernelBackend):
             return Launch(source, name, given, lambda: function(*passed))
         size = math.ceil(count / shares / _GROUP) * _GROUP
 
-        def do_share(number: int) -> None:
+        def do_share(number: int, kept: object = given) -> None:
             library.set_share(number * size, (number + 1) * size)
             function(*passed)
-            library.set_share(0, _ALL)
 
-        def do_all() -> None:
-            others = [_threads().submit(do_share, number) for number in range(1, shares)]
-            do_share(0)
-            for other in others:
-                other.result()
-
-        return Launch(source, name, given, do_all)
+        return Launch(source, name, given, lambda: _do_all(do_share, shares, library))
 
     def _argument(self, argument: Any) -> Any:
         if argument is None:
@@ -92,11 +87,41 @@ class CompiledBackend(NumpyBackend, KernelBackend):
         return (ctypes.c_float if self.dtype_name == "float32" else ctypes.c_double)(float(argument))
 
 
+def _do_all(do_share: Callable[[int], None], shares: int, library: ctypes.CDLL) -> None:
+    """
+    Work out all shares of a launch, by other threads.
+
+    This one, which an exception may leave anywhere, only waits; and it does so until the last share is done, as the arrays are
+    written to until then.
+    """
+    running: list[Future[None]] = []
+    try:
+        for number in range(shares):
+            running.append(_threads().submit(do_share, number))
+    except RuntimeError:  # the interpreter is about to end, and starts no more threads
+        try:
+            for number in range(len(running), shares):
+                do_share(number)
+        finally:
+            library.set_share(0, _ALL)
+    finally:
+        stopped: BaseException | None = None
+        while any(not share.done() for share in running):
+            try:
+                wait(running)
+            except BaseException as error:  # Ctrl-C
+                stopped = error
+        if stopped is not None:
+            raise stopped
+    for share in running:
+        share.result()
+
+
 def _number_of_threads() -> int:
     """Threads of a large launch: as many as cores that this process may use, or as ``OMP_NUM_THREADS`` says."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(asked) if asked.isdigit() and int(asked) else cores
+    return int(asked) if asked.isdecimal() and int(asked) else cores
 
 
 @cache
@@ -109,29 +134,41 @@ if hasattr(os, "register_at_fork"):
 
 
 @cache
-def _own_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="factorgraph-kernels-")
+def _own_folder() -> Path:
+    """A folder of this process, and of those that it forks."""
+    folder, owner = tempfile.mkdtemp(prefix="factorgraph-kernels-"), os.getpid()
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == owner else None)
+    return Path(folder)
 
 
 def _folder() -> Path:
     """Where kernels are kept: ``FACTORGRAPH_KERNELS``, or the user's cache; if that cannot be written, this process's own."""
     named = os.environ.get("FACTORGRAPH_KERNELS")
     if named:
-        Path(named).mkdir(parents=True, exist_ok=True)
-        return Path(named)
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "factorgraph" / "kernels"
+        folder = Path(named).expanduser().resolve()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            told = f"backend 'compiled' keeps kernels in FACTORGRAPH_KERNELS={named!r}, which is no folder that can be written"
+            raise BackendUnavailableError(f"{told} ({error}); name another one") from error
+        return folder
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")).resolve() / "factorgraph" / "kernels"
     try:
         kept.mkdir(parents=True, exist_ok=True)
     except OSError:
-        return Path(_own_folder().name)
-    return kept if os.access(kept, os.W_OK) else Path(_own_folder().name)
+        return _own_folder()
+    return kept if os.access(kept, os.W_OK) else _own_folder()
 
 
 @cache
 def _machine() -> str:
     """What kernels are compiled for: the compiler and the instructions that it finds here."""
     asked = ["g++", "--version"], ["g++", "-march=native", "-Q", "--help=target"]
-    return "".join(subprocess.run(command, capture_output=True, text=True, check=False).stdout for command in asked)
+    return "".join(_run(command).stdout for command in asked)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
 
 
 @cache
@@ -143,10 +180,11 @@ def load(beginning: str, source: str) -> ctypes.CDLL:
     whole = _WRITTEN_OUT.sub(r"#pragma GCC unroll 1024\1", f"{beginning}{source}}}\n")
     folder = _folder()
     kept = folder / f"{hashlib.sha256((_machine() + flags + whole).encode()).hexdigest()[:24]}.so"
-    if not kept.exists():
-        with tempfile.TemporaryDirectory(prefix="compiling-", dir=folder) as own:
-            made = _compiled(whole, flags, Path(own))
-            made.replace(kept)  # at once: another process may be at it too
+    if kept.exists():
+        with contextlib.suppress(OSError):  # a damaged file, which is made anew
+            return ctypes.CDLL(str(kept))
+    with tempfile.TemporaryDirectory(prefix="compiling-", dir=folder) as own:
+        _compiled(whole, flags, Path(own)).replace(kept)  # at once: another process may be at it too
     return ctypes.CDLL(str(kept))
 
 
@@ -155,7 +193,7 @@ def _compiled(source: str, flags: str, folder: Path) -> Path:
     text, made = folder / "kernel.cpp", folder / "kernel.so"
     text.write_text(source, encoding="utf-8")
     command = ["g++", "-std=gnu++14", *flags.split(), *_WARNINGS, "-shared", "-fPIC", str(text), "-o", str(made)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _run(command)
     if done.returncode:
         told = "\n".join(done.stderr.splitlines()[:20]).replace(str(text), "kernel.cpp")
         raise RuntimeError(f"a kernel does not compile (g++ ended with {done.returncode}):\n{told}")

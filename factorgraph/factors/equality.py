@@ -13,7 +13,7 @@ from factorgraph.factors.bound import check_same_states
 from factorgraph.semiring import Semiring
 from factorgraph.variables import DiscreteType, VariableType
 
-_MAX_DEVICE_NUMBERS = 4096  # of a factor, beyond which it no longer fits what a thread may keep
+_MAX_DEVICE_NUMBERS = 512  # of a factor, beyond which it no longer fits what a thread may keep
 
 
 class Equality(Factor):

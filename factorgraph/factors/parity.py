@@ -17,7 +17,7 @@ from factorgraph.factors.spin_products import DEVICE_SOURCE, spin_maxima, spin_p
 from factorgraph.semiring import Semiring
 from factorgraph.variables import Spin, VariableType
 
-_MAX_DEVICE_WIDTH = 4096  # spins, beyond which a check no longer fits what a thread may keep
+_MAX_DEVICE_WIDTH = 512  # spins, beyond which a check no longer fits what a thread may keep
 _WEAK_FIELD = {"float32": 20.0, "float64": 170.0}  # largest |field| for which products of two odds do not overflow
 _FAR_FROM_CERTAIN = {"float32": 12.0, "float64": 150.0}  # fields beside which the largest one is as good as an infinite one
 

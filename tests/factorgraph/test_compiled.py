@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +144,76 @@ def test_a_kernel_is_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest.
     np.testing.assert_array_equal(backend.map(source, "twice", np.ones(3))[0], 2.0)
 
 
+def test_a_damaged_kernel_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACTORGRAPH_KERNELS", ".")  # a name without a slash, too
+    source = "DEVICE void halve(T x, T &y) { y = x / 2; }"
+    for _ in range(2):
+        compiled_backend.load.cache_clear()
+        assert fg.get_backend("compiled").map(source, "halve", np.ones(3))[0].tolist() == [0.5] * 3
+        for path in tmp_path.glob("*.so"):
+            path.unlink()  # a copy of its own is loaded still
+            path.write_bytes(b"")
+
+
+def test_a_file_in_place_of_the_folder_of_kernels_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("FACTORGRAPH_KERNELS", str(tmp_path / "file"))
+    compiled_backend.load.cache_clear()
+    with pytest.raises(fg.BackendUnavailableError, match=r"FACTORGRAPH_KERNELS=.*no folder that can be written"):
+        fg.get_backend("compiled").map("DEVICE void same(T x, T &y) { y = x; }", "same", np.ones(3))
+
+
+def test_an_interrupt_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No share of a launch runs on after it, and none that was begun changes what comes later."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(compiled_backend, "_LEAST_SHARE", 4096)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), 60_000)
+    graph.add_factors("chain", fg.Ising(0.3), x[:-1], x[1:])
+    graph.set_prior(x, np.random.default_rng(0).normal(size=60_000))
+    small = graphs()["tables"]
+
+    def run(graph: fg.FactorGraph, iterations: int) -> np.ndarray:
+        result = fg.run(graph, fg.Flooding(), backend="compiled", max_iterations=iterations, tolerance=0)
+        return result.belief(graph.variables("x" if graph is not small else "spins"))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fg.ConvergenceWarning)
+        expected = run(graph, 3), run(small, 3)
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            for number in range(6):
+                signal.setitimer(signal.ITIMER_REAL, 0.05 + 0.013 * number)
+                with pytest.raises(KeyboardInterrupt):
+                    run(graph, 1_000_000)
+                np.testing.assert_array_equal(run(small, 3), expected[1])
+                np.testing.assert_array_equal(run(graph, 3), expected[0])
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+
+def test_a_run_when_the_main_thread_has_ended() -> None:
+    script = """
+import threading, time, numpy as np, factorgraph as fg
+from factorgraph.backends import compiled_backend
+compiled_backend._LEAST_SHARE = 32
+graph = fg.FactorGraph()
+x = graph.add_variables("x", fg.Spin(), 200)
+graph.add_factors("chain", fg.Ising(0.3), x[:-1], x[1:])
+def late():
+    threading.main_thread().join()
+    print(fg.run(graph, fg.Flooding(), backend="compiled").status)
+threading.Thread(target=late).start()
+"""
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, timeout=100, check=False
+    )
+    assert done.stdout.strip() == "converged", done.stderr
+
+
 def test_without_a_folder_that_can_be_written_kernels_are_kept_by_the_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +230,7 @@ def test_a_kernel_that_does_not_compile_says_why() -> None:
         fg.get_backend("compiled").map("DEVICE void bad(T x, T &y) { y = nothing_of_this_name(x); }", "bad", np.ones(3))
 
 
-@pytest.mark.parametrize("width", [300, 5000])
+@pytest.mark.parametrize("width", [300, 1000])
 def test_checks_of_very_many_bits(width: int) -> None:
     graph = fg.FactorGraph()
     bits = graph.add_variables("bits", fg.Spin(), width)
