@@ -45,6 +45,7 @@ class CompiledBackend(NumpyBackend, KernelBackend):
 
     name = "compiled"
     specialises_from = 1 << 9
+    specialises_up_to = 1 << 12
 
     def __init__(self, dtype: str = "float64", products: str = "full") -> None:
         if shutil.which("g++") is None:

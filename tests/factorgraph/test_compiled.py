@@ -117,6 +117,35 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch, batch: int | Non
         np.testing.assert_array_equal(mine, theirs)
 
 
+EVERY = """
+const T a = in[0], b = coupling[0];
+T c = a + b; c /= (T)2; c *= (T)2; c -= a; c += a;
+const T wide = sqrt(c * c) + exp(-fabs(c)) + expm1(log(fabs(c) + (T)1)) + log1p(tanh(fabs(c))) + quick_exp(quick_log((T)2));
+const T signs = select(is_finite(c) & (c != b) & !(c == a), sign_of(c), (T)0) + select((c >= b) | (c <= b), (T)1, (T)0);
+out[0] = quick_ratio(wide, (T)3) + smaller(signs, larger(a, b));
+out[1] = (T)0;
+"""
+
+
+def test_a_quick_body_has_the_operations_of_a_careful_one(optimised: None) -> None:
+    """The same text on several factors at once and on one alone."""
+
+    class Every(fg.Ising):
+        ending = ""
+
+        def device_messages(self, types: Any, widths: Any, mode: str) -> Any:
+            return EVERY + self.ending, EVERY
+
+    answers = []
+    for Every.ending in ("holds = a == a;", "holds = a != a;"):  # always, and never
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", fg.Spin(), 301)
+        graph.add_factors("pairs", Every(np.linspace(-1, 1, 300)), x[:-1], x[1:])
+        graph.set_prior(x, np.random.default_rng(0).normal(size=301))
+        answers.append(fg.run(graph, fg.Flooding(), backend="compiled", max_iterations=1, tolerance=0).belief(x))
+    np.testing.assert_allclose(*answers, rtol=1e-12)
+
+
 def _means(_: int) -> np.ndarray:
     graph = graphs()["checks"]
     result = fg.run(graph, fg.Flooding(), backend="compiled", max_iterations=3, tolerance=0)

@@ -11,6 +11,7 @@ struct Lanes {
     MEMBER Lanes &operator+=(Lanes a) { at += a.at; return *this; }
     MEMBER Lanes &operator-=(Lanes a) { at -= a.at; return *this; }
     MEMBER Lanes &operator*=(Lanes a) { at *= a.at; return *this; }
+    MEMBER Lanes &operator/=(Lanes a) { at /= a.at; return *this; }
 };
 
 struct Flags {
@@ -27,12 +28,19 @@ DEVICE Lanes operator-(Lanes a) { return -a.at; }
 DEVICE Flags operator<(Lanes a, Lanes b) { return a.at < b.at; }
 DEVICE Flags operator>(Lanes a, Lanes b) { return a.at > b.at; }
 DEVICE Flags operator<=(Lanes a, Lanes b) { return a.at <= b.at; }
+DEVICE Flags operator>=(Lanes a, Lanes b) { return a.at >= b.at; }
 DEVICE Flags operator==(Lanes a, Lanes b) { return a.at == b.at; }
+DEVICE Flags operator!=(Lanes a, Lanes b) { return a.at != b.at; }
+DEVICE Flags operator&(Flags a, Flags b) { return a.at & b.at; }
+DEVICE Flags operator|(Flags a, Flags b) { return a.at | b.at; }
+DEVICE Flags operator!(Flags a) { return ~a.at; }
 
 DEVICE Lanes select(Flags which, Lanes a, Lanes b) { return which.at ? a.at : b.at; }
 DEVICE Lanes larger(Lanes a, Lanes b) { return select(a > b, a, b); }
 DEVICE Lanes smaller(Lanes a, Lanes b) { return select(a < b, a, b); }
 DEVICE Lanes fabs(Lanes a) { return larger(a, -a); }
+DEVICE Lanes sign_of(Lanes a) { return select(a > 0, 1, 0) - select(a < 0, 1, 0); }
+DEVICE Flags is_finite(Lanes a) { return a - a == 0; }
 DEVICE Lanes quick_ratio(Lanes a, Lanes b) { return a / b; }
 
 DEVICE void load(Lanes &a, const T *from) { __builtin_memcpy(&a, from, sizeof(a)); }
@@ -54,6 +62,12 @@ DEVICE void store(bool *to, Flags a) {
         load(a, values); \
         return a; \
     }
+LANE_BY_LANE_OF(exp, exp)
+LANE_BY_LANE_OF(expm1, expm1)
+LANE_BY_LANE_OF(log, log)
+LANE_BY_LANE_OF(log1p, log1p)
+LANE_BY_LANE_OF(tanh, tanh)
+LANE_BY_LANE_OF(sqrt, sqrt)
 LANE_BY_LANE_OF(exp, quick_exp)
 LANE_BY_LANE_OF(log, quick_log)
 

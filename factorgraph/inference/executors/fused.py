@@ -148,8 +148,7 @@ class FusedProgram:
             length = array.shape[len(lead)]
             arguments += [array, length, int(length > 1)]
         source = edge_source(bound, bodies, call.ports, tuple(used))
-        # A thread with many numbers has no registers left for what it would know.
-        size = factors * self._sets if number_of_parameters(bound) <= MOST_STATES // 2 else 1
+        size = factors * self._sets if number_of_parameters(bound) <= self._backend.specialises_up_to else 1
         known = self._known(source, "edge_update", size, arguments)
         return self._backend.launcher(
             specialised(source, known, self._sets % _LARGEST_GROUP == 0), "edge_update", factors * self._sets, arguments
