@@ -82,7 +82,7 @@ class KernelBackend(Backend):
     """Threads of a launch, from which its kernel is compiled anew for which arrays it has and for its flags."""
 
     specialises_up_to = 16
-    """Numbers of a factor, up to which that is so: with more, a thread of a GPU has no registers left for what it would know."""
+    """Numbers of a factor, up to which that is so: with more, a thread of a GPU has no registers left for what it knows."""
 
     def __init__(self, dtype: str = "float64", products: str = "full") -> None:
         super().__init__(dtype, products)
