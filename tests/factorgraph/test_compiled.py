@@ -79,13 +79,7 @@ def graphs() -> dict[str, fg.FactorGraph]:
 
 @pytest.mark.parametrize(
     ("name", "batch"),
-    [
-        *((name, None) for name in ("checks", "tables", "potts", "clauses")),
-        ("checks", 5),
-        ("tables", 5),
-        ("tables", 64),
-        ("potts", 64),
-    ],
+    [*((name, None) for name in ("checks", "tables", "potts", "clauses")), ("tables", 5), ("potts", 64)],
 )
 def test_vector_instructions_give_what_numpy_gives(optimised: None, name: str, batch: int | None) -> None:
     graph = graphs()[name]
