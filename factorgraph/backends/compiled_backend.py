@@ -23,12 +23,13 @@ from numpy.typing import ArrayLike
 
 from factorgraph.backends.base import Array, BackendUnavailableError, Operand
 from factorgraph.backends.kernel_backend import KernelBackend, Launch
+from factorgraph.backends.kernels import LARGEST_GROUP
 from factorgraph.backends.numpy_backend import NumpyBackend
 
 _FLAGS = "-O3 -march=native -fopenmp-simd -fno-math-errno -fno-trapping-math"
 _WARNINGS = ["-Wall", "-Wno-unknown-pragmas", "-Wno-unused-function"]
 _LEAST_SHARE = 1 << 13  # of the threads of a launch, for which another thread of the CPU is worth waking
-_GROUP, _ALL = 64, 0x7FFFFFFF  # threads, as the kernels' prelude has them
+_ALL = 0x7FFFFFFF  # threads
 _WRITTEN_OUT = re.compile(r"#pragma unroll(\s+for \([^;]*; \w+ [<>]=? \d+;)")  # loops whose number of rounds is known
 
 
@@ -69,7 +70,7 @@ class CompiledBackend(NumpyBackend, KernelBackend):
         shares = min(_number_of_threads(), count // _LEAST_SHARE)
         if shares < 2:
             return Launch(source, name, given, lambda: function(*passed))
-        size = math.ceil(count / shares / _GROUP) * _GROUP
+        size = math.ceil(count / shares / LARGEST_GROUP) * LARGEST_GROUP
 
         def do_share(number: int, kept: object = given) -> None:
             library.set_share(number * size, (number + 1) * size)

@@ -13,6 +13,9 @@ from factorgraph.backends.base import LARGEST_PARAMETER
 from factorgraph.backends.kernels.elementary import elementary_constants, horner
 from factorgraph.backends.kernels.erfcx import ERFCX
 
+LARGEST_GROUP = 64
+"""Threads that a kernel takes together, at most: the prelude's ``LANES`` on a CPU."""
+
 _FOLDER = Path(__file__).parent
 _MOST_ROUNDS = 16  # of a loop over a factor's edges that are written out
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from factorgraph.backends import Array, Index, KernelBackend, Launch
+from factorgraph.backends.kernels import LARGEST_GROUP
 from factorgraph.backends.kernels.sequence import declarations, parameter_name
 from factorgraph.inference.executors.edge_source import MOST_STATES, edge_source, number_of_parameters
 from factorgraph.inference.layout.program import BlockCall, EdgeCall, Read, Refresh, Stage
@@ -25,7 +26,6 @@ from factorgraph.inference.state.state import State
 _MANY_EDGES = 64  # of a variable, from which they are added up in shares
 _MANY_THREADS = 1 << 14  # from which a kernel is compiled for the sizes of its call
 _GIVEN = "given"  # an array that is there
-_LARGEST_GROUP = 64  # threads of a group on any device
 _FEW_THREADS = 1 << 13  # with fewer, a long sum leaves most of the device idle
 
 
@@ -107,7 +107,7 @@ class FusedProgram:
             where = (None, places.start) if isinstance(places, slice) else (places, 0)
             arguments = (*summed, *where, positions, states, sets, pool.evidence.mask, pool.evidence.certain)
             known = self._known(_beliefs(), "refresh", positions * sets, arguments, ("states", "degree"))
-            source = specialised(_beliefs(), known, self._sets % _LARGEST_GROUP == 0)
+            source = specialised(_beliefs(), known, self._sets % LARGEST_GROUP == 0)
             launches.append(self._backend.launcher(source, "refresh", positions * sets, arguments))
         return launches
 
@@ -151,7 +151,7 @@ class FusedProgram:
         size = factors * self._sets if number_of_parameters(bound) <= self._backend.specialises_up_to else 1
         known = self._known(source, "edge_update", size, arguments)
         return self._backend.launcher(
-            specialised(source, known, self._sets % _LARGEST_GROUP == 0), "edge_update", factors * self._sets, arguments
+            specialised(source, known, self._sets % LARGEST_GROUP == 0), "edge_update", factors * self._sets, arguments
         )
 
     def _port(self, read: Read, part: slice, written: bool) -> list[Any]:
