@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.bound import BoundFactor
-from factorgraph.variables import VariableType
+from factorgraph.variables import DiscreteType, VariableType
 
 
 class Variables:
@@ -301,10 +302,10 @@ class Factors:
         return f"<Factors {self.name!r}: {self.count} x {self.factor!r} on {ports}>"
 
 
-def check_prior(variables: Variables, params: ArrayLike) -> np.ndarray:
-    """Prior parameters as a float64 array ``(*variables.shape, *param_shape)``, or an error that names the block."""
+def check_prior(variables: Variables, params: ArrayLike, sets: tuple[int, ...] = ()) -> np.ndarray:
+    """Prior parameters as a float64 array ``(*sets, *variables.shape, *param_shape)``, or an error that names the block."""
     kind = variables.type
-    shape = (*variables.shape, *kind.param_shape)
+    shape = (*sets, *variables.shape, *kind.param_shape)
     try:
         checked = np.broadcast_to(np.asarray(params, dtype=np.float64), shape)
     except ValueError:
@@ -323,26 +324,45 @@ def check_prior(variables: Variables, params: ArrayLike) -> np.ndarray:
 
 def numbers_of(variables: Variables, values: ArrayLike) -> np.ndarray:
     """Observed values as users give them, made numbers, or an error that names the block."""
-    try:
+    with _naming(variables):
         return variables.type.from_labels(values)
+
+
+def check_values(variables: Variables, values: ArrayLike, sets: tuple[int, ...] = ()) -> np.ndarray:
+    """Observed values as an array ``(*sets, *variables.shape, *value_shape)``, or an error that names the block."""
+    checked = _spread_values(variables, values, sets)
+    value_shape = variables.type.value_shape
+    with _naming(variables):
+        variables.type.observe(checked.reshape(-1, *value_shape).T if value_shape else checked.ravel(order="K"))
+    return checked
+
+
+def positions_of(variables: Variables, values: ArrayLike, sets: tuple[int, ...] = ()) -> np.ndarray:
+    """Positions of the states of observed discrete variables, ``(*sets, *variables.shape)``, or an error naming the block."""
+    checked = _spread_values(variables, values, sets)
+    assert isinstance(variables.type, DiscreteType)
+    with _naming(variables):
+        return variables.type.position(checked)
+
+
+@contextmanager
+def _naming(variables: Variables) -> Iterator[None]:
+    """An error about observed values says whose they are."""
+    try:
+        yield
     except ValueError as error:
         raise ValueError(f"observed values of {variables.name!r}: {error}") from None
 
 
-def check_values(variables: Variables, values: ArrayLike) -> np.ndarray:
-    """Observed values as an array ``(*variables.shape, *value_shape)``, or an error that names the block."""
-    shape = (*variables.shape, *variables.type.value_shape)
+def _spread_values(variables: Variables, values: ArrayLike, sets: tuple[int, ...]) -> np.ndarray:
+    """Observed values of all variables, or an error that says what is wrong with their shape or type."""
+    shape = (*sets, *variables.shape, *variables.type.value_shape)
     try:
         checked = np.broadcast_to(np.asarray(values), shape)
     except ValueError:
         raise ValueError(f"observed values of {variables.name!r} have shape {np.shape(values)}; expected {shape}") from None
     if checked.dtype.kind not in "biuf":
         raise TypeError(f"observed values of {variables.name!r} must be numbers, not {checked.dtype}")
-    try:
-        flat = checked.reshape(-1, *variables.type.value_shape).T if variables.type.value_shape else checked.ravel(order="K")
-        variables.type.observe(flat)
-    except ValueError as error:
-        raise ValueError(f"observed values of {variables.name!r}: {error}") from None
     return checked
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 
@@ -11,7 +12,7 @@ import numpy as np
 from factorgraph.backends import HOST, Array, Backend
 from factorgraph.factors.base import DeviceMessages, Factor, Parameters
 from factorgraph.factors.table_source import table_source
-from factorgraph.semiring import Semiring, find_too_large
+from factorgraph.semiring import LARGEST, Semiring, find_too_large
 from factorgraph.variables import Categorical, DiscreteType, Spin, VariableType
 
 _MAX_TABLE_ENTRIES = 1 << 28  # 2 GiB in float64
@@ -123,12 +124,13 @@ class BoundFactor:
         """
         types = self.spread_types()
         sizes = [len(t.states) for t in types]
-        entries = float(np.prod([float(size) for size in sizes]))
+        entries = math.prod([float(size) for size in sizes])
         if entries > _MAX_TABLE_ENTRIES:
             raise ValueError(f"its table would have {entries:.3g} entries for each factor, more than {_MAX_TABLE_ENTRIES}")
         grids = [t.states.reshape((1,) * i + (-1,) + (1,) * (len(types) - i)) for i, t in enumerate(types)]
         table = self._called_with(grids)
-        table = np.broadcast_to(table, np.broadcast_shapes(table.shape, (*sizes, 1)))
+        if table.shape[:-1] != tuple(sizes):
+            table = np.broadcast_to(table, np.broadcast_shapes(table.shape, (*sizes, 1)))
         if table.shape[:-1] != tuple(sizes) or table.shape[-1] not in (1, self.count):
             raise ValueError(f"its log-potentials have shape {table.shape}, not {(*sizes, self.count)} or {(*sizes, 1)}")
         check_log_potentials(table)
@@ -338,6 +340,10 @@ def to_device(parameters: Mapping[str, np.ndarray], backend: Backend) -> dict[st
 
 def check_log_potentials(table: np.ndarray) -> None:
     """Refuse log-potentials, the factor axis last, that are NaN, +inf, out of range or all -inf."""
+    best = table.reshape(-1, table.shape[-1]).max(axis=0, initial=-np.inf)
+    least = table.min(initial=0.0, where=table > -np.inf)
+    if -LARGEST <= least and best.min() > -np.inf and best.max() <= LARGEST:  # false for NaN
+        return
     if np.isnan(table).any():
         raise ValueError("its log-potentials contain NaN")
     if np.isposinf(table).any():

@@ -66,4 +66,4 @@ class Table(Factor):
             return np.asarray(self._function(*states))
         if self._array.ndim == len(states):
             return self._array[..., None]
-        return np.moveaxis(self._array, 0, -1)
+        return self._array.transpose(*range(1, self._array.ndim), 0)

@@ -387,11 +387,11 @@ class DiscreteType(VariableType):
         ValueError
             A value is not a state.
         """
-        values = np.asarray(values)
-        order = np.argsort(self.states)
-        found = order[np.clip(np.searchsorted(self.states[order], values), 0, len(order) - 1)]
-        wrong = self.states[found] != values
-        if np.any(wrong):
+        values, states = np.asarray(values), self.states
+        order = states.argsort()
+        found = order[np.minimum(states[order].searchsorted(values), len(order) - 1)]
+        wrong = states[found] != values
+        if wrong.any():
             where = np.unravel_index(np.argmax(wrong), wrong.shape)
             first, last = self.states[0].item(), self.states[-1].item()
             raise ValueError(

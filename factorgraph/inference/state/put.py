@@ -106,7 +106,7 @@ def by_set(
     shape: tuple[int, ...],
     sets: np.ndarray | None,
     variables: Variables,
-    check: Callable[[Variables, ArrayLike], np.ndarray],
+    check: Callable[..., np.ndarray],
     what: str,
 ) -> np.ndarray:
     """Checked values with an axis of sets first (of length 1 where there is no batch)."""
@@ -116,5 +116,5 @@ def by_set(
         return checked if sets is None else np.broadcast_to(checked, (sets.size, *checked.shape[1:]))
     if array.shape[0] not in (1, sets.size) or array.ndim != len(shape) + 1:
         raise ValueError(f"{what} of {variables.name!r} has shape {array.shape}; expected {shape} or {(sets.size, *shape)}")
-    checked = np.stack([check(variables, row) for row in array])
+    checked = check(variables, values, array.shape[:1])
     return np.broadcast_to(checked, (sets.size, *checked.shape[1:]))
