@@ -6,17 +6,51 @@ so that in the end each original edge knows both its cavities.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from factorgraph.backends import Array, Backend, Index
-from factorgraph.inference.layout.contraction import Compress, Contraction, Rake
+from factorgraph.inference.layout.contraction import Compress, Contraction, Edges, Rake
 from factorgraph.inference.layout.layout import Segment
 from factorgraph.inference.layout.program import take_parameters
 from factorgraph.inference.state.state import State
 from factorgraph.semiring import Semiring
+
+_LARGEST_ROOM = 1 << 22  # entries of an array that is kept from run to run
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Which of some tables are chosen, or None for all; and where these are."""
+
+    rows: Index | None
+    places: Index
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """
+    Edges as they are on the device.
+
+    Attributes
+    ----------
+    places : of all tables
+    some_turned, mask : whether any is turned; and which, or None where they are all alike
+    turned : the tables that are not turned, and those that are
+    original : of each of these two, those that the graph has itself
+    numbers : numbers of these
+    """
+
+    places: Index
+    some_turned: bool
+    mask: Array | None
+    turned: tuple[Part | None, Part | None]
+    original: tuple[Part | None, Part | None]
+    numbers: tuple[np.ndarray, np.ndarray]
 
 
 class Contracting(ABC):
@@ -47,6 +81,16 @@ class Contracting(ABC):
         self.places = contraction.places
         edges = sum(state.layout.groups[name].count for name in contraction.pairs)
         self.is_sent = [np.zeros(edges, dtype=np.bool_) for _ in range(2)]
+
+    def _room(self, name: str, shape: tuple[int, ...]) -> Array:
+        """An array with anything in it, the same one at the next run: new memory costs more than what is done with it."""
+        rooms = self.state.rooms
+        if name not in rooms or rooms[name].shape != shape:
+            array = self.backend.zeros(shape)
+            if math.prod(shape) > _LARGEST_ROOM:
+                return array
+            rooms[name] = array
+        return rooms[name]
 
     def _slots(self, name: str) -> list[tuple[Segment, slice]]:
         """The ports of a group, and their edges; those of plural ports slot by slot."""
@@ -113,40 +157,70 @@ class Contracting(ABC):
     def _plus(self, one: Array, other: Array) -> Array:
         """Two messages to the same variables as one."""
 
-    def _oriented(self, places: np.ndarray, turned: np.ndarray) -> Array:
+    def _selection(self, edges: Edges) -> Selection:
+        """Some tables as they are on the device, made once."""
+        key = edges, self.sets
+        if key not in self.contraction.selections:
+            self.contraction.selections[key] = self._select(edges)
+        found: Selection = self.contraction.selections[key]
+        return found
+
+    def _select(self, edges: Edges) -> Selection:
+        tables, turned = edges.tables, edges.turned
+        parts = []
+        for chosen in (~turned, turned):
+            original = chosen & (tables < len(self.is_sent[0]))
+            parts.append((self._part(tables, chosen), self._part(tables, original), tables[original]))
+        mask = None if turned.all() or not turned.any() else self.backend.mask_array(np.repeat(turned, self.sets))
+        return Selection(self._device(tables), bool(turned.any()), mask, *zip(*parts, strict=True))
+
+    def _part(self, tables: np.ndarray, chosen: np.ndarray) -> Part | None:
+        """Those tables that are chosen; None where there is none."""
+        if not chosen.any():
+            return None
+        if chosen.all():
+            return Part(None, self._device(tables))
+        return Part(self._place(np.flatnonzero(chosen)), self._place(tables[chosen]))
+
+    def _oriented(self, edges: Edges) -> Array:
         """Some tables, those chosen turned."""
-        tables = self.backend.take(self.tables, self._device(places), self.table_axis)
-        if not turned.any():
+        selection = self._selection(edges)
+        tables = self.backend.take(self.tables, selection.places, self.table_axis)
+        if not selection.some_turned:
             return tables
         other = self._turned(tables)
+        if selection.mask is None:
+            return other
         shape = [-1 if axis == self.table_axis else 1 for axis in range(tables.ndim)]
-        mask = self.xp.reshape(self.backend.mask_array(np.repeat(turned, self.sets)), tuple(shape))
-        return other if turned.all() else self.xp.where(mask, other, tables)
+        return self.xp.where(self.xp.reshape(selection.mask, tuple(shape)), other, tables)
 
-    def _said(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
+    def _said(self, edges: Edges, weights: Array) -> Array:
         """`_told`, and what is said along an original edge is kept: it is final."""
-        message = self._told(places, turned, weights)
-        for end, chosen in enumerate((~turned, turned)):
-            original = chosen & (places < len(self.is_sent[end]))
-            if original.any():
-                part = message
-                if not original.all():
-                    part = self.backend.take(message, self._place(np.flatnonzero(original)), self.axis)
-                self.backend.put(self.sent[end], self._place(places[original]), part, self.axis)
-                self.is_sent[end][places[original]] = True
+        message, selection = self._told(edges, weights), self._selection(edges)
+        for end, (part, numbers) in enumerate(zip(selection.original, selection.numbers, strict=True)):
+            if part is not None:
+                self.backend.put(self.sent[end], part.places, self._rows(message, part), self.axis)
+                self.is_sent[end][numbers] = True
         return message
 
-    def _told(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
+    def _rows(self, array: Array, part: Part) -> Array:
+        return array if part.rows is None else self.backend.take(array, part.rows, self.axis)
+
+    def _told(self, edges: Edges, weights: Array) -> Array:
         """Messages to the first variables of some tables, or to the second where turned, from what is known of the others."""
-        return self._through(self._oriented(places, turned), weights)
+        return self._through(self._oriented(edges), weights)
 
     def _sent(self, end: int, first: int, count: int) -> Array:
         """Messages of some original edges to the variables at one end; worked out where no round did."""
-        missing = first + np.flatnonzero(~self.is_sent[end][first : first + count])
-        if missing.size:
-            places, turned = self._place(missing), np.full(missing.size, end == 1)
+        missing = self.contraction.missing
+        if (end, first) not in missing:  # the same at each run
+            tables = first + np.flatnonzero(~self.is_sent[end][first : first + count])
+            missing[end, first] = Edges(tables, np.full(tables.size, end == 1))
+        edges = missing[end, first]
+        if edges.tables.size:
+            places = self._selection(edges).places
             known = self.backend.take(self.cavities[1 - end], places, self.axis)
-            self.backend.put(self.sent[end], places, self._told(missing, turned, known), self.axis)
+            self.backend.put(self.sent[end], places, self._told(edges, known), self.axis)
         return self.backend.take(self.sent[end], slice(first * self.sets, (first + count) * self.sets), self.axis)
 
     def _put_tables(self, places: slice, tables: Array) -> None:
@@ -190,14 +264,14 @@ class Contracting(ABC):
         """Sum variables out, round by round."""
         for step in self.contraction.rounds:
             if isinstance(step, Rake):
-                message = self._said(step.table, step.turned, self._weights(self._device(step.leaf)))
+                message = self._said(step.edges, self._weights(self._device(step.leaf)))
                 self.ups.append(message)
                 self._add(self._device(step.target), message)
                 continue
             found = self._product(
-                self._oriented(step.left, step.left_turned),
+                self._oriented(step.left),
                 self._weights(self._device(step.middle)),
-                self._oriented(step.right, step.right_turned),
+                self._oriented(step.right),
             )
             self._put_tables(self._new(step), found)
 
@@ -210,29 +284,23 @@ class Contracting(ABC):
             if isinstance(step, Rake):
                 target, leaf = (self._device(places) for places in (step.target, step.leaf))
                 cavity, own = self._weights(target, self.ups.pop()), self._weights(leaf)
-                self._keep(step.table, step.turned, cavity, own)
+                self._keep(step.edges, cavity, own)
                 # Tables were taken with the leaf second.
-                self._add(leaf, self._said(step.table, ~step.turned, cavity))
+                self._add(leaf, self._said(step.edges.back, cavity))
                 continue
             outer = [self._cavities(end, self._new(step)) for end in range(2)]
             middle = self._device(step.middle)
             own = self._weights(middle)
-            from_left = self._said(step.left, ~step.left_turned, outer[0])
-            from_right = self._said(step.right, step.right_turned, outer[1])
-            self._keep(step.left, step.left_turned, outer[0], self._plus(own, from_right))
-            self._keep(step.right, step.right_turned, self._plus(own, from_left), outer[1])
+            from_left = self._said(step.left.back, outer[0])
+            from_right = self._said(step.right, outer[1])
+            self._keep(step.left, outer[0], self._plus(own, from_right))
+            self._keep(step.right, self._plus(own, from_left), outer[1])
             self._add(middle, from_left)
             self._add(middle, from_right)
 
-    def _keep(self, tables: np.ndarray, turned: np.ndarray, first: Array, second: Array) -> None:
+    def _keep(self, edges: Edges, first: Array, second: Array) -> None:
         """Cavities of the ends of tables, given in the order in which the tables were taken."""
-        for way, (one, two) in ((False, (first, second)), (True, (second, first))):
-            chosen = turned == way
-            if not chosen.any():
-                continue
-            if not chosen.all():
-                rows = self.backend.index_array(np.flatnonzero(np.repeat(chosen, self.sets)))
-                one, two = (self.backend.take(array, rows, self.axis) for array in (one, two))
-            places = self._device(tables) if chosen.all() else self._place(tables[chosen])
-            self.backend.put(self.cavities[0], places, one, self.axis)
-            self.backend.put(self.cavities[1], places, two, self.axis)
+        for part, known in zip(self._selection(edges).turned, ((first, second), (second, first)), strict=True):
+            if part is not None:
+                for cavities, one in zip(self.cavities, known, strict=True):
+                    self.backend.put(cavities, part.places, self._rows(one, part), self.axis)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from factorgraph.backends import Array, Backend, Index
 from factorgraph.inference.executors.contracting import Contracting
-from factorgraph.inference.layout.contraction import Contraction
+from factorgraph.inference.layout.contraction import Contraction, Edges
 from factorgraph.inference.layout.layout import Segment
 from factorgraph.inference.state.state import State
 from factorgraph.semiring import Semiring
@@ -59,9 +57,10 @@ class RelationContracting(Contracting):
         self.known.may_be_certain = any(
             pool.hard or pool.has_certainty for pool, inside in zip(state.pools, contraction.inside, strict=True) if inside
         )
-        self.tables = self.backend.zeros((*relations.shape, contraction.tables * self.sets))
-        self.cavities = [self.backend.zeros((*self.kind.param_shape, contraction.tables * self.sets)) for _ in range(2)]
-        self.sent = [self.backend.zeros((*self.kind.param_shape, len(self.is_sent[0]) * self.sets)) for _ in range(2)]
+        tables, edges, shape = contraction.tables * self.sets, len(self.is_sent[0]) * self.sets, self.kind.param_shape
+        self.tables = self._room("tables", (*relations.shape, tables))
+        self.cavities = [self._room(f"cavities {end}", (*shape, tables)) for end in range(2)]
+        self.sent = [self._room(f"sent {end}", (*shape, edges)) for end in range(2)]
         # Of each pool what is known, and where it begins there.
         self.known_of: list[tuple[Known, int]] = []
         for start, inside, pool in zip(contraction.starts.tolist(), contraction.inside, state.pools, strict=True):
@@ -170,13 +169,16 @@ class RelationContracting(Contracting):
     def _through(self, tables: Array, weights: Array) -> Array:
         return self.relations.through(tables, weights)
 
-    def _told(self, places: np.ndarray, turned: np.ndarray, weights: Array) -> Array:
-        tables = self.backend.take(self.tables, self._device(places), self.table_axis)
-        if not turned.any():
+    def _told(self, edges: Edges, weights: Array) -> Array:
+        selection = self._selection(edges)
+        tables = self.backend.take(self.tables, selection.places, self.table_axis)
+        if not selection.some_turned:
             return self.relations.through(tables, weights)
         back = self.relations.back(tables, weights)
-        mask = self.xp.reshape(self.backend.mask_array(np.repeat(turned, self.sets)), (*(1,) * self.axis, -1))
-        return back if turned.all() else self.xp.where(mask, back, self.relations.through(tables, weights))
+        if selection.mask is None:
+            return back
+        mask = self.xp.reshape(selection.mask, (*(1,) * self.axis, -1))
+        return self.xp.where(mask, back, self.relations.through(tables, weights))
 
     def _product(self, left: Array, weights: Array, right: Array) -> Array:
         return self.relations.product(left, weights, right)

@@ -38,11 +38,14 @@ class TableContracting(Contracting):
         self.tiny = 1e-250 if self.backend.dtype_name == "float64" else 1e-25
         q, xp = contraction.states, self.xp
         self.in_numbers = self.rules_out = False
-        self.finite = self.backend.zeros((contraction.variables * self.sets, q))
-        self.ruled_out = self.backend.zeros((contraction.variables * self.sets, q))
-        self.tables = self.backend.zeros((contraction.tables * self.sets, q, q))
-        self.cavities = [self.backend.zeros((contraction.tables * self.sets, q)) for _ in range(2)]
-        self.sent = [self.backend.zeros((len(self.is_sent[0]) * self.sets, q)) for _ in range(2)]
+        self.finite, self.ruled_out = (
+            self._room(name, (contraction.variables * self.sets, q)) for name in ("finite", "ruled out")
+        )
+        self.finite[...] = 0.0
+        self.ruled_out[...] = 0.0
+        self.tables = self._room("tables", (contraction.tables * self.sets, q, q))
+        self.cavities = [self._room(f"cavities {end}", (contraction.tables * self.sets, q)) for end in range(2)]
+        self.sent = [self._room(f"sent {end}", (len(self.is_sent[0]) * self.sets, q)) for end in range(2)]
         for start, pool in zip(contraction.starts.tolist(), state.pools, strict=True):
             kind: Any = pool.pool.type
             weights = kind.log_weights(pool.settle_prior(), self.backend)
@@ -252,11 +255,11 @@ class TableContracting(Contracting):
         take(left, self._weights(left))
         for step in reversed(self.contraction.rounds):
             if isinstance(step, Rake):
-                ways = [(step.leaf, step.target, self._oriented(step.table, ~step.turned))]
+                ways = [(step.leaf, step.target, self._oriented(step.edges.back))]
             else:
                 ways = [
-                    (step.middle, step.before, self._oriented(step.left, ~step.left_turned)),
-                    (step.middle, step.after, self._oriented(step.right, step.right_turned)),
+                    (step.middle, step.before, self._oriented(step.left.back)),
+                    (step.middle, step.after, self._oriented(step.right)),
                 ]
             places = self._device(ways[0][0])
             told = [self._through(tables, self.backend.take(certain, self._device(ends), 0)) for _, ends, tables in ways]

@@ -7,6 +7,8 @@ each of which leaves one table between its neighbours (Miller, Reif 1985).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -20,26 +22,40 @@ _PASSES = 3  # of the choice of an independent set
 
 
 @dataclass(frozen=True, eq=False)
+class Edges:
+    """Tables by their numbers, and which of them are to be turned."""
+
+    tables: np.ndarray
+    turned: np.ndarray
+
+    @cached_property
+    def back(self) -> Edges:
+        """The same tables the other way round."""
+        return Edges(self.tables, ~self.turned)
+
+
+@dataclass(frozen=True, eq=False)
 class Rake:
-    """Leaves that are summed out: each with its edge's table, whether that is to be turned (leaf first), and its neighbour."""
+    """Leaves that are summed out: each with the table of its edge, turned where the leaf is first, and its neighbour."""
 
     leaf: np.ndarray
-    table: np.ndarray
-    turned: np.ndarray
+    edges: Edges
     target: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class Compress:
-    """Variables between two others that are summed out: these, the tables to the left and right, and the first new table."""
+    """
+    Variables between two others that are summed out, and the first new table.
+
+    Tables are wanted from the left neighbour to the middle one, and from the middle one to the right neighbour.
+    """
 
     middle: np.ndarray
     before: np.ndarray
     after: np.ndarray
-    left: np.ndarray
-    left_turned: np.ndarray
-    right: np.ndarray
-    right_turned: np.ndarray
+    left: Edges
+    right: Edges
     first: int
 
 
@@ -61,7 +77,8 @@ class Contraction:
     starts : the number of each pool's first variable
     inside : of each pool, whether its variables may be in the rounds: relations are between variables of one type
     hung : of groups of factors of one such variable and others, which are in no round, the slot of the one
-    places : index arrays of the rounds as they are on the device, once they were needed
+    places, selections : index arrays and edges of the rounds as they are on the device, once they were needed
+    missing : for each end, and the first edge of each group, edges along which no round sends a message, once they are known
     """
 
     rounds: list[Rake | Compress]
@@ -77,9 +94,11 @@ class Contraction:
     inside: np.ndarray
     hung: dict[str, int]
     places: dict[tuple[int, int], tuple[np.ndarray, Index]] = field(default_factory=dict)
+    selections: dict[tuple[Edges, int], Any] = field(default_factory=dict)
+    missing: dict[tuple[int, int], Edges] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "places": {}}
+        return {**vars(self), "places": {}, "selections": {}, "missing": {}}
 
     @classmethod
     def of(cls, layout: Layout) -> Contraction | None:
@@ -166,7 +185,7 @@ def _rounds(left: np.ndarray, right: np.ndarray, variables: int) -> tuple[list[R
         gone = from_left | from_right
         if gone.any():
             leaf, target = np.where(from_left, left, right)[gone], np.where(from_left, right, left)[gone]
-            rounds.append(Rake(leaf, table[gone], from_left[gone], target))
+            rounds.append(Rake(leaf, Edges(table[gone], from_left[gone]), target))
             degree[leaf] = 0
             degree -= np.bincount(target, minlength=variables)
             left, right, table = left[~gone], right[~gone], table[~gone]
@@ -181,8 +200,7 @@ def _rounds(left: np.ndarray, right: np.ndarray, variables: int) -> tuple[list[R
         chosen = np.flatnonzero(found[ends])
         chosen = chosen[np.argsort(ends[chosen], kind="stable")]
         two, one = chosen[::2], chosen[1::2]  # along a chain in order no table is turned
-        # Tables are wanted from the left neighbour to the middle, and from the middle to the right one.
-        ways = table[edges[one]], ~side[one], table[edges[two]], side[two]
+        ways = Edges(table[edges[one]], ~side[one]), Edges(table[edges[two]], side[two])
         rounds.append(Compress(ends[one], others[one], others[two], *ways, tables))
         new = tables + np.arange(len(one))
         tables += len(one)

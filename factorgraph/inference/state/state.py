@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from factorgraph.backends import Backend
+from factorgraph.backends import Array, Backend
 from factorgraph.blocks import Factors, Variables
 from factorgraph.factors import BlockFactor, Factor
 from factorgraph.factors.merged import can_replace
@@ -53,6 +53,7 @@ class State:
     residuals: list[float] = field(default_factory=list)
     residual_iterations: list[int] = field(default_factory=list)
     fused: dict[bool, Any] = field(default_factory=dict, init=False)  # see `fused`: a program bound to these arrays
+    rooms: dict[str, Array] = field(default_factory=dict, init=False)  # arrays for what each exact run works out anew
     changes: int = field(default=0, init=False)  # made from outside, by the inference's methods
     sharing: Sharing | None = None  # what other ranks have too
     onlooker: Any = field(default=None, init=False)  # a weak reference to the result that still looks at these arrays
@@ -113,7 +114,7 @@ class State:
             self.is_recorded = False
 
     def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "fused": {}, "onlooker": None, "is_recorded": False}
+        return {**vars(self), "fused": {}, "rooms": {}, "onlooker": None, "is_recorded": False}
 
     def leave_results_alone(self) -> None:
         """A result that still looks at these arrays gets a copy, before they change."""
