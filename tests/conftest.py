@@ -21,6 +21,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 import factorgraph as fg  # noqa: E402
+from factorgraph.junction import flat_tree  # noqa: E402
 
 collect_ignore = ["smoke.py"]  # `make dist-test` runs it in a fresh environment
 
@@ -55,3 +56,11 @@ def backend(request: pytest.FixtureRequest) -> str:
 def rng() -> np.random.Generator:
     """A fixed source of random numbers."""
     return np.random.default_rng(20220315)
+
+
+@pytest.fixture(params=["by arrays", "by cliques"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to exact answers: small trees as arrays, as they are by themselves, and one clique after another."""
+    if request.param == "by cliques":
+        monkeypatch.setattr(flat_tree, "_MOST_PAIRS", 0)
+    return str(request.param)

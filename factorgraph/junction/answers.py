@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -14,8 +13,8 @@ from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError, Inference
 from factorgraph.inference.answers.marginal_table import marginal_table
 from factorgraph.inference.answers.sampling import by_block, check_number
-from factorgraph.junction.clique_tree import CliqueTree
-from factorgraph.junction.tables import Given
+from factorgraph.junction.found import Found
+from factorgraph.junction.numbering import Numbering
 from factorgraph.variables import DiscreteType, VariableType
 
 
@@ -31,17 +30,14 @@ class ExactResult:
         Log of the sum over all states, with evidence. In max mode, the log-weight of the best state.
     contradictions : list
         Not empty if the evidence contradicts the model.
-    tree : CliqueTree or None
-        The messages from which answers are read; None if no state is possible.
     """
 
     status = "exact"
     converged = True
 
-    def __init__(self, graph: FactorGraph, place: Mapping[tuple[str, int], int], tree: CliqueTree | None, mode: str) -> None:
-        self._graph, self._place, self.tree, self.run_mode = graph, place, tree, mode
-        self._first = graph.first_nodes()
-        self.log_partition = -np.inf if tree is None else self._collect(tree)
+    def __init__(self, graph: FactorGraph, numbering: Numbering, mode: str, found: Found | None) -> None:
+        self._graph, self._numbering, self.run_mode, self._found = graph, numbering, mode, found
+        self.log_partition = -np.inf if found is None else found.log_partition
         self.contradictions = [] if self.log_partition > -np.inf else [("the evidence as a whole", ())]
 
     def __repr__(self) -> str:
@@ -52,34 +48,28 @@ class ExactResult:
 
         return result_html(self, self._graph)
 
-    @staticmethod
-    def _collect(tree: CliqueTree) -> float:
-        with np.errstate(all="ignore"):
-            return tree.collect()
-
     @property
-    def _given(self) -> Given:
-        assert self.tree is not None
-        return self.tree.given
+    def found(self) -> Found:
+        """What the answers are read from."""
+        self._check()
+        assert self._found is not None
+        return self._found
 
     @cached_property
-    def _marginals(self) -> dict[int, np.ndarray]:
-        assert self.tree is not None
-        with np.errstate(all="ignore"):
-            return self.tree.distribute()
+    def states(self) -> np.ndarray:
+        """Probabilities of the states of all variables one after another, in the order in which the graph has them."""
+        return self.found.states()
 
     @cached_property
-    def _decoded(self) -> dict[int, int]:
-        assert self.tree is not None
-        return self.tree.decode()
+    def _decoded(self) -> list[int]:
+        """One best joint state: the position of the state of each variable."""
+        best = self.found.decode()
+        return [int(allowed[best.get(v, 0)]) for v, allowed in enumerate(self.found.allowed)]
 
     def marginals(self, variables: Variables) -> np.ndarray:
         """Probabilities of the states, ``(*variables.shape, q)``. In max mode, max-marginals, scaled to add up to one."""
-        kind = self._kind(variables)
-        result = np.zeros((variables.size, len(kind.states)))
-        for row, v in zip(result, self._nodes(variables), strict=True):
-            row[self._given.allowed[v]] = self._marginals.get(v, 1.0)
-        return result.reshape(*variables.shape, -1)
+        self._kind(variables)
+        return self._numbering.states_of(variables, self.states)
 
     def mean(self, variables: Variables) -> np.ndarray:
         """
@@ -96,7 +86,7 @@ class ExactResult:
         kind = self._kind(variables)
         if self.run_mode == "sum":
             return kind.to_labels(np.asarray(kind.states[np.argmax(self.marginals(variables), axis=-1)]))
-        found = [self._given.allowed[v][self._decoded.get(v, 0)] for v in self._nodes(variables)]
+        found = [self._decoded[v] for v in self._numbering.nodes(variables)]
         return kind.to_labels(np.asarray(kind.states[np.asarray(found, dtype=np.intp)]).reshape(variables.shape))
 
     def table(self, variables: Variables) -> Any:
@@ -118,18 +108,15 @@ class ExactResult:
 
     def factor_marginals(self, factors: str | Factors) -> np.ndarray:
         """Joint probabilities of each factor's variables, ``(F, q_0, ..., q_k)``. In max mode, max-marginals."""
-        self._check()
-        assert self.tree is not None
-        _ = self._marginals  # messages from the roots
+        found = self.found
         block = self._graph.factors(factors)
         shape = [len(kind.states) for kind in block.bound.spread_types()]
-        nodes = block.nodes(self._first)
+        nodes = block.nodes(self._numbering.first_node)
         result = np.zeros((block.count, *shape))
-        tables = [self._place[block.name, number] for number in range(block.count)]
-        with np.errstate(all="ignore"):
-            joint = self.tree.beliefs([table for table in tables if self._given.scopes[table]])
+        tables = [self._numbering.tables[block.name, number] for number in range(block.count)]
+        joint = found.joint(tables)
         for number, table in enumerate(tables):
-            allowed = [self._given.allowed[v] for v in nodes[number]]
+            allowed = [found.allowed[v] for v in nodes[number]]
             values = joint.get(table, np.ones(()))
             result[number][np.ix_(*allowed)] = (values / values.sum()).reshape([a.size for a in allowed])
         return result
@@ -152,17 +139,11 @@ class ExactResult:
         check_number(n)
         if self.run_mode != "sum":
             raise ValueError(f"states can only be drawn in sum mode, not in mode {self.run_mode!r}")
-        assert self.tree is not None
-        with np.errstate(all="ignore"):
-            drawn = self.tree.sample(n, np.random.default_rng(seed))
-        found = np.zeros((n, self._graph.num_variables), dtype=np.int32)
-        for v, allowed in enumerate(self._given.allowed):
-            found[:, v] = allowed[drawn.get(v, 0)]
-        return by_block(self._graph, found)
-
-    def _nodes(self, variables: Variables) -> list[int]:
-        nodes: list[int] = (self._first[variables.name] + variables.index.reshape(-1)).tolist()
-        return nodes
+        drawn = self.found.sample(n, np.random.default_rng(seed))
+        chosen = np.zeros((n, self._graph.num_variables), dtype=np.int32)
+        for v, allowed in enumerate(self.found.allowed):
+            chosen[:, v] = allowed[drawn.get(v, 0)]
+        return by_block(self._graph, chosen)
 
     def _check(self) -> None:
         if self.contradictions:

@@ -11,6 +11,7 @@ from factorgraph.blocks import Factors, Variables
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError
 from factorgraph.junction.answers import ExactResult, mean_of
+from factorgraph.junction.numbering import Numbering
 from factorgraph.variables import DiscreteType
 
 
@@ -34,27 +35,21 @@ class ExactBatch:
 
     converged = True
 
-    def __init__(self, graph: FactorGraph, runs: Callable[[], Iterator[ExactResult]], mode: str) -> None:
-        self._graph, self._runs, self.run_mode = graph, runs, mode
-        logs, contradictions, marginals = [], [], []
-        whole = {name: graph.variables(name) for name in graph.variable_blocks}
+    def __init__(self, graph: FactorGraph, numbering: Numbering, runs: Callable[[], Iterator[ExactResult]], mode: str) -> None:
+        self._graph, self._numbering, self._runs, self.run_mode = graph, numbering, runs, mode
+        logs, contradictions, states = [], [], []
         for result in runs():
             logs.append(result.log_partition)
             contradictions.append(result.contradictions)
-            marginals.append({} if result.contradictions else {name: result.marginals(x) for name, x in whole.items()})
+            states.append(None if result.contradictions else result.states)
         self.log_partition, self.contradictions = np.array(logs), contradictions
         self.status = ["exact"] * len(logs)
         if all(contradictions):
             raise ContradictionError(self)
-        types = {name: block.type for name, block in graph.variable_blocks.items()}
-        self._marginals = {
-            name: np.full((len(logs), *whole[name].shape, len(kind.states)), np.nan)
-            for name, kind in types.items()
-            if isinstance(kind, DiscreteType)
-        }
-        for number, one in enumerate(marginals):
-            for name, found in one.items():
-                self._marginals[name][number] = found
+        self._states = np.full((len(logs), numbering.states[-1]), np.nan)
+        for row, found in zip(self._states, states, strict=True):
+            if found is not None:
+                row[:] = found
 
     def __repr__(self) -> str:
         return f"<ExactBatch: {len(self.status)} sets, mode {self.run_mode!r}>"
@@ -67,8 +62,7 @@ class ExactBatch:
     def marginals(self, variables: Variables) -> np.ndarray:
         """As `ExactResult.marginals`, ``(B, *variables.shape, q)``."""
         self._graph.block_of(variables)
-        whole = self._marginals[variables.name]
-        return np.asarray(whole.reshape(len(whole), -1, whole.shape[-1])[:, variables.index])
+        return self._numbering.states_of(variables, self._states)
 
     def mean(self, variables: Variables) -> np.ndarray:
         """As `ExactResult.mean`, ``(B, *variables.shape)``."""

@@ -6,7 +6,7 @@ import heapq
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -104,21 +104,26 @@ def _take_off_leaves(adjacency: list[set[int]], weights: list[float]) -> Elimina
 def _search(adjacency: list[set[int]], weights: list[float]) -> Elimination:
     """The best order that is found in the time that it may save."""
     rng = random.Random(0)
-    ranks = [list(range(len(weights))), _along(adjacency)]
     started = time.monotonic()
     best = _greedy(adjacency, weights, _fill, rng, math.inf)
     assert best is not None
-    for number in range(_TRIES):
-        seconds = min(2.0**best.log_total * _SECONDS_PER_ENTRY, _MOST_SECONDS)
-        if time.monotonic() - started > seconds:
+    rules = _rules(adjacency)
+    while time.monotonic() - started <= min(2.0**best.log_total * _SECONDS_PER_ENTRY, _MOST_SECONDS):
+        rule = next(rules, None)
+        if rule is None:
             break
-        if number < len(ranks):
-            found = _greedy(adjacency, weights, _fixed(ranks[number]), rng, best.log_total)
-        else:
-            found = _greedy(adjacency, weights, (_weight, _fill, _weighted_fill)[number % 3], rng, best.log_total)
+        found = _greedy(adjacency, weights, rule, rng, best.log_total)
         if found is not None and found.log_total < best.log_total:
             best = found
     return best
+
+
+def _rules(adjacency: list[set[int]]) -> Iterator[Rule]:
+    """Rules to try one after another."""
+    yield _fixed(list(range(len(adjacency))))
+    yield _fixed(_along(adjacency))
+    for number in range(2, _TRIES):
+        yield (_weight, _fill, _weighted_fill)[number % 3]
 
 
 def _along(adjacency: list[set[int]]) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import HOST
-from factorgraph.blocks import Factors, Variables, check_prior, check_values, numbers_of
+from factorgraph.blocks import Factors, Variables, check_prior, numbers_of, positions_of
 from factorgraph.factors import Factor
 from factorgraph.graph import FactorGraph
 from factorgraph.inference import ContradictionError
@@ -20,6 +20,9 @@ from factorgraph.junction.answers import ExactResult
 from factorgraph.junction.batch import ExactBatch
 from factorgraph.junction.clique_tree import CliqueTree
 from factorgraph.junction.elimination import Elimination, find_elimination
+from factorgraph.junction.evidence_sets import CompiledTree, EvidenceSet
+from factorgraph.junction.flat_tree import FlatTree
+from factorgraph.junction.numbering import Numbering
 from factorgraph.junction.tables import Given, TableModel, TooLargeError, split, tables_of
 from factorgraph.semiring import MODES
 from factorgraph.variables import DiscreteType
@@ -72,7 +75,8 @@ class JunctionTree:
     """
     A junction tree that is built once and then asked many times, with other evidence, priors and potentials.
 
-    The order of elimination, and the order of the products in each clique, are found once. Each run calculates only what has
+    The order of elimination, and the order of the products in each clique, are found once. If cliques are small, all cliques
+    of one depth are calculated together, for many sets of evidence at once. In larger trees, each run calculates only what has
     changed since the previous run: messages that no change can reach are kept. Later runs do not change earlier results. A tree
     must be used by one thread at a time.
 
@@ -83,7 +87,8 @@ class JunctionTree:
     mode : {"sum", "max"}, default "sum"
         "sum" gives marginals, and "max" the most probable joint state.
     batch : int, optional
-        Number of sets of evidence for each run. They are calculated one after another.
+        Number of sets of evidence for each run. On small trees, they are calculated together, which is much faster than one
+        run after another.
     max_clique : int, default 2^27
         As in `exact`.
 
@@ -120,12 +125,11 @@ class JunctionTree:
             raise ValueError(f"batch must be a whole number of at least 1, not {batch!r}")
         self.graph, self.mode, self.batch = graph, mode, batch
         self._max_clique, self._size = max_clique, graph.size_of_structure
-        self._first = graph.first_nodes()
         self._models = [TableModel(graph)] * (batch or 1)
+        self._numbering = Numbering.of(graph, self._models[0].place)
         self._evidence = [_evidence_of(graph)] * (batch or 1)
-        self._tree: CliqueTree | None = None
-        self._free: frozenset[int] = frozenset()
-        self._compile()
+        self._compiled: CompiledTree | None = None
+        self._compile(self._sets())
 
     def __repr__(self) -> str:
         sets = "" if self.batch is None else f", {self.batch} sets"
@@ -136,10 +140,8 @@ class JunctionTree:
     def observe(self, variables: Variables, values: Any, *, sets: Any = None) -> None:
         """Fix variables to values, as `Inference.observe`."""
         nodes, chosen = self._nodes(variables), chosen_sets(self.batch, sets)
-        each = by_set(numbers_of(variables, values), variables.shape, chosen, variables, check_values, "observed values")
-        kind = variables.type
-        assert isinstance(kind, DiscreteType)
-        states = np.asarray(kind.position(each.reshape(len(each), -1)))
+        given = numbers_of(variables, values)
+        states = by_set(given, variables.shape, chosen, variables, positions_of, "observed values").reshape(-1, len(nodes))
         for number, row in zip([0] if chosen is None else chosen.tolist(), states.tolist(), strict=True):
             self._evidence[number] = self._evidence[number] | dict(zip(nodes, row, strict=True))
 
@@ -182,8 +184,7 @@ class JunctionTree:
     def _nodes(self, variables: Variables) -> list[int]:
         self._check_size()
         self.graph.block_of(variables)
-        nodes: list[int] = (self._first[variables.name] + variables.index.reshape(-1)).tolist()
-        return nodes
+        return self._numbering.nodes(variables)
 
     def _check_size(self) -> None:
         if self._size != self.graph.size_of_structure:
@@ -207,62 +208,62 @@ class JunctionTree:
             A new order had to be found, and it would need too much memory.
         """
         self._check_size()
-        sets = [(model, model.allowed(evidence)) for model, evidence in zip(self._models, self._evidence, strict=True)]
-        if not all(allowed is None or self._serves(model, allowed) for model, allowed in sets):
-            self._compile()
-        tree, free = self._tree, self._free  # a batch is read later, when the tree may be another
+        sets = self._sets()
+        if self._compiled is None or not all(self._compiled.serves(one) for one in sets):
+            self._compile(sets)
+        compiled = self._compiled  # a batch is read later, when the tree may be another
+        results = self._contradictions if compiled is None else partial(compiled.answer, self.graph, sets)
         if self.batch is not None:
-            return ExactBatch(self.graph, partial(_results, self.graph, sets, tree, free, self.mode), self.mode)
-        result = next(_results(self.graph, sets, tree, free, self.mode))
+            return ExactBatch(self.graph, self._numbering, results, self.mode)
+        result = next(results())
         if result.contradictions:
             raise ContradictionError(result)
-        self._tree = result.tree
+        assert self._compiled is not None
+        self._compiled = self._compiled.after(result)
         return result
 
-    def _serves(self, model: TableModel, allowed: list[np.ndarray]) -> bool:
-        """Whether the tree has all variables with a choice, and all tables."""
-        known = self._tree is not None and len(model.scopes) == len(self._tree.given.scopes)
-        return known and all(states.size == 1 or v in self._free for v, states in enumerate(allowed))
+    def _contradictions(self) -> Iterator[ExactResult]:
+        """The answers where no set is possible."""
+        return (ExactResult(self.graph, self._numbering, self.mode, None) for _ in self._models)
 
-    def _compile(self) -> None:
+    def _sets(self) -> list[EvidenceSet]:
+        return [EvidenceSet(model, evidence) for model, evidence in zip(self._models, self._evidence, strict=True)]
+
+    def _compile(self, sets: Sequence[EvidenceSet]) -> None:
         """
         Find an order for all variables that any of the sets leaves open or that were open before, because evidence may change
         back.
         """
-        found = [model.allowed(evidence) for model, evidence in zip(self._models, self._evidence, strict=True)]
-        possible = [allowed for allowed in found if allowed is not None]
+        possible = [one.allowed for one in sets if one.allowed is not None]
         if not possible:
-            self._tree, self._free = None, frozenset()
+            self._compiled = None
             return
-        for model in dict.fromkeys(self._models) if self._free else ():
-            possible.append([model.states[v] if v in self._free else states for v, states in enumerate(possible[0])])
-        allowed = [states[0] if len(set(map(id, states))) == 1 else _union(states) for states in zip(*possible, strict=True)]
-        given = self._models[0].given(allowed)
-        elimination, free = _eliminate(given)
-        tree = CliqueTree(given, elimination, free, self.mode)
-        refuse_too_large(_size(tree, elimination), 16.0 * tree.message_entries, self._max_clique)
-        self._tree, self._free = tree, frozenset(free)
+        models = list(dict.fromkeys(self._models))
+        if self._compiled is not None:
+            possible += [_opened(possible[0], model, self._compiled.free) for model in models]
+        given = models[0].given(_union(possible))
+        elimination, variables = _eliminate(given)
+        tree, free = CliqueTree(given, elimination, variables, self.mode), frozenset(variables)
+        messages, largest = 16.0 * tree.message_entries, 2.0**elimination.log_largest
+        if is_too_large(largest, messages, self._max_clique):
+            refuse_too_large(_size(tree, elimination), messages, self._max_clique)
+        states = _union([_opened(given.allowed, model, free) for model in models])
+        pays = FlatTree.pays(tree.cliques, [one.size for one in states])
+        flat = FlatTree(tree.cliques, states, self._numbering.states, self.mode) if pays else None
+        self._compiled = CompiledTree(tree, free, flat, self._numbering)
 
 
-def _results(
-    graph: FactorGraph,
-    sets: Sequence[tuple[TableModel, list[np.ndarray] | None]],
-    tree: CliqueTree | None,
-    free: frozenset[int],
-    mode: str,
-) -> Iterator[ExactResult]:
-    """One set after another, each from what stays of the one before."""
-    for model, allowed in sets:
-        if allowed is None:
-            yield ExactResult(graph, model.place, None, mode)
-            continue
-        assert tree is not None
-        tree = tree.with_given(model.given(allowed, free))
-        yield ExactResult(graph, model.place, tree, mode)
+def _opened(allowed: list[np.ndarray], model: TableModel, free: frozenset[int]) -> list[np.ndarray]:
+    """States of all variables, some of which have all that they have without evidence."""
+    return [model.states[v] if v in free else states for v, states in enumerate(allowed)]
 
 
-def _union(states: Sequence[np.ndarray]) -> np.ndarray:
-    return np.unique(np.concatenate(states))
+def _union(each: Sequence[list[np.ndarray]]) -> list[np.ndarray]:
+    """For each variable, the states that any of some lists has."""
+    return [
+        states[0] if all(one is states[0] for one in states) else np.unique(np.concatenate(states))
+        for states in zip(*each, strict=True)
+    ]
 
 
 def _check(graph: FactorGraph, mode: str) -> None:
@@ -309,8 +310,13 @@ def forest_size(graph: FactorGraph) -> ExactSize:
     return ExactSize(1, float(max(states.values())), float(entries), float(memory_needed(graph, HOST, None)))
 
 
+def is_too_large(largest_clique: float, messages: float, max_clique: int) -> bool:
+    """Whether a clique, or the bytes of all messages, are more than is allowed."""
+    return largest_clique > max_clique or messages > 64.0 * max_clique
+
+
 def refuse_too_large(size: ExactSize, messages: float, max_clique: int) -> None:
-    if size.largest_clique > max_clique or messages > 64.0 * max_clique:
+    if is_too_large(size.largest_clique, messages, max_clique):
         raise TooLargeError(
             f"exact answers would need a clique of {size.largest_clique:.3g} joint states ({size.width + 1} variables; at most "
             f"{max_clique:.3g} are allowed) and {size.memory / 2**30:.3g} GiB of memory; run belief propagation instead, or "
@@ -327,4 +333,6 @@ def _eliminate(given: Given) -> tuple[Elimination, list[int]]:
 
 def _size(tree: CliqueTree, elimination: Elimination) -> ExactSize:
     width = max((len(around) for around in elimination.neighbours), default=0)
-    return ExactSize(width, 2.0**elimination.log_largest, 2.0**elimination.log_total, tree.memory)
+    sizes = tree.given.sizes
+    arrays = FlatTree.memory(tree.cliques, sizes) if FlatTree.pays(tree.cliques, sizes) else 0.0
+    return ExactSize(width, 2.0**elimination.log_largest, 2.0**elimination.log_total, max(tree.memory, arrays))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -32,15 +34,23 @@ class Given:
     allowed : for each node number of a variable, the states that evidence and zeros leave
     sizes : how many these are
     scopes : node numbers of each table's variables, but for those that had one state left when the tree was made
-    tables : weights over the states left, one axis for each of the scope
-    constant : log-weight of all that is fixed
+    cut : makes `tables`, when they are needed first
     """
 
     allowed: list[np.ndarray]
     sizes: list[int]
     scopes: list[tuple[int, ...]]
-    tables: list[Weights]
-    constant: float
+    cut: Callable[[], list[Weights]]
+
+    @cached_property
+    def tables(self) -> list[Weights]:
+        """Weights over the states left, one axis for each variable of the scope."""
+        return self.cut()
+
+    @cached_property
+    def constant(self) -> float:
+        """Log-weight of all that is fixed."""
+        return float(sum(table.shift for scope, table in zip(self.scopes, self.tables, strict=True) if not scope))
 
 
 class TableModel:
@@ -57,6 +67,8 @@ class TableModel:
     tables : log-potentials, one axis for each variable of the scope
     place : table number of each factor, by its block and number
     states : of each variable, those that zeros leave without evidence
+    open : variables with more than one of these
+    possible : whether each variable has one at least
 
     Raises
     ------
@@ -75,7 +87,7 @@ class TableModel:
         self._weights: dict[int, tuple[np.ndarray, Weights]] = {}  # by the identity of a table, which many factors may share
         self._cut: dict[int, tuple[tuple[int, ...], list[np.ndarray], Weights]] = {}  # tables of fewer states, by number
         self._seen: dict[bytes, np.ndarray] = {}
-        self._whole: tuple[frozenset[int], list[tuple[int, ...]], list[Weights | None]] | None = None
+        self._whole: tuple[frozenset[int], list[Weights | None]] | None = None
         self._add_priors(graph)
         first = graph.first_nodes()
         for block in graph.factor_blocks.values():
@@ -102,7 +114,7 @@ class TableModel:
         zero_free: dict[int, bool] = {}
         for table in self.tables:
             if id(table) not in zero_free:
-                zero_free[id(table)] = not np.isneginf(table).any()
+                zero_free[id(table)] = bool(table.min() > -np.inf)
         self._has_zeros = [not zero_free[id(table)] for table in self.tables]
         self._touching: list[list[int]] = [[] for _ in self._sizes]
         for number, scope in enumerate(self.scopes):
@@ -110,8 +122,9 @@ class TableModel:
                 self._touching[v].append(number)
         whole = {states: np.ones(states, dtype=np.bool_) for states in set(self._sizes)}
         self._masks = [whole[states] for states in self._sizes]
-        self._possible = self._take_out_zeros(self._masks, range(len(self.tables)))
+        self.possible = self._take_out_zeros(self._masks, range(len(self.tables)))
         self.states = [self._states_of(mask) for mask in self._masks]
+        self.open = frozenset(v for v, states in enumerate(self.states) if states.size > 1)
 
     def with_tables(self, tables: Mapping[int, np.ndarray]) -> TableModel:
         """The same model with some tables replaced."""
@@ -149,7 +162,7 @@ class TableModel:
             masks[v] = np.arange(self._sizes[v]) == state
             masks[v] &= self._masks[v]
         near = dict.fromkeys(number for v in evidence for number in self._touching[v])
-        if not self._possible or not all(masks[v].any() for v in evidence) or not self._take_out_zeros(masks, near):
+        if not self.possible or not all(masks[v].any() for v in evidence) or not self._take_out_zeros(masks, near):
             return None
         return [
             states if mask is before else self._states_of(mask)
@@ -167,18 +180,19 @@ class TableModel:
         """
         sizes = [states.size for states in allowed]
         free = frozenset(v for v, size in enumerate(sizes) if size > 1) if free is None else free
+        scopes = [scope if free.issuperset(scope) else tuple(v for v in scope if v in free) for scope in self.scopes]
+        return Given(allowed, sizes, scopes, partial(self._cut_tables, allowed, free, scopes))
+
+    def _cut_tables(self, allowed: list[np.ndarray], free: frozenset[int], scopes: list[tuple[int, ...]]) -> list[Weights]:
+        """As `Given.tables`."""
         if self._whole is None or self._whole[0] != free:
-            scopes = [tuple(v for v in scope if v in free) for scope in self.scopes]
-            self._whole = free, scopes, [self._without_evidence(number, scope) for number, scope in enumerate(scopes)]
-        _, scopes, whole = self._whole
-        found = list(whole)
+            self._whole = free, [self._without_evidence(number, scope) for number, scope in enumerate(scopes)]
+        found = list(self._whole[1])
         for v, (states, before) in enumerate(zip(allowed, self.states, strict=True)):
             if states is not before:
                 for number in self._touching[v]:
                     found[number] = self._table(number, allowed, scopes[number])
-        tables = [table for table in found if table is not None]
-        constant = sum(table.shift for scope, table in zip(scopes, tables, strict=True) if not scope)
-        return Given(allowed, sizes, scopes, tables, float(constant))
+        return [table for table in found if table is not None]
 
     def _without_evidence(self, number: int, scope: tuple[int, ...]) -> Weights | None:
         """A table over the states that zeros leave; None where that leaves more of a variable than the scope knows."""
@@ -204,10 +218,15 @@ class TableModel:
             return known[1]
         cut = self._cut.get(number)
         if cut is None or cut[0] != scope or any(a is not b for a, b in zip(cut[1], left, strict=True)):
-            logs = table[np.ix_(*left)]
-            logs = logs if scope == whole else logs.reshape([allowed[v].size for v in scope])
-            cut = self._cut[number] = scope, left, Weights.of_logs(logs)
+            cut = self._cut[number] = scope, left, Weights.of_logs(self.logs(number, allowed, scope))
         return cut[2]
+
+    def logs(self, number: int, allowed: Sequence[np.ndarray], scope: tuple[int, ...]) -> np.ndarray:
+        """A table over the states that are allowed, with an axis for each variable of a scope; all others have one left."""
+        table, whole = self.tables[number], self.scopes[number]
+        left = [allowed[v] for v in whole]
+        logs = _part(table, left)
+        return logs if scope == whole else logs.reshape([allowed[v].size for v in scope])
 
     def _take_out_zeros(self, masks: list[np.ndarray], numbers: Iterable[int]) -> bool:
         """
@@ -221,11 +240,11 @@ class TableModel:
             number = waiting.pop()
             queued.discard(number)
             scope = self.scopes[number]
-            left = [np.flatnonzero(masks[v]) for v in scope]
-            support = self.tables[number][np.ix_(*left)] > -np.inf
+            left = [self._states_of(masks[v]) for v in scope]
+            support = _part(self.tables[number], left) > -np.inf
             for axis, v in enumerate(scope):
-                alive = support.any(axis=tuple(a for a in range(len(scope)) if a != axis))
-                if alive.all():
+                alive = np.logical_or.reduce(support, axis=tuple(a for a in range(len(scope)) if a != axis))
+                if False not in alive.tolist():
                     continue
                 if not alive.any():
                     return False
@@ -240,13 +259,19 @@ class TableModel:
         return True
 
 
+def _part(table: np.ndarray, left: Sequence[np.ndarray]) -> np.ndarray:
+    """A table over the states that are left; the same object if these are all."""
+    full = all(states.size == length for states, length in zip(left, table.shape, strict=True))
+    return table if full else table[np.ix_(*left)]
+
+
 def tables_of(block: Factors, factor: Factor | None = None) -> np.ndarray:
     """The log-potentials of a block's factors, or of another factor in place of its own, ``(q_0, ..., q_k, F or 1)``."""
     if block.is_block:
         raise TypeError(f"exact answers need factors with tables, but {block.name!r} are a block factor")
     bound = block.bound if factor is None else block.bound.rebound(factor)
     states = [len(kind.states) for kind in bound.spread_types()]
-    entries = float(np.prod([float(q) for q in states])) * (block.count if len(states) > 8 else 1)
+    entries = math.prod([float(q) for q in states]) * (block.count if len(states) > 8 else 1)
     if entries > _MOST_ENTRIES:
         raise TooLargeError(
             f"exact answers need a table for each factor; those of {block.name!r} have {len(states)} variables and would take "

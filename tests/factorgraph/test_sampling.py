@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chi2
 
 import factorgraph as fg
-from factorgraph.junction import clique_tree, cliques, product
+from factorgraph.junction import clique_tree, cliques, flat_tree, product
 from factorgraph.testing import Enumeration
 
 DRAWS = 20_000
@@ -54,7 +54,7 @@ def joint_states(graph: fg.FactorGraph, drawn: dict[str, np.ndarray]) -> np.ndar
     return np.concatenate(columns, axis=1)
 
 
-@pytest.mark.parametrize("by", ["run", "exact", "exact, large cliques", "exact, in pieces"])
+@pytest.mark.parametrize("by", ["run", "exact", "exact, by cliques", "exact, large cliques", "exact, in pieces"])
 @pytest.mark.parametrize("make", [tree, loops])
 def test_all_joint_states_come_as_often_as_they_should(make: Any, by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chi square of all joint states against enumeration; one of 10,000 right programs would fail at each seed."""
@@ -67,6 +67,8 @@ def test_all_joint_states_come_as_often_as_they_should(make: Any, by: str, monke
         result: Any = fg.run(graph)
     else:
         if by != "exact":
+            monkeypatch.setattr(flat_tree, "_MOST_PAIRS", 0)
+        if by in ("exact, large cliques", "exact, in pieces"):
             monkeypatch.setattr(clique_tree, "PIECE", 0)
             monkeypatch.setattr(cliques, "_MERGED", 1 << 12)
         if by == "exact, in pieces":
