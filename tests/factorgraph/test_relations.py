@@ -207,3 +207,27 @@ def test_a_walk_with_known_and_unknown_inputs(backend: str, sets: int | None, mo
         np.testing.assert_allclose(ours.marginals(block), theirs.marginals(block), rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose(ours.factor_marginals("steps"), theirs.factor_marginals("steps"), rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose(ours.log_partition, theirs.log_partition, rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sets", [None, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_sums_of_three_shared_variables_are_narrowed(
+    seed: int, sets: int | None, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A random tree of factors that bring two new variables each, which later factors hang on."""
+    rng, count = np.random.default_rng(seed), 25
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), 1 + 2 * count)
+    above = (rng.random(count) * (1 + 2 * np.arange(count))).astype(int)
+    scopes = np.stack([1 + 2 * np.arange(count), above, 2 + 2 * np.arange(count)])
+    slopes = rng.uniform(0.5, 1.5, (2, count)) * rng.choice([-1, 1], (2, count))
+    factor = fg.LinearGaussian([slopes[0], 1.0, slopes[1]], rng.uniform(0.1, 2.0, count), rng.normal(size=count))
+    graph.add_factors("sums", factor, *x[scopes])
+    graph.set_prior(x, fg.Gaussian.from_moments(rng.normal(size=x.size), rng.uniform(0.5, 2.0, x.size)))
+    seen = np.array([3, 10, 24])
+    evidence = x[seen], rng.normal(size=seen.size if sets is None else (sets, seen.size))
+    ours, theirs = both_ways(graph, monkeypatch, evidence, backend=backend, batch=sets)
+    np.testing.assert_allclose(ours.marginals(x), theirs.marginals(x), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(ours.factor_marginals("sums"), theirs.factor_marginals("sums"), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(ours.log_partition, theirs.log_partition, rtol=1e-9)

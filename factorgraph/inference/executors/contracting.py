@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from factorgraph.backends import Array, Backend, Index
-from factorgraph.inference.layout.contraction import Compress, Contraction, Edges, Rake
+from factorgraph.inference.layout.contraction import Compress, Contraction, Edges, Narrow, Rake
 from factorgraph.inference.layout.layout import Segment
 from factorgraph.inference.layout.program import take_parameters
 from factorgraph.inference.state.state import State
@@ -78,6 +79,7 @@ class Contracting(ABC):
         self.xp: Any = state.backend.xp
         self.sets = state.batch or 1
         self.ups: list[Array] = []
+        self.narrow: list[tuple[Segment, np.ndarray, Array]] = []  # messages of factors of more than two variables
         self.places = contraction.places
         edges = sum(state.layout.groups[name].count for name in contraction.pairs)
         self.is_sent = [np.zeros(edges, dtype=np.bool_) for _ in range(2)]
@@ -105,41 +107,81 @@ class Contracting(ABC):
         start = int(self.contraction.starts[segment.pool])
         return self._place(start + self.state.layout.pools[segment.pool].edge_place[edges])
 
-    def _parameters_of(self, name: str) -> dict[str, Array]:
-        """A group's parameters, as its bound factor takes them."""
-        return take_parameters(self.state.potentials[name].parameters, None, self.backend, self.state.batch is not None)
+    def _parameters_of(self, name: str, index: Index | None = None) -> dict[str, Array]:
+        """The parameters of a group's factors, or of some, as their bound factor takes them."""
+        return take_parameters(self.state.potentials[name].parameters, index, self.backend, self.state.batch is not None)
 
-    def _wide_messages(self, name: str, places: slice) -> list[tuple[Segment, Array]]:
-        """Messages of factors of more than two variables, of which two were in the rounds."""
-        core, bound = self.contraction.wide[name], self.state.potentials[name].bound
+    def _index(self, step: Narrow) -> Index | None:
+        """The factors of a step, for their parameters; None for all of a group."""
+        return None if step.whole else self._one_each(step.factors)
+
+    def _one_each(self, index: np.ndarray) -> Index:
+        """Numbers of what all sets share, on the device; kept."""
+        key = id(index), 0
+        if key not in self.places or self.places[key][0] is not index:
+            self.places[key] = index, self.backend.index_array(index)
+        return self.places[key][1]
+
+    def _slots_of(self, step: Narrow) -> list[Segment]:
+        """The port of each slot."""
+        segments = self.state.layout.groups[step.group].segments
+        return [segment for segment in segments for _ in range(segment.width)]
+
+    def _tell_narrow(self, step: Narrow) -> None:
+        """Messages of factors of more than two variables, of which two were in the rounds; the others are told theirs."""
+        bound, slots = self.state.potentials[step.group].bound, self._slots_of(step)
+        tables = self._device(step.tables)
         heard: dict[Segment, list[Array]] = {}
-        for number, (segment, edges) in enumerate(self._slots(name)):
+        for number, segment in enumerate(slots):
             known = (
-                self._params(self._cavities(core.index(number), places), segment)
-                if number in core
-                else self._heard(segment, edges)
+                self._params(self._cavities(step.core.index(number), tables), segment)
+                if number in step.core
+                else self._heard(segment, self._places_at(segment, step.nodes[number]))
             )
             heard.setdefault(segment, []).append(known)
+        axes = {segment: len(bound.types[port].param_shape) for port, segment in enumerate(heard)}
         incoming = [
-            self.xp.stack(parts, axis=len(bound.types[port].param_shape)) if port in bound.plural else parts[0]
-            for port, parts in enumerate(heard.values())
+            self.xp.stack(parts, axis=axes[segment]) if port in bound.plural else parts[0]
+            for port, (segment, parts) in enumerate(heard.items())
         ]
-        found = bound.messages(incoming, self._parameters_of(name), range(len(incoming)), self.semiring)
-        return list(zip(heard, found, strict=True))
+        found = bound.messages(
+            incoming, self._parameters_of(step.group, self._index(step)), range(len(incoming)), self.semiring
+        )
+        self.narrow += list(zip(heard, step.edges, found, strict=True))
+        slot = 0
+        for port, (segment, message) in enumerate(zip(heard, found, strict=True)):
+            for place in range(segment.width):
+                if slot not in step.core:
+                    lead = (slice(None),) * axes[segment]
+                    own = message[(*lead, place, ...)] if port in bound.plural else message
+                    self._tell(segment, self._places_at(segment, step.nodes[slot]), own)
+                slot += 1
 
-    def _send(self, messages: list[tuple[Segment, Array]]) -> None:
-        """Write messages ``(*param_shape, F, *batch)`` to where they belong; plural ports have an axis more, before F."""
-        for segment, message in messages:
-            pool, edges = self.state.pools[segment.pool], segment.width * segment.count
-            flat = self.xp.reshape(message, (*pool.pool.type.param_shape, edges, *pool.batch))
-            pool.write(slice(segment.first, segment.first + edges), flat, undamped=True)
+    def _send_narrow(self) -> None:
+        """Write the messages of factors of more than two variables."""
+        for segment, edges, message in self.narrow:
+            pool = self.state.pools[segment.pool]
+            flat = self.xp.reshape(message, (*pool.pool.type.param_shape, edges.size, *pool.batch))
+            pool.write(self._one_each(edges), flat, undamped=True)
 
-    def _any_nan(self, messages: list[tuple[Segment, Array]]) -> bool:
-        return any(bool(self.backend.to_host(self.xp.any(self.xp.isnan(message)))) for _, message in messages)
+    def _any_nan(self, messages: Sequence[Array]) -> bool:
+        return any(bool(self.backend.to_host(self.xp.any(self.xp.isnan(message)))) for message in messages)
 
-    def _heard(self, segment: Segment, edges: slice) -> Array:
-        """What is known of variables that are in no round, at some edges of a port, as natural parameters."""
-        return self._params(self._weights(self._places_of(segment, edges)), segment)
+    @abstractmethod
+    def _places_at(self, segment: Segment, nodes: np.ndarray) -> Index:
+        """Where variables at a port are, by their numbers among all."""
+
+    @abstractmethod
+    def _heard(self, segment: Segment, places: Index) -> Array:
+        """What is known of some variables at a port, as natural parameters."""
+
+    @abstractmethod
+    def _tell(self, segment: Segment, places: Index, message: Array) -> None:
+        """Some variables at a port are told something, in natural parameters."""
+
+    @abstractmethod
+    def _narrowed(self, step: Narrow) -> Array:
+        """Factors of more than two variables as tables of two, from what is known of the others."""
 
     @abstractmethod
     def _params(self, weights: Array, segment: Segment) -> Array:
@@ -223,10 +265,10 @@ class Contracting(ABC):
             self.backend.put(self.sent[end], places, self._told(edges, known), self.axis)
         return self.backend.take(self.sent[end], slice(first * self.sets, (first + count) * self.sets), self.axis)
 
-    def _put_tables(self, places: slice, tables: Array) -> None:
+    def _put_tables(self, places: Index, tables: Array) -> None:
         self.backend.put(self.tables, places, tables, self.table_axis)
 
-    def _cavities(self, end: int, places: slice) -> Array:
+    def _cavities(self, end: int, places: Index) -> Array:
         return self.backend.take(self.cavities[end], places, self.axis)
 
     @abstractmethod
@@ -268,6 +310,9 @@ class Contracting(ABC):
                 self.ups.append(message)
                 self._add(self._device(step.target), message)
                 continue
+            if isinstance(step, Narrow):
+                self._put_tables(self._device(step.tables), self._narrowed(step))
+                continue
             found = self._product(
                 self._oriented(step.left),
                 self._weights(self._device(step.middle)),
@@ -287,6 +332,9 @@ class Contracting(ABC):
                 self._keep(step.edges, cavity, own)
                 # Tables were taken with the leaf second.
                 self._add(leaf, self._said(step.edges.back, cavity))
+                continue
+            if isinstance(step, Narrow):
+                self._tell_narrow(step)
                 continue
             outer = [self._cavities(end, self._new(step)) for end in range(2)]
             middle = self._device(step.middle)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from factorgraph.backends import Array, Backend, Index
 from factorgraph.inference.executors.contracting import Contracting
-from factorgraph.inference.layout.contraction import Contraction, Edges
+from factorgraph.inference.layout.contraction import Contraction, Edges, Narrow
 from factorgraph.inference.layout.layout import Segment
 from factorgraph.inference.state.state import State
 from factorgraph.semiring import Semiring
@@ -86,8 +88,9 @@ class RelationContracting(Contracting):
         first = 0
         for name in contraction.pairs:
             count = state.layout.groups[name].count
-            part = slice(first * self.sets, (first + count) * self.sets)
-            self._put_tables(part, self._relations_of(name))
+            if name not in contraction.wide:
+                part = slice(first * self.sets, (first + count) * self.sets)
+                self._put_tables(part, self._relations(name, [self._nothing(s, 1) for s in state.layout.groups[name].segments]))
             first += count
 
     def _places_of(self, segment: Segment, edges: slice) -> Index:
@@ -113,7 +116,7 @@ class RelationContracting(Contracting):
         """What factors say to their one variable in the rounds."""
         slots, slot = self._slots(name), self.contraction.hung[name]
         incoming = [
-            self._nothing(segment, segment.count) if number == slot else self._heard(segment, edges)
+            self._nothing(segment, segment.count) if number == slot else self._heard(segment, self._places_of(segment, edges))
             for number, (segment, edges) in enumerate(slots)
         ]
         (message,) = self.state.potentials[name].bound.messages(incoming, self._parameters_of(name), [slot], self.semiring)
@@ -125,31 +128,42 @@ class RelationContracting(Contracting):
         incoming = [
             self._params(self.known.weights(self._places_of(segment, edges), self.from_hung[name]), segment)
             if number == slot
-            else self._heard(segment, edges)
+            else self._heard(segment, self._places_of(segment, edges))
             for number, (segment, edges) in enumerate(slots)
         ]
         bound = self.state.potentials[name].bound
         found = bound.messages(incoming, self._parameters_of(name), range(len(slots)), self.semiring)
         return [(segment, message) for (segment, _), message in zip(slots, found, strict=True)]
 
-    def _relations_of(self, name: str) -> Array:
-        """Factors as relations of the two variables in the rounds, what is known of the others put in."""
-        group = self.state.layout.groups[name]
-        core = self.contraction.wide.get(name, (0, 1))
-        incoming = [
-            self._nothing(segment, 1) if port in core else self._heard(segment, edges)
-            for port, (segment, edges) in enumerate(self._slots(name))
-        ]
-        factor = self.state.potentials[name].bound.factor
-        found = factor.relation(incoming, self._parameters_of(name), core, self.semiring)
-        return self._flat(found, self.relations.shape, group.count)
+    def _relations(
+        self, name: str, incoming: list[Array], core: tuple[int, int] = (0, 1), index: Index | None = None, count: int = -1
+    ) -> Array:
+        """Factors of a group, or some of them, as relations of two of their variables."""
+        factor, parameters = self.state.potentials[name].bound.factor, self._parameters_of(name, index)
+        found = factor.relation(incoming, parameters, core, self.semiring)
+        return self._flat(found, self.relations.shape, self.state.layout.groups[name].count if count < 0 else count)
 
-    def _heard(self, segment: Segment, edges: slice) -> Array:
-        return self._params(self.known_of[segment.pool][0].weights(self._places_of(segment, edges)), segment)
+    def _narrowed(self, step: Narrow) -> Array:
+        incoming = [
+            self._nothing(segment, 1) if slot in step.core else self._heard(segment, self._places_at(segment, nodes))
+            for slot, (segment, nodes) in enumerate(zip(self._slots_of(step), step.nodes, strict=True))
+        ]
+        return self._relations(step.group, incoming, step.core, self._index(step), step.factors.size)
+
+    def _places_at(self, segment: Segment, nodes: np.ndarray) -> Index:
+        start, base = int(self.contraction.starts[segment.pool]), self.known_of[segment.pool][1]
+        return self._device(nodes) if start == base else self._place(nodes - start + base)
+
+    def _heard(self, segment: Segment, places: Index) -> Array:
+        return self._params(self.known_of[segment.pool][0].weights(places), segment)
+
+    def _tell(self, segment: Segment, places: Index, message: Array) -> None:
+        shape = self.state.pools[segment.pool].pool.type.param_shape
+        self.known_of[segment.pool][0].add(places, self.xp.reshape(message, (*shape, -1)))
 
     def _params(self, weights: Array, segment: Segment) -> Array:
         shape = self.state.pools[segment.pool].pool.type.param_shape
-        return self.xp.reshape(weights, (*shape, segment.count, *self.state.pools[0].batch))
+        return self.xp.reshape(weights, (*shape, weights.shape[-1] // self.sets, *self.state.pools[0].batch))
 
     def _add(self, places: Index, message: Array) -> None:
         self.known.add(places, message)
@@ -183,14 +197,19 @@ class RelationContracting(Contracting):
     def _product(self, left: Array, weights: Array, right: Array) -> Array:
         return self.relations.product(left, weights, right)
 
+    def _send(self, messages: list[tuple[Segment, Array]]) -> None:
+        """Write the messages of all edges of some ports."""
+        for segment, message in messages:
+            pool, edges = self.state.pools[segment.pool], segment.width * segment.count
+            flat = self.xp.reshape(message, (*pool.pool.type.param_shape, edges, *pool.batch))
+            pool.write(slice(segment.first, segment.first + edges), flat, undamped=True)
+
     def write(self) -> bool:
         state, first = self.state, 0
         messages: list[tuple[Segment, Array]] = []
         for name in self.contraction.pairs:
             group = state.layout.groups[name]
-            if name in self.contraction.wide:
-                messages += self._wide_messages(name, slice(first * self.sets, (first + group.count) * self.sets))
-            else:
+            if name not in self.contraction.wide:
                 sent = [(segment, self._sent(end, first, group.count)) for end, segment in enumerate(group.segments)]
                 messages += [(segment, self._params(message, segment)) for segment, message in sent]
             first += group.count
@@ -199,9 +218,10 @@ class RelationContracting(Contracting):
             messages.append((segment, self._params(self._message_of(name), segment)))
         for name in self.contraction.hung:
             messages += self._to_hung(name)
-        if self._any_nan(messages):
+        if self._any_nan([message for _, message in messages] + [message for *_, message in self.narrow]):
             return False
         self._send(messages)
+        self._send_narrow()
         for pool in state.pools:
             pool.refresh()
         state.iteration += 1

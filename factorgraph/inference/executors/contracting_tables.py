@@ -14,7 +14,7 @@ import numpy as np
 
 from factorgraph.backends import Array, Index
 from factorgraph.inference.executors.contracting import Contracting
-from factorgraph.inference.layout.contraction import Contraction, Rake
+from factorgraph.inference.layout.contraction import Contraction, Narrow, Rake, Round
 from factorgraph.inference.layout.layout import Segment
 from factorgraph.inference.state.state import State
 from factorgraph.semiring import Semiring
@@ -66,28 +66,45 @@ class TableContracting(Contracting):
         first = 0
         for name in contraction.pairs:
             count = state.layout.groups[name].count
-            table, is_wide = self._table_of(name), name in contraction.wide
-            if is_wide:
-                table = self._without_others(name, table)
-            if self.in_numbers:
-                table = xp.exp(table - self._largest(self._largest(table, 2), 1))
-            part = slice(first * self.sets, (first + count) * self.sets)
-            spread = table if is_wide else xp.broadcast_to(table, (count, q, q))
-            self._put_tables(part, xp.repeat(spread, self.sets, axis=0) if self.sets > 1 and not is_wide else spread)
+            if name not in contraction.wide:
+                table = self._as_numbers(self._table_of(name)) if self.in_numbers else self._table_of(name)
+                spread = xp.broadcast_to(table, (count, q, q))
+                part = slice(first * self.sets, (first + count) * self.sets)
+                self._put_tables(part, xp.repeat(spread, self.sets, axis=0) if self.sets > 1 else spread)
             first += count
 
-    def _without_others(self, name: str, table: Array) -> Array:
-        """Tables of more than two variables, summed over those that are in no round, ``(F sets, q, q)`` of logarithms."""
-        xp, q, core = self.xp, self.contraction.states, self.contraction.wide[name]
-        count, slots = self.state.layout.groups[name].count, self._slots(name)
-        others = [number for number in range(len(slots)) if number not in core]
-        rows = xp.repeat(xp.broadcast_to(table, (count, *table.shape[1:])), self.sets, axis=0)
-        for number in others:
-            weights = self._weights(self._places_of(*slots[number]))
-            rows = rows + xp.reshape(weights, (-1, *(q if number == axis else 1 for axis in range(len(slots)))))
-        rows = xp.permute_dims(rows, (0, *(1 + port for port in (*core, *others))))
-        rows = xp.reshape(rows, (-1, q, q, q ** len(others)))
-        return xp.max(rows, axis=3) if self.is_max else self.backend.log_sum_exp(rows, 3)
+    def _as_numbers(self, tables: Array) -> Array:
+        """Tables of logarithms as numbers, with 1 as the largest of each."""
+        return self.xp.exp(tables - self._largest(self._largest(tables, 2), 1))
+
+    def _joint(self, step: Narrow) -> Array:
+        """Tables with what is known of all but two of their variables, ``(n sets, q, q, others)`` of logarithms."""
+        xp, q = self.xp, self.contraction.states
+        table, number = self._table_of(step.group), len(step.nodes)
+        if table.shape[0] > 1 and not step.whole:
+            table = self.backend.take(table, self._one_each(step.factors), 0)
+        rows = xp.repeat(xp.broadcast_to(table, (step.factors.size, *table.shape[1:])), self.sets, axis=0)
+        others = [slot for slot in range(number) if slot not in step.core]
+        for slot in others:
+            weights = self._weights(self._device(step.nodes[slot]))
+            rows = rows + xp.reshape(weights, (-1, *(q if slot == axis else 1 for axis in range(number))))
+        rows = xp.permute_dims(rows, (0, *(1 + slot for slot in (*step.core, *others))))
+        return xp.reshape(rows, (-1, q, q, q ** len(others)))
+
+    def _narrowed(self, step: Narrow) -> Array:
+        joint = self._joint(step)
+        tables = self.xp.max(joint, axis=3) if self.is_max else self.backend.log_sum_exp(joint, 3)
+        return self._as_numbers(tables) if self.in_numbers else tables
+
+    def _places_at(self, segment: Segment, nodes: np.ndarray) -> Index:
+        return self._device(nodes)
+
+    def _heard(self, segment: Segment, places: Index) -> Array:
+        return self._params(self._weights(places), segment)
+
+    def _tell(self, segment: Segment, places: Index, message: Array) -> None:
+        kind: Any = self.state.pools[segment.pool].pool.type
+        self._add(places, self._levelled(self._items_first(kind.log_weights(message, self.backend))))
 
     def _params(self, weights: Array, segment: Segment) -> Array:
         pool = self.state.pools[segment.pool]
@@ -242,18 +259,29 @@ class TableContracting(Contracting):
         xp, q = self.xp, self.contraction.states
         best = self.backend.index_array(np.zeros(self.ruled_out.shape[0], dtype=np.intp))
         certain = self.backend.zeros((best.shape[0], q)) - xp.inf
-        states = self.backend.index_array(np.arange(q)[None])
+        states, zero = self.backend.index_array(np.arange(q)[None]), self.backend.zeros(())
 
-        def take(places: Array, weights: Array) -> None:
-            chosen = xp.argmax(weights, axis=1)
+        def put(places: Index, chosen: Array) -> None:
             self.backend.put(best, places, chosen, 0)
-            rows = xp.where(states == chosen[:, None], xp.zeros_like(weights), xp.full_like(weights, -xp.inf))
-            self.backend.put(certain, places, rows, 0)
+            self.backend.put(certain, places, xp.where(states == chosen[:, None], zero, -xp.inf), 0)
 
-        gone = [step.leaf if isinstance(step, Rake) else step.middle for step in self.contraction.rounds]
-        left = self._place(np.setdiff1d(np.arange(self.contraction.variables), np.concatenate(gone)))
+        def take(places: Index, weights: Array) -> None:
+            put(places, xp.argmax(weights, axis=1))
+
+        gone = np.concatenate([self._gone(step) for step in self.contraction.rounds])
+        left = self._place(np.setdiff1d(np.arange(self.contraction.variables), gone))
         take(left, self._weights(left))
         for step in reversed(self.contraction.rounds):
+            if isinstance(step, Narrow):
+                joint = self._joint(step)
+                ends = [self.backend.take(best, self._device(step.nodes[slot]), 0) for slot in step.core]
+                rows = self.backend.index_array(np.arange(joint.shape[0])) * q**2 + ends[0] * q + ends[1]
+                flat = xp.reshape(joint, (-1, joint.shape[3]))
+                number = xp.argmax(self.backend.take(flat, rows, 0), axis=1)
+                for slot in reversed([slot for slot in range(len(step.nodes)) if slot not in step.core]):
+                    put(self._device(step.nodes[slot]), number % q)
+                    number = number // q
+                continue
             if isinstance(step, Rake):
                 ways = [(step.leaf, step.target, self._oriented(step.edges.back))]
             else:
@@ -265,6 +293,13 @@ class TableContracting(Contracting):
             told = [self._through(tables, self.backend.take(certain, self._device(ends), 0)) for _, ends, tables in ways]
             take(places, reduce(xp.add, told, self._weights(places)))
         return self._values(self.backend.to_host(best))
+
+    @staticmethod
+    def _gone(step: Round) -> np.ndarray:
+        """The variables that a round sums out."""
+        if isinstance(step, Narrow):
+            return np.concatenate([nodes for slot, nodes in enumerate(step.nodes) if slot not in step.core])
+        return step.leaf if isinstance(step, Rake) else step.middle
 
     def _values(self, best: np.ndarray) -> list[np.ndarray]:
         """Values of the variables of each pool, whose states have these numbers."""
@@ -278,14 +313,11 @@ class TableContracting(Contracting):
     def write(self) -> bool:
         """Messages of the original edges, as the engine keeps them."""
         xp, state, messages, first = self.xp, self.state, [], 0
-        wide: list[tuple[Segment, Array]] = []
         if self._is_impossible():
             return False
         for name in self.contraction.pairs:
             group = state.layout.groups[name]
-            if name in self.contraction.wide:
-                wide += self._wide_messages(name, slice(first * self.sets, (first + group.count) * self.sets))
-            else:
+            if name not in self.contraction.wide:
                 ends = [segment for segment in group.segments for _ in range(segment.width)]
                 messages += [(segment, self._sent(end, first, group.count)) for end, segment in enumerate(ends)]
             first += group.count
@@ -293,9 +325,9 @@ class TableContracting(Contracting):
             (segment,) = state.layout.groups[name].segments
             spread = xp.broadcast_to(self._table_of(name), (segment.count, self.contraction.states))
             messages.append((segment, xp.repeat(spread, self.sets, axis=0)))
-        if self._any_nan(messages + wide):
+        if self._any_nan([message for _, message in messages] + [message for *_, message in self.narrow]):
             return False
-        self._send(wide)
+        self._send_narrow()
         rows: dict[tuple[int, int], list[Array]] = {}
         for segment, message in messages:
             rows.setdefault((segment.pool, segment.first), []).append(message)

@@ -104,14 +104,8 @@ def modes(state: State) -> list[np.ndarray]:
         return [np.asarray(backend.to_host(pool.pool.type.mode(pool.own_belief, backend))) for pool in state.pools]
 
 
-def best_states(contraction: Contraction, state: State, semiring: Semiring) -> list[np.ndarray] | None:
-    """
-    The values of one best joint state, of each pool's variables, ``(V,)`` or ``(V, B)``; the semiring is max-product.
-
-    None with tables of more variables, some of which are in no round.
-    """
-    if contraction.wide:
-        return None
+def best_states(contraction: Contraction, state: State, semiring: Semiring) -> list[np.ndarray]:
+    """The values of one best joint state, of each pool's variables, ``(V,)`` or ``(V, B)``; the semiring is max-product."""
     work = TableContracting(contraction, state, semiring)
     work.forward()
     return work.decode()

@@ -1,14 +1,15 @@
 """The rounds in which a forest of pairwise tables is summed out, O(log n) of them.
 
 In each round all leaves are summed out together (rake), then an independent set of variables with two neighbours (compress),
-each of which leaves one table between its neighbours (Miller, Reif 1985).
+each of which leaves one table between its neighbours (Miller, Reif 1985). Factors of more variables join in as tables of two
+as soon as all but two of their variables have no other factor left (narrow).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -60,6 +61,33 @@ class Compress:
 
 
 @dataclass(frozen=True, eq=False)
+class Narrow:
+    """
+    Factors of more than two variables that become tables of two of these.
+
+    Attributes
+    ----------
+    group : name of their group
+    factors : their numbers in it; ``whole`` says that these are all
+    core : slots of the two variables, the slots of plural ports counted each
+    nodes : the variables at each slot, ``(slots, n)``
+    tables : numbers of the tables
+    edges : of each port, the edges in its pool, slot by slot
+    """
+
+    group: str
+    factors: np.ndarray
+    whole: bool
+    core: tuple[int, int]
+    nodes: list[np.ndarray]
+    tables: np.ndarray
+    edges: list[np.ndarray]
+
+
+Round: TypeAlias = "Rake | Compress | Narrow"
+
+
+@dataclass(frozen=True, eq=False)
 class Contraction:
     """
     The rounds of a forest.
@@ -72,8 +100,7 @@ class Contraction:
     relations : whether pairs are relations, not tables
     more : entries of the tables of more than two variables
     pairs, singles : names of the groups of factors of two variables or more, and of one
-    wide : of groups of factors of more than two variables, which two are in the rounds, the slots of plural ports counted
-        each; the others have no other such factor, so that they are heard before all rounds and told after them
+    wide : those of pairs with more than two variables
     starts : the number of each pool's first variable
     inside : of each pool, whether its variables may be in the rounds: relations are between variables of one type
     hung : of groups of factors of one such variable and others, which are in no round, the slot of the one
@@ -81,14 +108,14 @@ class Contraction:
     missing : for each end, and the first edge of each group, edges along which no round sends a message, once they are known
     """
 
-    rounds: list[Rake | Compress]
+    rounds: list[Round]
     variables: int
     tables: int
     states: int
     more: int
     pairs: list[str]
     singles: list[str]
-    wide: dict[str, tuple[int, int]]
+    wide: frozenset[str]
     starts: np.ndarray
     relations: bool
     inside: np.ndarray
@@ -102,7 +129,7 @@ class Contraction:
 
     @classmethod
     def of(cls, layout: Layout) -> Contraction | None:
-        """The rounds of a forest of relations or tables; None where a factor has three variables that others have too."""
+        """The rounds of a forest of relations or tables; None where there is none, or tables would be too large."""
         discrete = all(hasattr(pool.type, "log_weights") for pool in layout.pools)
         if not discrete and any(pool.type.relations(HOST) is None for pool in layout.pools):
             return None
@@ -127,19 +154,28 @@ class Contraction:
             return None
         ends = {name: _slots_inside(layout, name, inside) for name in places}
         hung = {name: slots[0] for name, slots in ends.items() if len(slots) == 1}
-        cores = {name: _core(degree[places[name]] > 1, slots) for name, slots in ends.items() if len(slots) > 1}
-        if len(hung) + len(cores) < len(places) or not cores or any(len(core) > 2 for core in cores.values()):
+        pairs = [name for name, slots in ends.items() if len(slots) > 1]
+        if len(hung) + len(pairs) < len(places) or not pairs:
             return None
         states = max(len(pool.type.states) for pool in layout.pools) if discrete else _AS_RELATIONS  # type: ignore[attr-defined]
-        entries = {name: states ** len(places[name]) if discrete else 1 for name in cores if len(places[name]) > 2}
+        entries = {name: states ** len(places[name]) if discrete else 1 for name in pairs if len(places[name]) > 2}
         if states > _MOST_STATES or max(entries.values(), default=0) > _MOST_ENTRIES:
             return None
-        left, right = (np.concatenate([places[name][core[side]] for name, core in cores.items()]) for side in range(2))
-        rounds, tables = _rounds(left, right, int(starts[-1]))
-        wide = {name: (core[0], core[1]) for name, core in cores.items() if len(places[name]) > 2}
+        work = _Rounds(layout, {name: (places[name], ends[name]) for name in pairs}, int(starts[-1]))
         more = sum(size * layout.groups[name].count for name, size in entries.items())
         return cls(
-            rounds, int(starts[-1]), tables, states, more, list(cores), singles, wide, starts[:-1], not discrete, inside, hung
+            rounds=work.rounds,
+            variables=int(starts[-1]),
+            tables=work.tables,
+            states=states,
+            more=more,
+            pairs=pairs,
+            singles=singles,
+            wide=frozenset(entries),
+            starts=starts[:-1],
+            relations=not discrete,
+            inside=inside,
+            hung=hung,
         )
 
 
@@ -160,40 +196,110 @@ def _slots_inside(layout: Layout, name: str, inside: np.ndarray) -> list[int]:
     return [slot for slot, pool in enumerate(pools) if inside[pool]]
 
 
-def _core(shared: np.ndarray, slots: list[int]) -> tuple[int, ...]:
-    """Those of some slots ``(slots, F)`` at which some variable has other factors of several variables; at least two."""
-    core = np.flatnonzero(shared.any(axis=1)).tolist()
-    others = [slot for slot in slots if slot not in core]
-    return tuple(sorted(core + others[: max(0, 2 - len(core))]))
-
-
 def _edge_ends(layout: Layout, name: str, starts: np.ndarray) -> np.ndarray:
     """Numbers of the variables at a group's edges, first those of the first axis of its tables, then those of the second."""
     parts = [starts[s.pool] + layout.pools[s.pool].edge_place[s.edges(None)] for s in layout.groups[name].segments]
     return np.concatenate(parts)
 
 
-def _rounds(left: np.ndarray, right: np.ndarray, variables: int) -> tuple[list[Rake | Compress], int]:
-    rng = np.random.default_rng(0)
-    rounds: list[Rake | Compress] = []
-    table, tables = np.arange(left.size), left.size
-    degree = np.bincount(left, minlength=variables) + np.bincount(right, minlength=variables)
-    while table.size:
-        # Leaves; of two that are each other's neighbour only the left one.
+class _Rounds:
+    """
+    The choice of rounds.
+
+    Parameters
+    ----------
+    layout : Layout
+    groups : for each group of factors of several variables, these ``(slots, F)``, and the slots that may be in the rounds
+    variables : number of variables
+
+    Attributes
+    ----------
+    rounds : in their order
+    tables : number of tables
+    """
+
+    def __init__(self, layout: Layout, groups: dict[str, tuple[np.ndarray, list[int]]], variables: int) -> None:
+        self._layout, self._variables = layout, variables
+        self._rng = np.random.default_rng(0)
+        self.rounds: list[Round] = []
+        self._first: dict[str, int] = {}  # number of the first table of each group
+        self.tables = 0
+        self._degree = np.zeros(variables, dtype=np.int64)
+        none = np.zeros(0, dtype=np.int64)
+        self._left, self._right, self._table = none, none, none
+        self._waiting: dict[str, np.ndarray] = {}  # factors of more variables that are no table yet
+        self._groups = groups
+        for name, (nodes, slots) in groups.items():
+            count = nodes.shape[1]
+            self._first[name], self.tables = self.tables, self.tables + count
+            self._degree += np.bincount(nodes[slots].reshape(-1), minlength=variables)
+            if len(nodes) == 2:
+                self._append(nodes[0], nodes[1], self._first[name] + np.arange(count))
+            else:
+                self._waiting[name] = np.arange(count)
+        while self._table.size or self._waiting:
+            self._narrow()
+            self._rake()
+            self._compress()
+
+    def _append(self, left: np.ndarray, right: np.ndarray, table: np.ndarray) -> None:
+        self._left, self._right = np.concatenate([self._left, left]), np.concatenate([self._right, right])
+        self._table = np.concatenate([self._table, table])
+
+    def _narrow(self) -> None:
+        """Factors all but two of whose variables have no other factor become tables of these two."""
+        for name, factors in list(self._waiting.items()):
+            nodes, slots = self._groups[name]
+            alive = np.zeros((len(nodes), factors.size), dtype=np.bool_)
+            alive[slots] = self._degree[nodes[slots][:, factors]] > 1
+            ready = alive.sum(axis=0) <= 2
+            if not ready.any():
+                continue
+            # Of a factor with fewer than two others stay that are usual in the group, so that steps are few.
+            usual = np.full(len(nodes), -1.0)
+            usual[slots] = alive[slots].mean(axis=1)
+            order = np.argsort(-(usual[:, None] + 2.0 * alive), axis=0, kind="stable")
+            cores = np.sort(order[:2, ready], axis=0)
+            chosen, self._waiting[name] = factors[ready], factors[~ready]
+            if not self._waiting[name].size:
+                del self._waiting[name]
+            for code in np.unique(cores[0] * len(nodes) + cores[1]).tolist():
+                core = code // len(nodes), code % len(nodes)
+                mine = chosen[(cores[0] == core[0]) & (cores[1] == core[1])]
+                self._add_narrow(name, mine, core)
+
+    def _add_narrow(self, name: str, factors: np.ndarray, core: tuple[int, int]) -> None:
+        (nodes, slots), group = self._groups[name], self._layout.groups[name]
+        tables, whole = self._first[name] + factors, factors.size == group.count
+        edges = [segment.edges(factors) for segment in group.segments]
+        self.rounds.append(Narrow(name, factors, whole, core, [row[factors] for row in nodes], tables, edges))
+        others = [slot for slot in slots if slot not in core]
+        self._degree -= np.bincount(nodes[others][:, factors].reshape(-1), minlength=self._variables)
+        self._append(nodes[core[0], factors], nodes[core[1], factors], tables)
+
+    def _rake(self) -> None:
+        """Leaves; of two that are each other's neighbour only the left one."""
+        left, right, degree = self._left, self._right, self._degree
         from_left = degree[left] == 1
         from_right = (degree[right] == 1) & ~from_left
         gone = from_left | from_right
-        if gone.any():
-            leaf, target = np.where(from_left, left, right)[gone], np.where(from_left, right, left)[gone]
-            rounds.append(Rake(leaf, Edges(table[gone], from_left[gone]), target))
-            degree[leaf] = 0
-            degree -= np.bincount(target, minlength=variables)
-            left, right, table = left[~gone], right[~gone], table[~gone]
+        if not gone.any():
+            return
+        leaf, target = np.where(from_left, left, right)[gone], np.where(from_left, right, left)[gone]
+        self.rounds.append(Rake(leaf, Edges(self._table[gone], from_left[gone]), target))
+        degree[leaf] = 0
+        degree -= np.bincount(target, minlength=self._variables)
+        self._left, self._right, self._table = left[~gone], right[~gone], self._table[~gone]
+
+    def _compress(self) -> None:
+        """Variables between two others, no two of them next to each other."""
+        left, right, table = self._left, self._right, self._table
         if not table.size:
-            break
-        found = _independent(left, right, degree, rng)
+            return
+        both = np.bincount(left, minlength=self._variables) + np.bincount(right, minlength=self._variables) == 2
+        found = _independent(left, right, both & (self._degree == 2), self._rng)
         if not found.any():
-            continue
+            return
         ends, others = np.concatenate([left, right]), np.concatenate([right, left])
         edges = np.tile(np.arange(table.size), 2)
         side = np.repeat([False, True], table.size)  # whether the variable is at the right end
@@ -201,25 +307,22 @@ def _rounds(left: np.ndarray, right: np.ndarray, variables: int) -> tuple[list[R
         chosen = chosen[np.argsort(ends[chosen], kind="stable")]
         two, one = chosen[::2], chosen[1::2]  # along a chain in order no table is turned
         ways = Edges(table[edges[one]], ~side[one]), Edges(table[edges[two]], side[two])
-        rounds.append(Compress(ends[one], others[one], others[two], *ways, tables))
-        new = tables + np.arange(len(one))
-        tables += len(one)
-        degree[ends[one]] = 0
+        self.rounds.append(Compress(ends[one], others[one], others[two], *ways, self.tables))
+        new = self.tables + np.arange(len(one))
+        self.tables += len(one)
+        self._degree[ends[one]] = 0
         kept = ~(found[left] | found[right])
-        left = np.concatenate([left[kept], others[one]])
-        right = np.concatenate([right[kept], others[two]])
-        table = np.concatenate([table[kept], new])
-    return rounds, tables
+        self._left, self._right, self._table = left[kept], right[kept], table[kept]
+        self._append(others[one], others[two], new)
 
 
-def _independent(left: np.ndarray, right: np.ndarray, degree: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Which variables with two neighbours are summed out: no two next to each other; along a chain in order every second."""
-    free = degree == 2
-    found = np.zeros(degree.size, dtype=np.bool_)
+def _independent(left: np.ndarray, right: np.ndarray, free: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Which free variables are summed out: no two next to each other; along a chain in order every second."""
+    found = np.zeros(free.size, dtype=np.bool_)
     number = np.cumsum(free)
-    weight = np.where(free, (number & 1) + rng.random(degree.size), -1.0)
+    weight = np.where(free, (number & 1) + rng.random(free.size), -1.0)
     for _ in range(_PASSES):
-        best = np.full(degree.size, -1.0)
+        best = np.full(free.size, -1.0)
         np.maximum.at(best, left, weight[right])
         np.maximum.at(best, right, weight[left])
         taken = (weight > best) & (weight >= 0)
