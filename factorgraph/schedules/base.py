@@ -44,11 +44,14 @@ class Plan:
     share : float or None
         If it is given, there is one stage, which is not run as a whole. Instead, messages are updated again and again if they
         would change by at least this fraction of the largest change.
+    forest : bool
+        Whether the graph is a forest whose messages all follow from those of its leaves, so that they may be found in any way.
     """
 
     stages: list[tuple[Step, ...]]
     exact: bool = False
     share: float | None = None
+    forest: bool = False
 
     @property
     def num_stages(self) -> int:

@@ -21,7 +21,8 @@ class Tree(Schedule):
     """
     Exact on forests: one pass from the leaves to the roots, and one back, with a stage for each depth.
 
-    If factors have approximate messages, passes are repeated until a fixed point, and the result is not exact.
+    If factors have approximate messages, passes are repeated until a fixed point, and the result is not exact. If these factors
+    have one variable each, all of them are updated at once after each pass.
 
     Each component is rooted in its middle, so that there are as few depths as possible.
 
@@ -49,7 +50,7 @@ class _TreePlan(Plan):
 
     def __init__(self, graph: FactorGraph, forest: SpanningForest) -> None:
         exact = not any(not block.is_block and block.bound.factor.approximates for block in graph.factor_blocks.values())
-        vars(self).update(exact=exact, share=None, _graph=graph, _forest=forest)
+        vars(self).update(exact=exact, share=None, forest=True, _graph=graph, _forest=forest)
 
     @property
     def num_stages(self) -> int:

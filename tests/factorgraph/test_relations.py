@@ -231,3 +231,57 @@ def test_sums_of_three_shared_variables_are_narrowed(
     np.testing.assert_allclose(ours.marginals(x), theirs.marginals(x), rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose(ours.factor_marginals("sums"), theirs.factor_marginals("sums"), rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose(ours.log_partition, theirs.log_partition, rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sets", [None, 2])
+@pytest.mark.parametrize("shape", ["chain", "tree"])
+def test_approximate_messages_hang_on_rounds(
+    shape: str, sets: int | None, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts and a measured curve at each state: the fixed point is that of passes by depth."""
+    rng = np.random.default_rng(0)
+    graph, x = forest(rng, 24, shape)
+    counts, curve = np.arange(0, 24, 2), np.arange(1, 24, 2)
+    poisson = fg.Likelihood(lambda x, count: count * x - np.exp(x), [rng.poisson(2.0, counts.size)])
+    graph.add_factors("counts", poisson, x[counts])
+    bend = fg.Nonlinear(lambda x, y: x + 0.3 * np.sin(x) - y, 0.2, [rng.normal(size=curve.size)])
+    graph.add_factors("curve", bend, x[curve])
+    evidence = x[[4, 11]], rng.normal(size=2 if sets is None else (sets, 2))
+    monkeypatch.setattr(passes, "_MANY_STAGES", 0)
+    monkeypatch.setattr(passes, "_ENTRIES_OF_A_STAGE", 10**9)
+    results = []
+    for way in ("rounds", "depth"):
+        inference = fg.Inference(graph, fg.Tree(), backend=backend, batch=sets)
+        inference.observe(*evidence)
+        results.append(inference.run(tolerance=1e-9, max_iterations=300))
+        assert ("program" in vars(inference._passes)) == (way == "depth")
+        monkeypatch.setattr(passes, "_MANY_STAGES", 10**9)
+    ours, theirs = results
+    assert set(np.ravel(ours.status)) == set(np.ravel(theirs.status)) == {"converged"}
+    np.testing.assert_allclose(ours.marginals(x), theirs.marginals(x), rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(ours.log_partition, theirs.log_partition, rtol=1e-7)
+
+
+def test_long_chains_with_counts_converge_in_few_iterations() -> None:
+    """4,000 weakly driven states: by depth, an iteration would have 8,000 stages."""
+    rng, n = np.random.default_rng(1), 4000
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), n)
+    graph.add_factors("walk", fg.LinearGaussian([1.0, -1.0], 0.002), x[1:], x[:-1])
+    graph.set_prior(x[0], fg.Gaussian.from_moments(0.0, 1.0))
+    truth = np.cumsum(rng.normal(size=n) * np.sqrt(0.002))
+    graph.add_factors("counts", fg.Likelihood(lambda x, c: c * x - np.exp(x), [rng.poisson(np.exp(truth))]), x)
+    result = fg.run(graph)
+    assert result.status == "converged"
+    assert result.iterations <= 20
+    mean, variance = np.moveaxis(result.marginals(x), -1, 0)
+    assert np.mean((mean - truth) ** 2 / variance) == pytest.approx(1.0, abs=0.25)
+
+
+def test_sites_that_are_reinforced_go_by_depth() -> None:
+    graph, x = forest(np.random.default_rng(0), 70, "chain")
+    graph.add_factors("counts", fg.Likelihood(lambda x, c: c * x - np.exp(x), [np.ones(70)]), x)
+    assert fg.Inference(graph, fg.Tree())._passes.contraction is not None
+    assert fg.Inference(graph, fg.Tree(), reinforcement=0.1)._passes.contraction is None
+    assert fg.Inference(graph, fg.Sweep())._passes.contraction is None

@@ -106,8 +106,13 @@ class RelationContracting(Contracting):
         return self.backend.zeros((*self.state.pools[segment.pool].pool.type.param_shape, count, *self.state.pools[0].batch))
 
     def _message_of(self, name: str) -> Array:
-        """What factors of one variable say."""
-        bound, (segment, _) = self.state.potentials[name].bound, self._slots(name)[0]
+        """What factors of one variable say; approximate ones what they said last."""
+        bound, (segment, edges) = self.state.potentials[name].bound, self._slots(name)[0]
+        if name in self.contraction.sites:
+            pool = self.state.pools[segment.pool]
+            return self._flat(
+                self.backend.take(pool.messages, edges, pool.pool.axis), bound.types[0].param_shape, segment.count
+            )
         nothing = self._nothing(segment, segment.count)
         (message,) = bound.messages([nothing], self._parameters_of(name), [0], self.semiring)
         return self._flat(message, bound.types[0].param_shape, segment.count)
@@ -213,7 +218,7 @@ class RelationContracting(Contracting):
                 sent = [(segment, self._sent(end, first, group.count)) for end, segment in enumerate(group.segments)]
                 messages += [(segment, self._params(message, segment)) for segment, message in sent]
             first += group.count
-        for name in self.contraction.singles:
+        for name in (name for name in self.contraction.singles if name not in self.contraction.sites):
             (segment,) = state.layout.groups[name].segments
             messages.append((segment, self._params(self._message_of(name), segment)))
         for name in self.contraction.hung:

@@ -18,7 +18,7 @@ from factorgraph.inference.layout.contraction import Contraction
 from factorgraph.inference.layout.layout import Layout
 from factorgraph.inference.layout.program import Stage, compile_plan
 from factorgraph.inference.state.state import State
-from factorgraph.schedules import Plan
+from factorgraph.schedules import Plan, Step
 from factorgraph.semiring import Semiring
 
 _MANY_STAGES = 64  # from which a forest is contracted,
@@ -48,20 +48,32 @@ class Passes:
 
     @cached_property
     def contraction(self) -> Contraction | None:
-        """The rounds of a forest, where they take less time than the stages, and its factors are tables of two variables."""
-        found = Contraction.of(self._layout) if self._plan.num_stages >= _MANY_STAGES else None
-        if found is None:
+        """The rounds of a forest, where they take less time than the stages, and its factors are tables or relations."""
+        reinforced = any(np.any(pool.reinforcement) for pool in self._layout.pools)
+        if not self._plan.forest or reinforced or self._plan.num_stages < _MANY_STAGES:
+            return None
+        found = Contraction.of(self._layout)
+        if found is None or (found.sites and not found.relations):
             return None
         # A matrix product costs little beside reading its tables; the largest sums of max mode are looked for one by one.
         table = found.states**3 / 2 if self._mode == "max" else found.states**2
         entries = self._sets * (found.variables * (table + _ENTRIES_OF_A_VARIABLE) + found.more)
         return found if entries <= _ENTRIES_OF_A_STAGE * self._plan.num_stages else None
 
+    @cached_property
+    def _sites(self) -> list[Stage]:
+        """All approximate messages at once."""
+        assert self.contraction is not None
+        groups = [self._layout.groups[name] for name in self.contraction.sites]
+        steps = [Step(block.name, block.open_ports) for group in groups for block in group.blocks]
+        return compile_plan(Plan([tuple(steps)]), self._layout, self._backend)
+
     def run(self, state: State, semiring: Semiring, check: bool) -> list[Array]:
         """One iteration; the largest changes, where they are asked for."""
         exact = self._plan.exact
-        if exact and not check and self.contraction is not None and contract(self.contraction, state, semiring):
-            return []
+        contraction = self.contraction if state.sharing is None and not (exact and check) else None
+        if contraction is not None and contract(contraction, state, semiring):
+            return [] if exact else run_once(self._sites, state, semiring, False, check)
         if check not in self._recordings:
             self._recordings[check] = Recording(self.program)
         return self._recordings[check].run(state, partial(run_once, self.program, state, semiring, exact, check))

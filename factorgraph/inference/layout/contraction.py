@@ -100,6 +100,7 @@ class Contraction:
     relations : whether pairs are relations, not tables
     more : entries of the tables of more than two variables
     pairs, singles : names of the groups of factors of two variables or more, and of one
+    sites : those of the singles whose messages follow from what else is known, and stay as they are in all rounds
     wide : those of pairs with more than two variables
     starts : the number of each pool's first variable
     inside : of each pool, whether its variables may be in the rounds: relations are between variables of one type
@@ -115,6 +116,7 @@ class Contraction:
     more: int
     pairs: list[str]
     singles: list[str]
+    sites: frozenset[str]
     wide: frozenset[str]
     starts: np.ndarray
     relations: bool
@@ -140,7 +142,7 @@ class Contraction:
             if group.is_block:
                 return None
             variables = group.bound.table_axes() if discrete else group.bound.related()
-            if variables == 0:
+            if variables == 0 or (variables > 1 and group.bound.factor.approximates):
                 return None
             if variables == 1:
                 singles.append(name)
@@ -171,6 +173,7 @@ class Contraction:
             more=more,
             pairs=pairs,
             singles=singles,
+            sites=frozenset(name for name in singles if layout.groups[name].bound.factor.approximates),
             wide=frozenset(entries),
             starts=starts[:-1],
             relations=not discrete,
