@@ -5,7 +5,8 @@ Exact answers on chains and trees: compiling, the first run and the next one, be
 
 A plain loop of NumPy over the chain is timed in the same run. hmmlearn (pip install hmmlearn) is left out where it is not
 found; it starts from log-likelihoods as ours does. Chains of vectors are smoothed beside dynamax (pip install dynamax), in
-double precision, compiling apart, in the same way. ``--large`` adds a chain and a random tree of a million variables.
+double precision, compiling apart, in the same way. Chains with approximate messages run until they converge, by `Tree` and by
+`Flooding`. ``--large`` adds a chain and a random tree of a million variables.
 """
 
 from __future__ import annotations
@@ -140,6 +141,33 @@ def dynamax_seconds(matrices: tuple[np.ndarray, ...], expected: np.ndarray) -> t
     return times[0], min(times[1:])
 
 
+def bent(n: int, kind: str) -> fg.FactorGraph:
+    """A walk with counts seen at each step, or a walk along a curve that is seen through another one."""
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), n)
+    graph.set_prior(x[0], fg.Gaussian.from_moments(0.0, 1.0))
+    if kind == "counts":
+        graph.add_factors("walk", fg.LinearGaussian([1.0, -0.98], 0.05), x[1:], x[:-1])
+        graph.add_factors("seen", fg.Likelihood(lambda x, count: count * x - np.exp(x), [RNG.poisson(2.0, n)]), x)
+        return graph
+    graph.add_factors("walk", fg.Nonlinear(lambda new, old: new - old - 0.3 * np.sin(old), 0.05), x[1:], x[:-1])
+    truth = np.zeros(n)
+    for step in range(1, n):
+        truth[step] = truth[step - 1] + 0.3 * np.sin(truth[step - 1]) + np.sqrt(0.05) * RNG.normal()
+    seen = np.exp(0.3 * truth) + 0.3 * RNG.normal(size=n)
+    graph.add_factors("seen", fg.Nonlinear(lambda x, y: np.exp(0.3 * x) - y, 0.09, [seen]), x)
+    return graph
+
+
+def converging(graph: fg.FactorGraph, schedule: fg.Schedule) -> tuple[float, int, np.ndarray]:
+    """Seconds of a whole run, its iterations, and the means."""
+    inference = fg.Inference(graph, schedule)
+    start = time.perf_counter()
+    result = inference.run(max_iterations=500)
+    assert result.status == "converged", result
+    return time.perf_counter() - start, int(result.iterations), result.mean(graph.variables("x"))
+
+
 def tell(name: str, found: tuple[float, float, float], peer: Any, plain: Any) -> None:
     cells = [f"{value:.3f}" for value in found]
     cells += ["" if peer is None else f"{peer:.3f} ({found[2] / peer:.1f})", "" if plain is None else f"{plain:.3f}"]
@@ -169,6 +197,12 @@ def main() -> None:
         graph, x, matrices = tracked(n, d)
         peer = dynamax_seconds(matrices, fg.run(graph).mean(x))
         tell(f"{n:,} vectors of {d}", ours(graph, x, 1), peer and peer[1], peer and peer[0])
+    print(f"{'':<34}" + "".join(f"{n:>18}" for n in ("Tree", "iterations", "Flooding", "iterations")))
+    for kind in ("counts", "curves"):
+        graph = bent(2_000, kind)
+        (tree, passes, means), (flooding, others, same) = (converging(graph, s) for s in (fg.Tree(), fg.Flooding()))
+        assert np.abs(means - same).max() < 1e-4, np.abs(means - same).max()
+        print(f"{f'2,000 {kind}':<34}{tree:>18.3f}{passes:>18}{flooding:>18.3f}{others:>18}", flush=True)
     if options.large:
         graph, x, *_ = chain(1_000_000, 3)
         tell("1 x 1,000,000 variables, 3 states", ours(graph, x, 1), None, None)

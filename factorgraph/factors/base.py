@@ -221,7 +221,8 @@ class Factor:
 
         Parameters
         ----------
-        incoming, parameters, semiring : as in `messages`; what comes in at the two ports is not to be used
+        incoming, parameters, semiring : as in `messages`. What comes in at the two ports is not to be used, unless the type
+            approximates: then it is what is known at present, for the choice of the relation.
         ports : of the relation's first and second variable
 
         Returns

@@ -182,6 +182,10 @@ class Nonlinear(Factor):
     ) -> list[Array]:
         return self._form.messages(incoming, self._laid(incoming, parameters, semiring), ports, semiring)
 
+    def relation(self, incoming: Sequence[Array], parameters: Parameters, ports: tuple[int, int], semiring: Semiring) -> Array:
+        """The linear relation at what comes in at all ports."""
+        return self._form.relation(incoming, self._laid(incoming, parameters, semiring), ports, semiring)
+
     def log_partition(self, incoming: Sequence[Array], parameters: Parameters, semiring: Semiring) -> Array:
         return self._form.log_partition(incoming, self._laid(incoming, parameters, semiring), semiring)
 

@@ -241,8 +241,8 @@ def test_approximate_messages_hang_on_rounds(
 ) -> None:
     """Counts and a measured curve at each state: the fixed point is that of passes by depth."""
     rng = np.random.default_rng(0)
-    graph, x = forest(rng, 24, shape)
-    counts, curve = np.arange(0, 24, 2), np.arange(1, 24, 2)
+    graph, x = forest(rng, 12, shape)
+    counts, curve = np.arange(0, 12, 2), np.arange(1, 12, 2)
     poisson = fg.Likelihood(lambda x, count: count * x - np.exp(x), [rng.poisson(2.0, counts.size)])
     graph.add_factors("counts", poisson, x[counts])
     bend = fg.Nonlinear(lambda x, y: x + 0.3 * np.sin(x) - y, 0.2, [rng.normal(size=curve.size)])
@@ -285,3 +285,69 @@ def test_sites_that_are_reinforced_go_by_depth() -> None:
     assert fg.Inference(graph, fg.Tree())._passes.contraction is not None
     assert fg.Inference(graph, fg.Tree(), reinforcement=0.1)._passes.contraction is None
     assert fg.Inference(graph, fg.Sweep())._passes.contraction is None
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("sets", [None, 2])
+@pytest.mark.parametrize("method", ["linearise", "sigma-points"])
+def test_approximate_relations_are_chosen_before_rounds(
+    method: str, sets: int | None, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bent walk and measured curves: after a first pass by depth, the fixed point is that of passes by depth."""
+    rng, n = np.random.default_rng(2), 12
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(), n)
+    graph.set_prior(x[0], fg.Gaussian.from_moments(1.0, 0.5))
+    walk = fg.Nonlinear(lambda new, old: new - old - 0.3 * np.sin(old), 0.05, method=method)
+    graph.add_factors("walk", walk, x[1:], x[:-1])
+    measured = rng.normal(1.5, 0.3, size=n)
+    graph.add_factors("seen", fg.Nonlinear(lambda v, y: v + 0.5 * np.sin(v) - y, 0.1, [measured], method=method), x)
+    evidence = x[8], 1.4 if sets is None else np.array([1.4, 1.6])
+    monkeypatch.setattr(passes, "_MANY_STAGES", 0)
+    monkeypatch.setattr(passes, "_ENTRIES_OF_A_STAGE", 10**9)
+    rounds: list[int] = []
+    write = RelationContracting.write
+    monkeypatch.setattr(RelationContracting, "write", lambda self: rounds.append(1) or write(self))
+    results = []
+    for _ in ("rounds", "depth"):
+        inference = fg.Inference(graph, fg.Tree(), backend=backend, batch=sets)
+        inference.observe(*evidence)
+        results.append(inference.run(tolerance=1e-9, max_iterations=300))
+        monkeypatch.setattr(passes, "_MANY_STAGES", 10**9)
+    ours, theirs = results
+    assert len(rounds) == np.max(ours.iterations) - 1
+    assert set(np.ravel(ours.status)) == set(np.ravel(theirs.status)) == {"converged"}
+    np.testing.assert_allclose(ours.marginals(x), theirs.marginals(x), rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(ours.log_partition, theirs.log_partition, rtol=1e-6)
+
+
+def test_a_bent_path_in_the_plane_is_tracked_by_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors that turn as they go, seen as distances to four beacons; the means are the most probable path."""
+    rng, n = np.random.default_rng(3), 24
+    graph = fg.FactorGraph()
+    place = graph.add_variables("place", fg.Gaussian(2), n)
+
+    def turned(old: np.ndarray) -> list[np.ndarray]:
+        return [old[0] + 0.1 * np.cos(old[1]), old[1] + 0.1]
+
+    truth = [np.array([0.0, 0.0])]
+    for _ in range(n - 1):
+        truth.append(np.array(turned(truth[-1])) + 0.03 * rng.normal(size=2))
+    path = np.array(truth)
+    graph.set_prior(place[0], fg.Gaussian(2).from_moments([0.0, 0.0], 0.1 * np.eye(2)))
+    graph.add_factors("turn", fg.Nonlinear(turned, 0.03**2 * np.eye(2), explicit=True), place[1:], place[:-1])
+    beacons = np.array([[-5.0, 4.0], [6.0, -3.0], [-4.0, -5.0], [5.0, 6.0]])
+    for number, beacon in enumerate(beacons):
+        seen = np.hypot(*(path - beacon).T) + 0.1 * rng.normal(size=n)
+        distance = fg.Nonlinear(lambda p, left, low, y: np.hypot(p[0] - left, p[1] - low) - y, 0.01, [*beacon, seen])
+        graph.add_factors(f"distance {number}", distance, place)
+    monkeypatch.setattr(passes, "_MANY_STAGES", 0)
+    monkeypatch.setattr(passes, "_ENTRIES_OF_A_STAGE", 10**9)
+    inference = fg.Inference(graph)
+    assert inference._passes.contraction is not None
+    result = inference.run(max_iterations=100)
+    assert result.status == "converged"
+    monkeypatch.setattr(passes, "_MANY_STAGES", 10**9)
+    by_depth = fg.Inference(graph, fg.Tree()).run(max_iterations=100)
+    np.testing.assert_allclose(result.mean(place), by_depth.mean(place), atol=1e-5)
+    assert np.sqrt(np.mean((result.mean(place) - path) ** 2)) < 0.1

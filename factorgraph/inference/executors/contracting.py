@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from factorgraph.backends import Array, Backend, Index
+from factorgraph.inference.executors import changes
 from factorgraph.inference.layout.contraction import Compress, Contraction, Edges, Narrow, Rake
 from factorgraph.inference.layout.layout import Segment
 from factorgraph.inference.layout.program import take_parameters
+from factorgraph.inference.state.pool_state import PoolState
 from factorgraph.inference.state.state import State
 from factorgraph.semiring import Semiring
 
@@ -64,6 +66,7 @@ class Contracting(ABC):
     ----------
     tables : of the pairs, along `table_axis`
     cavities : what is known of the first, and of the second variables of tables without these, along `axis`
+    check, residuals : whether the largest change of messages is to be kept at each write, and these
     sent, is_sent : messages of the original edges to the first, and to the second variable, along `axis`; and which are there
     """
 
@@ -78,6 +81,7 @@ class Contracting(ABC):
         self.backend: Backend = state.backend
         self.xp: Any = state.backend.xp
         self.sets = state.batch or 1
+        self.check, self.residuals = False, list[Array]()
         self.ups: list[Array] = []
         self.narrow: list[tuple[Segment, np.ndarray, Array]] = []  # messages of factors of more than two variables
         self.places = contraction.places
@@ -162,7 +166,14 @@ class Contracting(ABC):
         for segment, edges, message in self.narrow:
             pool = self.state.pools[segment.pool]
             flat = self.xp.reshape(message, (*pool.pool.type.param_shape, edges.size, *pool.batch))
-            pool.write(self._one_each(edges), flat, undamped=True)
+            self._write(pool, self._one_each(edges), flat)
+
+    def _write(self, pool: PoolState, edges: Index, message: Array) -> None:
+        """Write messages; how far they went is kept where it is asked for."""
+        change = pool.write(edges, message, undamped=True)
+        if self.check:
+            self.residuals.append(changes.largest(pool, change, edges))
+            changes.keep(pool, change, edges)
 
     def _any_nan(self, messages: Sequence[Array]) -> bool:
         return any(bool(self.backend.to_host(self.xp.any(self.xp.isnan(message)))) for message in messages)

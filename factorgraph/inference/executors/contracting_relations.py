@@ -8,7 +8,10 @@ from factorgraph.backends import Array, Backend, Index
 from factorgraph.inference.executors.contracting import Contracting
 from factorgraph.inference.layout.contraction import Contraction, Edges, Narrow
 from factorgraph.inference.layout.layout import Segment
+from factorgraph.inference.layout.program import edge_call
+from factorgraph.inference.state.ports import incoming
 from factorgraph.inference.state.state import State
+from factorgraph.schedules import Step
 from factorgraph.semiring import Semiring
 from factorgraph.variables import VariableType
 
@@ -90,7 +93,7 @@ class RelationContracting(Contracting):
             count = state.layout.groups[name].count
             if name not in contraction.wide:
                 part = slice(first * self.sets, (first + count) * self.sets)
-                self._put_tables(part, self._relations(name, [self._nothing(s, 1) for s in state.layout.groups[name].segments]))
+                self._put_tables(part, self._relations(name, self._seen(name)))
             first += count
 
     def _places_of(self, segment: Segment, edges: slice) -> Index:
@@ -120,40 +123,49 @@ class RelationContracting(Contracting):
     def _from_hung(self, name: str) -> Array:
         """What factors say to their one variable in the rounds."""
         slots, slot = self._slots(name), self.contraction.hung[name]
-        incoming = [
+        heard = [
             self._nothing(segment, segment.count) if number == slot else self._heard(segment, self._places_of(segment, edges))
             for number, (segment, edges) in enumerate(slots)
         ]
-        (message,) = self.state.potentials[name].bound.messages(incoming, self._parameters_of(name), [slot], self.semiring)
+        (message,) = self.state.potentials[name].bound.messages(heard, self._parameters_of(name), [slot], self.semiring)
         return self._flat(message, self.kind.param_shape, slots[slot][0].count)
 
     def _to_hung(self, name: str) -> list[tuple[Segment, Array]]:
         """Messages of such factors to all their variables, after all rounds."""
         slots, slot = self._slots(name), self.contraction.hung[name]
-        incoming = [
+        heard = [
             self._params(self.known.weights(self._places_of(segment, edges), self.from_hung[name]), segment)
             if number == slot
             else self._heard(segment, self._places_of(segment, edges))
             for number, (segment, edges) in enumerate(slots)
         ]
         bound = self.state.potentials[name].bound
-        found = bound.messages(incoming, self._parameters_of(name), range(len(slots)), self.semiring)
+        found = bound.messages(heard, self._parameters_of(name), range(len(slots)), self.semiring)
         return [(segment, message) for (segment, _), message in zip(slots, found, strict=True)]
 
     def _relations(
-        self, name: str, incoming: list[Array], core: tuple[int, int] = (0, 1), index: Index | None = None, count: int = -1
+        self, name: str, heard: list[Array], core: tuple[int, int] = (0, 1), index: Index | None = None, count: int = -1
     ) -> Array:
         """Factors of a group, or some of them, as relations of two of their variables."""
         factor, parameters = self.state.potentials[name].bound.factor, self._parameters_of(name, index)
-        found = factor.relation(incoming, parameters, core, self.semiring)
+        found = factor.relation(heard, parameters, core, self.semiring)
         return self._flat(found, self.relations.shape, self.state.layout.groups[name].count if count < 0 else count)
 
+    def _seen(self, name: str) -> list[Array]:
+        """What pairs take their relations from: nothing, or for approximate ones all that is known at present."""
+        if name not in self.contraction.tangents:
+            return [self._nothing(segment, 1) for segment in self.state.layout.groups[name].segments]
+        calls = self.contraction.calls
+        if name not in calls:
+            calls[name] = edge_call(Step(name, ()), self.state.layout, self.backend)
+        return incoming(calls[name], self.state)
+
     def _narrowed(self, step: Narrow) -> Array:
-        incoming = [
+        heard = [
             self._nothing(segment, 1) if slot in step.core else self._heard(segment, self._places_at(segment, nodes))
             for slot, (segment, nodes) in enumerate(zip(self._slots_of(step), step.nodes, strict=True))
         ]
-        return self._relations(step.group, incoming, step.core, self._index(step), step.factors.size)
+        return self._relations(step.group, heard, step.core, self._index(step), step.factors.size)
 
     def _places_at(self, segment: Segment, nodes: np.ndarray) -> Index:
         start, base = int(self.contraction.starts[segment.pool]), self.known_of[segment.pool][1]
@@ -207,7 +219,7 @@ class RelationContracting(Contracting):
         for segment, message in messages:
             pool, edges = self.state.pools[segment.pool], segment.width * segment.count
             flat = self.xp.reshape(message, (*pool.pool.type.param_shape, edges, *pool.batch))
-            pool.write(slice(segment.first, segment.first + edges), flat, undamped=True)
+            self._write(pool, slice(segment.first, segment.first + edges), flat)
 
     def write(self) -> bool:
         state, first = self.state, 0

@@ -338,7 +338,7 @@ class TableContracting(Contracting):
             weights = xp.permute_dims(joined[:, : len(kind.states)], (1, 0))
             edges = joined.shape[0] // self.sets
             weights = xp.reshape(weights, (weights.shape[0], edges, *pool.batch))
-            pool.write(slice(start, start + edges), kind.from_log_weights(weights, self.backend), undamped=True)
+            self._write(pool, slice(start, start + edges), kind.from_log_weights(weights, self.backend))
         for pool in state.pools:
             pool.refresh()
         state.iteration += 1

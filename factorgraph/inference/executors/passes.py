@@ -53,7 +53,7 @@ class Passes:
         if not self._plan.forest or reinforced or self._plan.num_stages < _MANY_STAGES:
             return None
         found = Contraction.of(self._layout)
-        if found is None or (found.sites and not found.relations):
+        if found is None or (not found.relations and (found.sites or found.tangents)):
             return None
         # A matrix product costs little beside reading its tables; the largest sums of max mode are looked for one by one.
         table = found.states**3 / 2 if self._mode == "max" else found.states**2
@@ -68,12 +68,26 @@ class Passes:
         steps = [Step(block.name, block.open_ports) for group in groups for block in group.blocks]
         return compile_plan(Plan([tuple(steps)]), self._layout, self._backend)
 
+    def _by_rounds(self, state: State) -> bool:
+        """
+        Whether the next iteration goes by rounds.
+
+        Approximate relations are chosen where the variables are believed to be: at first step by step, as filters do, since all
+        at once nothing would be known there. Rounds know no damping.
+        """
+        if self.contraction is None or state.sharing is not None:
+            return False
+        undamped = all(isinstance(pool.step, float) and pool.step == 1.0 for pool in state.pools)
+        return not self.contraction.tangents or (state.iteration > 0 and undamped)
+
     def run(self, state: State, semiring: Semiring, check: bool) -> list[Array]:
         """One iteration; the largest changes, where they are asked for."""
         exact = self._plan.exact
-        contraction = self.contraction if state.sharing is None and not (exact and check) else None
-        if contraction is not None and contract(contraction, state, semiring):
-            return [] if exact else run_once(self._sites, state, semiring, False, check)
+        if not (exact and check) and self._by_rounds(state):
+            assert self.contraction is not None
+            residuals = contract(self.contraction, state, semiring, check)
+            if residuals is not None:
+                return residuals + (run_once(self._sites, state, semiring, False, check) if self.contraction.sites else [])
         if check not in self._recordings:
             self._recordings[check] = Recording(self.program)
         return self._recordings[check].run(state, partial(run_once, self.program, state, semiring, exact, check))
@@ -91,8 +105,12 @@ class Passes:
         return {**vars(self), "_recordings": {}}
 
 
-def contract(contraction: Contraction, state: State, semiring: Semiring) -> bool:
-    """Write the messages of all edges; False, and nothing written, where these are none or have no such form."""
+def contract(contraction: Contraction, state: State, semiring: Semiring, check: bool) -> list[Array] | None:
+    """
+    Write the messages of all edges; the largest changes, where they are asked for.
+
+    None, and nothing written, where there are no such messages or they have no such form.
+    """
     if contraction.relations:
         work: Contracting = RelationContracting(contraction, state, semiring)
         work.forward()
@@ -104,7 +122,8 @@ def contract(contraction: Contraction, state: State, semiring: Semiring) -> bool
             work = TableContracting(contraction, state, semiring)
             work.forward()
     work.backward()
-    return work.write()
+    work.check = check
+    return work.residuals if work.write() else None
 
 
 def modes(state: State) -> list[np.ndarray]:

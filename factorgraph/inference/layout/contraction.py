@@ -101,11 +101,13 @@ class Contraction:
     more : entries of the tables of more than two variables
     pairs, singles : names of the groups of factors of two variables or more, and of one
     sites : those of the singles whose messages follow from what else is known, and stay as they are in all rounds
+    tangents : those of the pairs whose relations follow from what is known, and stay as they are in all rounds
     wide : those of pairs with more than two variables
     starts : the number of each pool's first variable
     inside : of each pool, whether its variables may be in the rounds: relations are between variables of one type
     hung : of groups of factors of one such variable and others, which are in no round, the slot of the one
     places, selections : index arrays and edges of the rounds as they are on the device, once they were needed
+    calls : what reads the cavities of `tangents`, once it was needed
     missing : for each end, and the first edge of each group, edges along which no round sends a message, once they are known
     """
 
@@ -117,6 +119,7 @@ class Contraction:
     pairs: list[str]
     singles: list[str]
     sites: frozenset[str]
+    tangents: frozenset[str]
     wide: frozenset[str]
     starts: np.ndarray
     relations: bool
@@ -124,10 +127,11 @@ class Contraction:
     hung: dict[str, int]
     places: dict[tuple[int, int], tuple[np.ndarray, Index]] = field(default_factory=dict)
     selections: dict[tuple[Edges, int], Any] = field(default_factory=dict)
+    calls: dict[str, Any] = field(default_factory=dict)
     missing: dict[tuple[int, int], Edges] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**vars(self), "places": {}, "selections": {}, "missing": {}}
+        return {**vars(self), "places": {}, "selections": {}, "calls": {}, "missing": {}}
 
     @classmethod
     def of(cls, layout: Layout) -> Contraction | None:
@@ -142,7 +146,7 @@ class Contraction:
             if group.is_block:
                 return None
             variables = group.bound.table_axes() if discrete else group.bound.related()
-            if variables == 0 or (variables > 1 and group.bound.factor.approximates):
+            if variables == 0 or (variables > 2 and group.bound.factor.approximates):
                 return None
             if variables == 1:
                 singles.append(name)
@@ -157,7 +161,8 @@ class Contraction:
         ends = {name: _slots_inside(layout, name, inside) for name in places}
         hung = {name: slots[0] for name, slots in ends.items() if len(slots) == 1}
         pairs = [name for name, slots in ends.items() if len(slots) > 1]
-        if len(hung) + len(pairs) < len(places) or not pairs:
+        approximate = {name for name, group in layout.groups.items() if group.bound.factor.approximates}
+        if len(hung) + len(pairs) < len(places) or not pairs or approximate & set(hung):
             return None
         states = max(len(pool.type.states) for pool in layout.pools) if discrete else _AS_RELATIONS  # type: ignore[attr-defined]
         entries = {name: states ** len(places[name]) if discrete else 1 for name in pairs if len(places[name]) > 2}
@@ -173,7 +178,8 @@ class Contraction:
             more=more,
             pairs=pairs,
             singles=singles,
-            sites=frozenset(name for name in singles if layout.groups[name].bound.factor.approximates),
+            sites=frozenset(singles) & approximate,
+            tangents=frozenset(pairs) & approximate,
             wide=frozenset(entries),
             starts=starts[:-1],
             relations=not discrete,
