@@ -229,10 +229,9 @@ class Nonlinear(Factor):
         parts = [slice(part.start - given.start, part.stop - given.start) for part in self._parts[first:]]
 
         def seen(x: np.ndarray) -> list[np.ndarray]:
-            columns = [np.moveaxis(x[..., part], -1, 0) for part in parts]
             return [
-                column[0] if isinstance(kind, Gaussian) else column
-                for column, kind in zip(columns, self._kinds[first:], strict=True)
+                x[..., part.start] if isinstance(kind, Gaussian) else np.moveaxis(x[..., part], -1, 0)
+                for part, kind in zip(parts, self._kinds[first:], strict=True)
             ]
 
         def value(x: np.ndarray) -> np.ndarray:
@@ -275,8 +274,9 @@ class Nonlinear(Factor):
                 f"its {what} returns an array of shape {array.shape}, not {(*lead, *items)}: it is called once for all "
                 "factors, so it must compute with whole arrays"
             )
-        whole = np.broadcast_to(array, (*lead, *items))
-        return np.moveaxis(whole[None] if one else whole, range(len(rows)), range(-len(rows), 0))
+        whole = array if array.shape == (*lead, *items) else np.broadcast_to(array, (*lead, *items))
+        whole, axes = whole[None] if one else whole, len(rows)
+        return whole.transpose(*range(axes, whole.ndim), *range(axes))
 
     @property
     def _gives_vectors(self) -> bool:
@@ -286,9 +286,9 @@ class Nonlinear(Factor):
 
 def _finite(values: np.ndarray, x: np.ndarray, what: str, axes: int) -> np.ndarray:
     """The values, or an error that names the point and the factor; so many axes, the factors first, are those of items."""
-    wrong = ~np.isfinite(values.reshape(*x.shape[:-1], -1)).all(axis=-1)
-    if not wrong.any():
+    if np.isfinite(values).all():
         return values
+    wrong = ~np.isfinite(values.reshape(*x.shape[:-1], -1)).all(axis=-1)
     place = tuple(int(i) for i in np.argwhere(wrong)[0])
     where = ", ".join(f"{value:.6g}" for value in x[place])
     raise ValueError(f"its {what} is not finite at ({where}), of factor {place[-axes]}")
