@@ -111,14 +111,13 @@ class ExactResult:
         found = self.found
         block = self._graph.factors(factors)
         shape = [len(kind.states) for kind in block.bound.spread_types()]
-        nodes = block.nodes(self._numbering.first_node)
+        weights = found.joint([self._numbering.tables[block.name, number] for number in range(block.count)])
+        if isinstance(weights, np.ndarray) and weights.shape[1:] == tuple(shape):
+            return np.asarray(weights / weights.sum(axis=tuple(range(1, weights.ndim)), keepdims=True))
         result = np.zeros((block.count, *shape))
-        tables = [self._numbering.tables[block.name, number] for number in range(block.count)]
-        joint = found.joint(tables)
-        for number, table in enumerate(tables):
-            allowed = [found.allowed[v] for v in nodes[number]]
-            values = joint.get(table, np.ones(()))
-            result[number][np.ix_(*allowed)] = (values / values.sum()).reshape([a.size for a in allowed])
+        for row, nodes, values in zip(result, block.nodes(self._numbering.first_node), weights, strict=True):
+            allowed = [found.allowed[v] for v in nodes]
+            row[np.ix_(*allowed)] = (values / values.sum()).reshape([a.size for a in allowed])
         return result
 
     def gradient(self, factors: str | Factors) -> np.ndarray:

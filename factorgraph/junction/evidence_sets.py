@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -99,12 +99,13 @@ class CompiledTree:
         """Sets as the columns of one array; those that it cannot hold go one by one."""
         states = [self._states(one, flat) for one in sets]
         potentials = [flat.potentials(one.model, left or flat.states) for one, left in zip(sets, states, strict=True)]
-        answers = flat.run(potentials, flat.masks([one.evidence for one in sets]))
+        answers = flat.run(potentials, [one.evidence for one in sets])
         for column, (one, left) in enumerate(zip(sets, states, strict=True)):
             found: Found | None = None
             if left is not None:
-                by_arrays = None if answers.wide[column] else FoundByArrays(flat, answers, column, one.model, left)
-                found = by_arrays or self._through_cliques(self.tree, one)
+                otherwise = partial(self._through_cliques, self.tree, one)
+                wide = answers.wide[column]
+                found = otherwise() if wide else FoundByArrays(flat, answers, column, one.model, left, otherwise)
             yield ExactResult(graph, self.numbering, flat.mode, found)
 
     def _states(self, one: EvidenceSet, flat: FlatTree) -> list[np.ndarray] | None:

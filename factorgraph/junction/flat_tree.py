@@ -13,18 +13,22 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import is_
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from factorgraph.inference.answers.sampling import draw_rows
 from factorgraph.junction.cliques import Clique
 from factorgraph.junction.flat_layout import FlatLayout, Level, Projection, count_pairs
+from factorgraph.junction.found import Found, Joint
 from factorgraph.junction.tables import TableModel
 from factorgraph.junction.weights import WIDEST
 
 _MOST_PAIRS = 20000  # entries times inputs of a clique on average, up to which calls cost more than entries
 _MOST = 1 << 22  # of these in a tree
-_BYTES = 30.0  # for each of these, with the answers for one set
+_BYTES = {"sum": 30.0, "max": 40.0}  # for each of these, with the answers for one set
 _CHUNK = 1 << 18  # entries of all sets that are worked on together
 _LEAST_SETS = 8  # that are worked on together, however large the tree
 _KEPT = 32  # models, the products of whose tables are kept
@@ -47,30 +51,49 @@ class Potentials:
     shift: float
 
 
-@dataclass(frozen=True, eq=False)
 class FlatAnswers:
     """
-    Answers for B sets of evidence.
+    Answers for B sets of evidence, from the messages to the roots; those from the roots are passed when they are needed first.
+
+    Parameters
+    ----------
+    tree : FlatTree
+    entries : (N, B) array, the product of all that each clique knows but what its parent says
+    messages : what the cliques said to their parents
+    spread : (cliques, B) array, log of the ratio of the largest and the smallest number that may meet in each clique
+    log_partition : (B,) array, -inf where the evidence contradicts the model
 
     Attributes
     ----------
-    log_partition : (B,) array, -inf where the evidence contradicts the model
-    marginals : (states of all variables of the tree, B) array
-    beliefs : (N, B) array, the product of all that a clique knows, with any factor
-    wide : (B,) array, true for sets that double precision does not hold: the other answers mean nothing there
-    decode : finds one best joint state of each set from the beliefs: positions of each variable of the tree, ``(B,)``
+    wide : (B,) array, true for sets that double precision does not hold; the other answers for them mean nothing
     """
 
-    log_partition: np.ndarray
-    marginals: np.ndarray
-    beliefs: np.ndarray
-    wide: np.ndarray
-    decode: Callable[[np.ndarray], dict[int, np.ndarray]]
+    def __init__(
+        self, tree: FlatTree, entries: np.ndarray, messages: np.ndarray, spread: np.ndarray, log_partition: np.ndarray
+    ) -> None:
+        self._tree, self._entries, self._messages, self._spread = tree, entries, messages, spread
+        self.log_partition, self.wide = log_partition, _are_wide(spread)
+
+    @cached_property
+    def beliefs(self) -> np.ndarray:
+        """The product of all that each clique knows, but for a factor, ``(N, B)``."""
+        self._tree.send_down(self._entries, self._messages, self._spread)
+        self.wide = _are_wide(self._spread)
+        return self._entries
+
+    @cached_property
+    def marginals(self) -> np.ndarray:
+        """Marginals of the states of all variables of the tree, ``(states, B)``."""
+        return self._tree.marginals(self.beliefs)
 
     @cached_property
     def decoded(self) -> dict[int, np.ndarray]:
-        """The best joint states of all sets."""
-        return self.decode(self.beliefs)
+        """One best joint state of each set: positions of each variable of the tree, ``(B,)``."""
+        return self._tree.decode(self.beliefs)
+
+
+def _are_wide(spread: np.ndarray) -> np.ndarray:
+    return np.asarray((spread > WIDEST).any(axis=0))
 
 
 class FlatTree:
@@ -96,8 +119,16 @@ class FlatTree:
         self._numbers = np.concatenate([begins[v] + states[v] for v in self._home])
         self._marginals = self._layout.projection([(number, [v]) for v, number in self._home.items()])
         self._asked: tuple[list[int], Projection] | None = None  # what `joint` was asked for last time
-        self._fits: dict[TableModel, bool] = {}
-        self._potentials: dict[tuple[TableModel, tuple[int, ...]], Potentials] = {}
+        self._last: tuple[list[Potentials], list[Mapping[int, int]], FlatAnswers] | None = None
+        # Models that nobody has any more are forgotten.
+        self._fits: WeakKeyDictionary[TableModel, bool] = WeakKeyDictionary()
+        self._potentials: WeakKeyDictionary[TableModel, dict[tuple[int, ...], Potentials]] = WeakKeyDictionary()
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_fits": None, "_potentials": None, "_asked": None, "_last": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _fits=WeakKeyDictionary(), _potentials=WeakKeyDictionary())
 
     @staticmethod
     def pays(cliques: Sequence[Clique], sizes: Sequence[int]) -> bool:
@@ -105,9 +136,9 @@ class FlatTree:
         return 0 < count_pairs(cliques, sizes) <= min(_MOST_PAIRS * len(cliques), _MOST)
 
     @staticmethod
-    def memory(cliques: Sequence[Clique], sizes: Sequence[int]) -> float:
+    def memory(cliques: Sequence[Clique], sizes: Sequence[int], mode: str) -> float:
         """Bytes that the arrays take at most, with the answers for one set."""
-        return _BYTES * count_pairs(cliques, sizes)
+        return _BYTES[mode] * count_pairs(cliques, sizes)
 
     @property
     def sets_at_once(self) -> int:
@@ -126,7 +157,7 @@ class FlatTree:
             )
         return self._fits[model]
 
-    def masks(self, sets: Sequence[Mapping[int, int]]) -> dict[int, np.ndarray]:
+    def _masks(self, sets: Sequence[Mapping[int, int]]) -> dict[int, np.ndarray]:
         """
         Which states of each observed variable of the tree are allowed.
 
@@ -157,12 +188,13 @@ class FlatTree:
         allowed : the states of each variable; those of the tree's variables are `states`
         """
         others = tuple(int(allowed[v][0]) for v in sorted(model.open - self._home.keys()))
-        key = model, others
-        if key not in self._potentials:
-            if len(self._potentials) >= _KEPT:
-                self._potentials.clear()
-            self._potentials[key] = self._multiplied(model, allowed)
-        return self._potentials[key]
+        if len(self._potentials) >= _KEPT and model not in self._potentials:
+            self._potentials.clear()
+        known = self._potentials.setdefault(model, {})
+        if others not in known:
+            known.clear()
+            known[others] = self._multiplied(model, allowed)
+        return known[others]
 
     def scope(self, model: TableModel, table: int) -> tuple[int, ...]:
         """The variables of a table that the tree has."""
@@ -188,19 +220,30 @@ class FlatTree:
         largest[largest == -np.inf] = 0.0
         logs -= np.repeat(largest, widths)
         least = np.minimum.reduceat(np.where(logs > -np.inf, logs, 0.0), first)
-        return Potentials(np.exp(logs), -least, shift + float(largest.sum()))
+        with np.errstate(under="ignore"):
+            values = np.exp(logs)
+        return Potentials(values, -least, shift + float(largest.sum()))
 
     # Messages.
 
-    def run(self, potentials: Sequence[Potentials], evidence: Mapping[int, np.ndarray]) -> FlatAnswers:
+    def run(self, potentials: Sequence[Potentials], evidence: Sequence[Mapping[int, int]]) -> FlatAnswers:
         """
-        Find answers for B sets.
+        Find answers for B sets; those of the last time, if nothing has changed.
 
         Parameters
         ----------
         potentials : of each set
-        evidence : for each variable that some set observes, which of its states each set allows, ``(q, B)`` zeros and ones
+        evidence : position of the state of each variable that a set observes
         """
+        if self._last is not None:
+            before, same, answers = self._last
+            if len(before) == len(potentials) and all(map(is_, before, potentials)) and same == list(evidence):
+                return answers
+        answers = self._run(potentials, self._masks(evidence))
+        self._last = list(potentials), list(evidence), answers
+        return answers
+
+    def _run(self, potentials: Sequence[Potentials], evidence: Mapping[int, np.ndarray]) -> FlatAnswers:
         entries = np.stack([one.values for one in potentials], axis=1)
         spread = np.stack([one.spread for one in potentials], axis=1)
         total = np.array([one.shift for one in potentials])
@@ -208,17 +251,25 @@ class FlatTree:
             index, start = self._layout.index(self._home[v], [v]), self._layout.start[self._home[v]]
             entries[start : start + index.size] *= mask.take(index, axis=0)
         messages = np.empty((self._layout.num_messages, len(potentials)))
+        with np.errstate(all="ignore"):
+            for level in reversed(self._layout.levels):
+                total += _send_up(level, entries, messages, spread)
+        total[np.isnan(total)] = -np.inf
+        return FlatAnswers(self, entries, messages, spread, total)
+
+    def send_down(self, entries: np.ndarray, messages: np.ndarray, spread: np.ndarray) -> None:
+        """Beliefs in place of the products of the cliques, and messages from the roots in place of those to them."""
         levels = self._layout.levels
         with np.errstate(all="ignore"):
-            for level in reversed(levels):
-                total += _send_up(level, entries, messages, spread)
             for level, below in zip(levels, [*levels[1:], None], strict=True):
                 _send_down(level, below, entries, messages, spread)
-            marginals = self._marginals(entries)
-            sums = np.add.reduceat(marginals, self._ends[:-1], axis=0)
-            marginals /= sums.repeat(np.diff(self._ends), axis=0)
-        total[np.isnan(total)] = -np.inf
-        return FlatAnswers(total, marginals, entries, np.asarray((spread > WIDEST).any(axis=0)), self.decode)
+
+    def marginals(self, beliefs: np.ndarray) -> np.ndarray:
+        """As `FlatAnswers.marginals`."""
+        with np.errstate(all="ignore"):
+            found = self._marginals(beliefs)
+            sums = np.add.reduceat(found, self._ends[:-1], axis=0)
+            return found / sums.repeat(np.diff(self._ends), axis=0)
 
     # Answers.
 
@@ -229,9 +280,9 @@ class FlatTree:
         found[[self._begins[v] + allowed[v][0] for v in self._fixed]] = 1.0
         return found
 
-    def joint(self, beliefs: np.ndarray, tables: Sequence[int], scopes: Sequence[Sequence[int]]) -> dict[int, np.ndarray]:
+    def joint(self, beliefs: np.ndarray, tables: Sequence[int], scopes: Sequence[Sequence[int]]) -> Joint:
         """
-        Joint weights of the variables of some tables, but for a factor, for one set.
+        Joint weights of the variables of some tables, but for a factor, for one set; one array where all have the same shape.
 
         Parameters
         ----------
@@ -240,17 +291,19 @@ class FlatTree:
         scopes : these variables
         """
         if not tables:
-            return {}
+            return []
         if self._asked is None or self._asked[0] != tables:
             wanted = [(self._clique_of[table], scope) for table, scope in zip(tables, scopes, strict=True)]
             self._asked = list(tables), self._layout.projection(wanted)
         found = self._asked[1](beliefs)[:, 0]
-        shapes = [[self._sizes[v] for v in scope] for scope in scopes]
+        shapes = [tuple(self._sizes[v] for v in scope) for scope in scopes]
+        if len(set(shapes)) == 1:
+            return found.reshape(len(tables), *shapes[0])
         parts = np.split(found, np.cumsum([math.prod(shape) for shape in shapes])[:-1])
-        return {table: part.reshape(shape) for table, part, shape in zip(tables, parts, shapes, strict=True)}
+        return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def decode(self, beliefs: np.ndarray) -> dict[int, np.ndarray]:
-        """As `FlatAnswers.decode`: from the roots on, the best own states of a clique beside those that its parent has."""
+        """As `FlatAnswers.decoded`: from the roots on, the best own states of a clique beside those that its parent has."""
         chosen: dict[int, np.ndarray] = {}
         sets = np.arange(beliefs.shape[1])
         for number, rows, own in self._from_roots(chosen, sets.size):
@@ -303,27 +356,60 @@ class FoundByArrays:
     column : number of the set
     model : TableModel
     allowed : the states of each variable that the answers are of
+    otherwise : finds the same in another way, for sets that turn out to be wide when beliefs are asked for
     """
 
     def __init__(
-        self, flat: FlatTree, answers: FlatAnswers, column: int, model: TableModel, allowed: Sequence[np.ndarray]
+        self,
+        flat: FlatTree,
+        answers: FlatAnswers,
+        column: int,
+        model: TableModel,
+        allowed: Sequence[np.ndarray],
+        otherwise: Callable[[], Found | None],
     ) -> None:
-        self._flat, self._answers, self._column, self._model, self.allowed = flat, answers, column, model, allowed
+        self._flat, self._answers, self._column, self._model = flat, answers, column, model
+        self._allowed, self._make_other = allowed, otherwise
         self.log_partition = float(answers.log_partition[column])
 
+    @cached_property
+    def _other(self) -> Found | None:
+        _ = self._answers.beliefs
+        if not self._answers.wide[self._column]:
+            return None
+        found = self._make_other()
+        assert found is not None  # the sum over all states is above 0
+        return found
+
+    @property
+    def allowed(self) -> Sequence[np.ndarray]:
+        return self._allowed if self._other is None else self._other.allowed
+
     def states(self) -> np.ndarray:
-        return self._flat.states_of(self._answers.marginals[:, self._column], self.allowed)
+        if self._other is not None:
+            return self._other.states()
+        return self._flat.states_of(self._answers.marginals[:, self._column], self._allowed)
 
-    def joint(self, tables: Sequence[int]) -> dict[int, np.ndarray]:
-        scopes = {table: self._flat.scope(self._model, table) for table in tables}
-        known = [table for table in tables if scopes[table]]
+    def joint(self, tables: Sequence[int]) -> Joint:
+        if self._other is not None:
+            return self._other.joint(tables)
+        scopes = [self._flat.scope(self._model, table) for table in tables]
+        known = [number for number, scope in enumerate(scopes) if scope]
         beliefs = self._answers.beliefs[:, self._column : self._column + 1]
-        return self._flat.joint(beliefs, known, [scopes[table] for table in known])
+        found = self._flat.joint(beliefs, [tables[number] for number in known], [scopes[number] for number in known])
+        if len(known) == len(tables):
+            return found
+        each = dict(zip(known, found, strict=True))
+        return [each.get(number, np.ones(())) for number in range(len(tables))]
 
-    def decode(self) -> dict[int, int]:
+    def decode(self) -> Mapping[int, Any]:
+        if self._other is not None:
+            return self._other.decode()
         return {v: int(states[self._column]) for v, states in self._answers.decoded.items()}
 
-    def sample(self, n: int, rng: np.random.Generator) -> dict[int, np.ndarray]:
+    def sample(self, n: int, rng: np.random.Generator) -> Mapping[int, np.ndarray]:
+        if self._other is not None:
+            return self._other.sample(n, rng)
         return self._flat.sample(self._answers.beliefs[:, self._column], n, rng)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from factorgraph.junction.clique_tree import CliqueTree
+
+Joint: TypeAlias = "np.ndarray | list[np.ndarray]"
 
 
 class Found(Protocol):
@@ -29,8 +31,8 @@ class Found(Protocol):
     def states(self) -> np.ndarray:
         """Marginals of the states of all variables one after another."""
 
-    def joint(self, tables: Sequence[int]) -> dict[int, np.ndarray]:
-        """Joint weights of each table's variables, but for a factor; none for tables whose variables have one state each."""
+    def joint(self, tables: Sequence[int]) -> Joint:
+        """Joint weights of each table's variables, but for a factor; a number for tables whose variables are all fixed."""
 
     def decode(self) -> Mapping[int, Any]:
         """One best joint state: the position of each variable among those allowed, or none where this is the only one."""
@@ -69,14 +71,15 @@ class FoundByCliques:
             result[self._begins[v] + allowed] = self._marginals.get(v, 1.0)
         return result
 
-    def joint(self, tables: Sequence[int]) -> dict[int, np.ndarray]:
+    def joint(self, tables: Sequence[int]) -> Joint:
         _ = self._marginals  # messages from the roots
         with np.errstate(all="ignore"):
-            return self.tree.beliefs([table for table in tables if self.tree.given.scopes[table]])
+            found = self.tree.beliefs([table for table in tables if self.tree.given.scopes[table]])
+        return [found.get(table, np.ones(())) for table in tables]
 
-    def decode(self) -> dict[int, int]:
+    def decode(self) -> Mapping[int, Any]:
         return self.tree.decode()
 
-    def sample(self, n: int, rng: np.random.Generator) -> dict[int, np.ndarray]:
+    def sample(self, n: int, rng: np.random.Generator) -> Mapping[int, np.ndarray]:
         with np.errstate(all="ignore"):
             return self.tree.sample(n, rng)

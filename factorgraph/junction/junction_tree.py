@@ -334,5 +334,5 @@ def _eliminate(given: Given) -> tuple[Elimination, list[int]]:
 def _size(tree: CliqueTree, elimination: Elimination) -> ExactSize:
     width = max((len(around) for around in elimination.neighbours), default=0)
     sizes = tree.given.sizes
-    arrays = FlatTree.memory(tree.cliques, sizes) if FlatTree.pays(tree.cliques, sizes) else 0.0
+    arrays = FlatTree.memory(tree.cliques, sizes, tree.mode) if FlatTree.pays(tree.cliques, sizes) else 0.0
     return ExactSize(width, 2.0**elimination.log_largest, 2.0**elimination.log_total, max(tree.memory, arrays))

@@ -92,10 +92,10 @@ class Enumeration:
 
     def log_weight(self, states: dict[str, np.ndarray]) -> float:
         """Log-weight of one joint state, given as the values of each block."""
-        digits = [
-            kind_position
-            for name, values in states.items()
-            for kind_position in np.atleast_1d(self._kinds[self._first[name]].position(np.ravel(values)))
-        ]
+        digits: list[int] = []
+        for name, first in self._first.items():
+            kind = self._kinds[first] if first < len(self._kinds) else None
+            if kind is not None and name in states:
+                digits += kind.position(kind.from_labels(np.ravel(states[name]))).tolist()
         sizes = [len(kind.states) for kind in self._kinds]
         return float(self.log_weights[np.ravel_multi_index(digits, sizes)]) if sizes else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 import factorgraph as fg
 from factorgraph.junction import cliques, flat_tree, found
+from factorgraph.junction.tables import TableModel
 from factorgraph.testing import Enumeration
 from tests.factorgraph.test_exact import compare, random_graph
 
@@ -178,3 +180,55 @@ def test_draws_have_the_right_marginals() -> None:
     expected = result.marginals(x)
     shares = (drawn[..., None] == np.arange(3)).mean(axis=0)
     assert (np.abs(shares - expected) <= 5 * np.sqrt(expected * (1 - expected) / 40_000) + 1e-12).all()
+
+
+def test_models_that_nobody_has_any_more_are_forgotten() -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(3), 5)
+    graph.add_factors("pairs", fg.Table(np.zeros((4, 3, 3))), x[:-1], x[1:])
+    tree = fg.JunctionTree(graph)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        tree.set_potentials("pairs", fg.Table(rng.normal(size=(4, 3, 3))))
+        tree.set_prior(x[0], rng.normal(size=3))
+        tree.run().marginals(x)
+    gc.collect()
+    assert sum(isinstance(thing, TableModel) for thing in gc.get_objects()) <= 4
+
+
+def test_the_way_back_is_gone_when_beliefs_are_asked_for_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, x, _ = tree_of_loops(np.random.default_rng(4), 20, 0.0)
+    tree = fg.JunctionTree(graph)
+    calls: list[str] = []
+    for name in ("_run", "send_down"):
+        method = getattr(flat_tree.FlatTree, name)
+        spy = lambda self, *a, name=name, method=method: calls.append(name) or method(self, *a)  # noqa: E731
+        monkeypatch.setattr(flat_tree.FlatTree, name, spy)
+    log_partition = tree.run().log_partition
+    assert calls == ["_run"]
+    tree.run().marginals(x)
+    tree.run().factor_marginals("f3")
+    assert calls == ["_run", "send_down"]
+    tree.observe(x[3], 1)
+    assert tree.run().log_partition < log_partition
+    assert calls == ["_run", "send_down", "_run"]
+
+
+def test_sets_that_turn_out_wide_on_the_way_back_go_by_logarithms(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cliques, "_MERGED", 1)
+    calls = went_through_cliques(monkeypatch)
+    turned_out = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        graph = fg.FactorGraph()
+        x = graph.add_variables("x", fg.Categorical(2), 6)
+        tables = rng.uniform(-500, 0, size=(5, 2, 2))
+        pairs = graph.add_factors("pairs", fg.Table(tables), x[:-1], x[1:])
+        graph.add_factors("last", fg.Table([0.0, -150.0]), x[0])
+        result, expected, before = fg.JunctionTree(graph).run(), Enumeration(graph), len(calls)
+        assert result.log_partition == pytest.approx(expected.log_partition, rel=1e-12)
+        np.testing.assert_allclose(result.marginals(x), expected.marginals(x), rtol=1e-10, atol=1e-200)
+        np.testing.assert_allclose(result.factor_marginals("pairs"), expected.factor_marginals(pairs), rtol=1e-10, atol=1e-200)
+        assert (result.sample(5, seed=0)["x"] == result.mode(x)).all()
+        turned_out += len(calls) - before
+    assert turned_out > 0
