@@ -15,7 +15,8 @@ from factorgraph.files import told
 from factorgraph.inference import ContradictionError, ConvergenceWarning, Inference
 from factorgraph.io import Model, read_model, read_uai_evidence, write_uai_result
 from factorgraph.io.uai import format_uai_result
-from factorgraph.junction import TooLargeError, exact, exact_size
+from factorgraph.junction import JunctionTree, TooLargeError, exact, exact_size
+from factorgraph.junction.junction_tree import is_wide_forest
 from factorgraph.schedules import Flooding, RandomOrder, Residual, Schedule, Sweep, Tree
 from factorgraph.variables import DiscreteType
 
@@ -134,18 +135,39 @@ def _infer(options: argparse.Namespace) -> int:
 
 def _exact_answers(options: argparse.Namespace, model: Model, sets: list[dict[int, int]]) -> list[Any]:
     """The answers for each set of evidence, by a junction tree."""
+    mode = "max" if options.task == "MAP" else "sum"
+    if len(sets) > 1 and not is_wide_forest(model.graph):
+        try:
+            return _exact_batch(options.task, model, sets, mode)
+        except TooLargeError:  # no order is good for all sets; each may have one
+            pass
     answers = []
     for number, evidence in enumerate(sets, start=1):
         model.observe(evidence)
         try:
-            result = exact(model.graph, mode="max" if options.task == "MAP" else "sum")
-            answers.append(_answer(options.task, model, result))
+            answers.append(_answer(options.task, model, exact(model.graph, mode=mode)))
         except ContradictionError as error:
             raise ValueError(f"evidence set {number}: {error}" if len(sets) > 1 else str(error)) from None
         for variable in evidence:
             model.graph.unobserve(model[variable])
     print("exact", file=sys.stderr)
     return answers
+
+
+def _exact_batch(task: str, model: Model, sets: list[dict[int, int]], mode: str) -> list[Any]:
+    """The answers for several sets of evidence, by one junction tree."""
+    tree = JunctionTree(model.graph, mode=mode, batch=len(sets))
+    for number, evidence in enumerate(sets):
+        model.observe(evidence, tree, sets=number)
+    try:
+        result: Any = tree.run()
+    except ContradictionError as error:
+        result = error.result
+    for number, found in enumerate(result.contradictions, start=1):
+        if found:
+            raise ValueError(f"evidence set {number}: the evidence contradicts the model: no state is possible")
+    print("exact", file=sys.stderr)
+    return _by_set(task, _answer(task, model, result), len(sets))
 
 
 def _bp_answers(options: argparse.Namespace, model: Model, sets: list[dict[int, int]]) -> tuple[list[Any], bool]:
@@ -165,10 +187,12 @@ def _bp_answers(options: argparse.Namespace, model: Model, sets: list[dict[int, 
         return [_answer(options.task, model, result)], result.converged
     counts = ", ".join(f"{result.status.count(status)} {status}" for status in sorted(set(result.status)))
     print(f"{batch} sets of evidence, {counts} after at most {max(result.iterations)} iterations", file=sys.stderr)
-    answers = _answer(options.task, model, result)
-    if options.task == "MAR":
-        return [[marginals[number] for marginals in answers] for number in range(batch)], bool(np.all(result.converged))
-    return list(answers), bool(np.all(result.converged))
+    return _by_set(options.task, _answer(options.task, model, result), batch), bool(np.all(result.converged))
+
+
+def _by_set(task: str, answers: Any, batch: int) -> list[Any]:
+    """The answers of a batch set by set."""
+    return [[marginals[number] for marginals in answers] for number in range(batch)] if task == "MAR" else list(answers)
 
 
 def _answer(task: str, model: Model, result: Any) -> Any:

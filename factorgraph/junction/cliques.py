@@ -9,7 +9,7 @@ from factorgraph.junction.elimination import Elimination
 from factorgraph.junction.plan import Plan
 from factorgraph.junction.tables import Given
 
-_MERGED = 1 << 8  # entries; up to here a clique is joined to its parent, as a call costs more than entries
+_MERGED = 1 << 6  # entries; up to here a clique is joined to its parent, as a call costs more than entries
 
 
 @dataclass(eq=False, slots=True)

@@ -11,8 +11,8 @@ import numpy as np
 from factorgraph.graph import FactorGraph
 from factorgraph.junction.answers import ExactResult
 from factorgraph.junction.clique_tree import CliqueTree
-from factorgraph.junction.flat_tree import FlatTree, FoundByArrays
-from factorgraph.junction.found import Found, FoundByCliques
+from factorgraph.junction.flat_tree import FlatTree
+from factorgraph.junction.found import Found, FoundByArrays, FoundByCliques
 from factorgraph.junction.numbering import Numbering
 from factorgraph.junction.tables import TableModel
 

@@ -10,7 +10,7 @@ answers are marked, and somebody else has to find them in logarithms.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import is_
@@ -22,7 +22,6 @@ import numpy as np
 from factorgraph.inference.answers.sampling import draw_rows
 from factorgraph.junction.cliques import Clique
 from factorgraph.junction.flat_layout import FlatLayout, Level, Projection, count_pairs
-from factorgraph.junction.found import Found, Joint
 from factorgraph.junction.tables import TableModel
 from factorgraph.junction.weights import WIDEST
 
@@ -280,7 +279,9 @@ class FlatTree:
         found[[self._begins[v] + allowed[v][0] for v in self._fixed]] = 1.0
         return found
 
-    def joint(self, beliefs: np.ndarray, tables: Sequence[int], scopes: Sequence[Sequence[int]]) -> Joint:
+    def joint(
+        self, beliefs: np.ndarray, tables: Sequence[int], scopes: Sequence[Sequence[int]]
+    ) -> np.ndarray | list[np.ndarray]:
         """
         Joint weights of the variables of some tables, but for a factor, for one set; one array where all have the same shape.
 
@@ -343,74 +344,6 @@ class FlatTree:
                 place = place * size + chosen[v]
             own = shape[len(shared) :]
             yield number, self._layout.start[number] + place * math.prod(own), own
-
-
-class FoundByArrays:
-    """
-    What a flat tree tells about one set: see `Found`.
-
-    Parameters
-    ----------
-    flat : FlatTree
-    answers : FlatAnswers
-    column : number of the set
-    model : TableModel
-    allowed : the states of each variable that the answers are of
-    otherwise : finds the same in another way, for sets that turn out to be wide when beliefs are asked for
-    """
-
-    def __init__(
-        self,
-        flat: FlatTree,
-        answers: FlatAnswers,
-        column: int,
-        model: TableModel,
-        allowed: Sequence[np.ndarray],
-        otherwise: Callable[[], Found | None],
-    ) -> None:
-        self._flat, self._answers, self._column, self._model = flat, answers, column, model
-        self._allowed, self._make_other = allowed, otherwise
-        self.log_partition = float(answers.log_partition[column])
-
-    @cached_property
-    def _other(self) -> Found | None:
-        _ = self._answers.beliefs
-        if not self._answers.wide[self._column]:
-            return None
-        found = self._make_other()
-        assert found is not None  # the sum over all states is above 0
-        return found
-
-    @property
-    def allowed(self) -> Sequence[np.ndarray]:
-        return self._allowed if self._other is None else self._other.allowed
-
-    def states(self) -> np.ndarray:
-        if self._other is not None:
-            return self._other.states()
-        return self._flat.states_of(self._answers.marginals[:, self._column], self._allowed)
-
-    def joint(self, tables: Sequence[int]) -> Joint:
-        if self._other is not None:
-            return self._other.joint(tables)
-        scopes = [self._flat.scope(self._model, table) for table in tables]
-        known = [number for number, scope in enumerate(scopes) if scope]
-        beliefs = self._answers.beliefs[:, self._column : self._column + 1]
-        found = self._flat.joint(beliefs, [tables[number] for number in known], [scopes[number] for number in known])
-        if len(known) == len(tables):
-            return found
-        each = dict(zip(known, found, strict=True))
-        return [each.get(number, np.ones(())) for number in range(len(tables))]
-
-    def decode(self) -> Mapping[int, Any]:
-        if self._other is not None:
-            return self._other.decode()
-        return {v: int(states[self._column]) for v, states in self._answers.decoded.items()}
-
-    def sample(self, n: int, rng: np.random.Generator) -> Mapping[int, np.ndarray]:
-        if self._other is not None:
-            return self._other.sample(n, rng)
-        return self._flat.sample(self._answers.beliefs[:, self._column], n, rng)
 
 
 def _send_up(level: Level, entries: np.ndarray, messages: np.ndarray, spread: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import factorgraph as fg
+from factorgraph import cli
 from factorgraph.cli import main
 from factorgraph.testing import Enumeration
 from tests.factorgraph.sample_files import ALIST, BIF, CNF, FG, FILES, UAI
@@ -328,6 +329,24 @@ class TestCommandLine:
         captured = capsys.readouterr()
         assert "did not converge" in captured.err
         assert "stopped after 20 iterations" in captured.err
+
+    @pytest.mark.parametrize("task", ["MAR", "PR", "MAP"])
+    def test_exact_answers_for_several_sets_are_those_of_each(
+        self, task: str, put: Put, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, several = str(put("m.uai", UAI)), str(put("several.evid", "3\n1 0 1\n2 0 0 2 1\n0\n"))
+        command = ["infer", model, "--task", task, "--exact", "--evidence", several]
+        assert main(command) == 0
+        together = capsys.readouterr().out.split()
+        monkeypatch.setattr(cli, "is_wide_forest", lambda graph: True)  # then they go one after another
+        assert main(command) == 0
+        alone = capsys.readouterr().out.split()
+        assert together[0] == alone[0] == task
+        np.testing.assert_allclose(np.array(together[1:], float), np.array(alone[1:], float), rtol=1e-12)
+        monkeypatch.undo()
+        bad = str(put("bad.evid", "2\n0\n2 1 1 2 1\n"))
+        assert main(["infer", model, "--task", task, "--exact", "--evidence", bad]) == 1
+        assert "evidence set 2: the evidence contradicts the model" in capsys.readouterr().err
 
     def test_info(self, put: Put, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["info", str(put("m.uai", UAI))]) == 0
