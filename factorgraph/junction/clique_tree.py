@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from factorgraph.inference.answers.sampling import draw_rows
-from factorgraph.junction.cliques import Clique, bottom_up, cliques_of
+from factorgraph.junction.cliques import Clique, bottom_up, cliques_of, list_inputs
 from factorgraph.junction.elimination import Elimination
 from factorgraph.junction.plan import Plan
 from factorgraph.junction.product import PIECE, Product, SmallProduct, Tables, product_of
@@ -79,6 +79,7 @@ class CliqueTree:
 
         Beliefs of factors, which are as large as their tables, come on top.
         """
+        self._list_inputs()
         sizes, tables = self.given.sizes, self.given.tables
         may_be_logs = not self._in_numbers(tables)
         work = 0.0
@@ -99,6 +100,7 @@ class CliqueTree:
 
     def collect(self) -> float:
         """Messages from the leaves to the roots; the log-sum (or maximum) of all."""
+        self._list_inputs()
         total = self.given.constant
         for number in self.order:
             clique = self.cliques[number]
@@ -108,6 +110,11 @@ class CliqueTree:
             if clique.parent < 0:
                 total += self._said(number).shift
         return total
+
+    def _list_inputs(self) -> None:
+        """For the first way through the cliques; small trees may never need it."""
+        if self.cliques and not self.cliques[0].scopes:
+            list_inputs(self.cliques, self.given)
 
     def _said(self, number: int) -> Weights:
         """What a clique says to its parent, after `collect`."""

@@ -22,7 +22,8 @@ class Clique:
     shared, own : variables, in the order of the axes of the clique's product: first those shared
     parent : number of the parent clique, or -1 at a root
     tables : numbers of the tables assigned to this clique
-    scopes : variables of each input: of the tables, of what the children say, and of own variables that neither have
+    scopes : variables of each input: of the tables, of what the children say, and of own variables that neither have; empty
+        until `list_inputs` is called
     heard : for each own variable, the number of the input that tells its marginal
     plan : how messages are made of the inputs
     """
@@ -77,10 +78,7 @@ def cliques_of(given: Given, elimination: Elimination, free: list[int]) -> list[
     for number, scope in enumerate(given.scopes):
         if scope:
             cliques[clique_of[min(scope, key=rank.__getitem__)]].tables.append(number)
-    cliques = _merged(cliques, given.sizes)
-    for clique in cliques:
-        _list_inputs(clique, cliques, given)
-    return cliques
+    return _merged(cliques, given.sizes)
 
 
 def bottom_up(cliques: list[Clique]) -> list[int]:
@@ -118,8 +116,13 @@ def _merged(cliques: list[Clique], sizes: list[int]) -> list[Clique]:
     return found
 
 
+def list_inputs(cliques: list[Clique], given: Given) -> None:
+    """Scopes of the inputs of cliques, and which of them tells each own variable's marginal: a child, else the smallest."""
+    for clique in cliques:
+        _list_inputs(clique, cliques, given)
+
+
 def _list_inputs(clique: Clique, cliques: list[Clique], given: Given) -> None:
-    """Scopes of a clique's inputs, and which of them tells each own variable's marginal: a child, else the smallest."""
     clique.scopes = [list(given.scopes[t]) for t in clique.tables]
     clique.scopes += [cliques[child].shared for child in clique.children]
     clique.scopes += [[v] for v in set(clique.axes).difference(*clique.scopes)]

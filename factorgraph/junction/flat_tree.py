@@ -208,7 +208,7 @@ class FlatTree:
             product = logs[start : start + math.prod(shape)].reshape(shape)
             for table in clique.tables:
                 scope = scopes[table]
-                turn = sorted(range(len(scope)), key=[axes.index(v) for v in scope].__getitem__)
+                turn = [scope.index(v) for v in axes if v in scope]
                 spread = [size if v in scope else 1 for v, size in zip(axes, shape, strict=True)]
                 product += model.logs(table, allowed, scope).transpose(turn).reshape(spread)
         for table, scope in enumerate(scopes):
