@@ -20,6 +20,7 @@ _TRIES = 1000
 _HUB = 64  # neighbours from which on a variable is priced anew only now and then
 _SECONDS_PER_ENTRY = 3e-9
 _MOST_SECONDS = 10.0
+_HOPELESS = 8.0  # powers of 2 that no search makes up for
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,18 @@ class Elimination:
     log_total: float
 
 
-def find_elimination(sizes: Sequence[int], scopes: Sequence[Sequence[int]]) -> Elimination:
+def find_elimination(sizes: Sequence[int], scopes: Sequence[Sequence[int]], most: float = math.inf) -> Elimination:
     """
     A good order: the best of two along the graph and of many greedy ones, with ties broken at random (always the same way).
 
     Variables with at most one neighbour go first, as some best order has them first; a forest is then done, in linear time. The
-    search goes on for as long as it is short beside the work that it may save.
+    search goes on for as long as it is short beside the work that it may save, and not at all where nothing would come of it.
 
     Parameters
     ----------
     sizes : number of states of each variable
     scopes : variables of each factor
+    most : entries of a table that anybody would make
     """
     if not sizes:
         return Elimination([], [], 0.0, 0.0)
@@ -66,7 +68,7 @@ def find_elimination(sizes: Sequence[int], scopes: Sequence[Sequence[int]]) -> E
     if not core:
         return leaves
     number = {v: i for i, v in enumerate(core)}
-    inner = _search([{number[u] for u in adjacency[v]} for v in core], [weights[v] for v in core])
+    inner = _search([{number[u] for u in adjacency[v]} for v in core], [weights[v] for v in core], math.log2(max(most, 1.0)))
     return Elimination(
         leaves.order + [core[i] for i in inner.order],
         leaves.neighbours + [{core[i] for i in around} for around in inner.neighbours],
@@ -101,16 +103,16 @@ def _take_off_leaves(adjacency: list[set[int]], weights: list[float]) -> Elimina
     return Elimination(order, neighbours, largest, math.log2(total) if total else -math.inf)
 
 
-def _search(adjacency: list[set[int]], weights: list[float]) -> Elimination:
-    """The best order that is found in the time that it may save."""
+def _search(adjacency: list[set[int]], weights: list[float], log_most: float) -> Elimination:
+    """The best order that is found in the time that it may save; the first three where all their tables are far too large."""
     rng = random.Random(0)
     started = time.monotonic()
     best = _greedy(adjacency, weights, _fill, rng, math.inf)
     assert best is not None
-    rules = _rules(adjacency)
+    rules = enumerate(_rules(adjacency))
     while time.monotonic() - started <= min(2.0**best.log_total * _SECONDS_PER_ENTRY, _MOST_SECONDS):
-        rule = next(rules, None)
-        if rule is None:
+        number, rule = next(rules, (_TRIES, None))
+        if rule is None or (number > 1 and best.log_largest > log_most + _HOPELESS):
             break
         found = _greedy(adjacency, weights, rule, rng, best.log_total)
         if found is not None and found.log_total < best.log_total:

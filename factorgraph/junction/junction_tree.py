@@ -67,7 +67,7 @@ def exact_size(graph: FactorGraph) -> ExactSize:
     if allowed is None:
         return ExactSize(0, 1.0, 1.0, 0.0)
     given = model.given(allowed)
-    elimination, free = _eliminate(given)
+    elimination, free = _eliminate(given, MAX_CLIQUE)
     return _size(CliqueTree(given, elimination, free, "sum"), elimination)
 
 
@@ -242,7 +242,7 @@ class JunctionTree:
         if self._compiled is not None:
             possible += [_opened(possible[0], model, self._compiled.free) for model in models]
         given = models[0].given(_union(possible))
-        elimination, variables = _eliminate(given)
+        elimination, variables = _eliminate(given, self._max_clique)
         tree, free = CliqueTree(given, elimination, variables, self.mode), frozenset(variables)
         messages, largest = 16.0 * tree.message_entries, 2.0**elimination.log_largest
         if is_too_large(largest, messages, self._max_clique):
@@ -324,11 +324,11 @@ def refuse_too_large(size: ExactSize, messages: float, max_clique: int) -> None:
         )
 
 
-def _eliminate(given: Given) -> tuple[Elimination, list[int]]:
+def _eliminate(given: Given, most: float) -> tuple[Elimination, list[int]]:
     free = [v for v, size in enumerate(given.sizes) if size > 1]
     number = {v: i for i, v in enumerate(free)}
     scopes = {tuple(sorted(number[v] for v in scope)) for scope in given.scopes if len(scope) > 1}
-    return find_elimination([given.sizes[v] for v in free], sorted(scopes)), free
+    return find_elimination([given.sizes[v] for v in free], sorted(scopes), most), free
 
 
 def _size(tree: CliqueTree, elimination: Elimination) -> ExactSize:

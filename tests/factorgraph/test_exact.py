@@ -106,6 +106,21 @@ def test_what_is_too_large_is_refused_before_memory_is_taken(monkeypatch: pytest
         fg.exact(graph, max_clique=4)
 
 
+def test_no_order_is_searched_for_where_nothing_would_come_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Spin(), (40, 40))
+    graph.add_factors("down", fg.Ising(0.3), x[1:], x[:-1])
+    graph.add_factors("across", fg.Ising(0.3), x[:, 1:], x[:, :-1])
+    tries = []
+    greedy = elimination._greedy
+    monkeypatch.setattr(elimination, "_greedy", lambda *a: tries.append(1) or greedy(*a))
+    with pytest.raises(fg.TooLargeError, match=r"2.2e\+12 joint states \(41 variables"):
+        fg.exact(graph)
+    assert len(tries) <= 3
+    with pytest.raises(fg.TooLargeError, match="at most 0"):
+        fg.exact(graph, max_clique=0)
+
+
 def test_a_wide_factor_in_a_cycle_is_refused_by_name() -> None:
     graph = fg.FactorGraph()
     x = graph.add_variables("x", fg.Spin(), 100)
