@@ -7,6 +7,7 @@ import pytest
 
 import factorgraph as fg
 from factorgraph.inference import Inference
+from factorgraph.inference.executors import passes
 from tests.factorgraph.vectors import ALONG, MOTION, assert_as_dense, chain
 
 
@@ -93,3 +94,17 @@ def test_exact_answers_do_not_depend_on_units(unit: float) -> None:
     plain, scaled = (chain(20, MOTION, ALONG + 0.1 * np.eye(2), scale=scale) for scale in ((1, 1), (unit, 1 / unit)))
     expected = fg.exact(plain).mean(plain.variables("x"))
     assert fg.exact(scaled).mean(scaled.variables("x")) / [unit, 1 / unit] == pytest.approx(expected, rel=1e-8)
+
+
+def test_what_rounds_cannot_say_on_the_way_goes_by_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the third vector one component is known exactly and the other by the first two alone."""
+    monkeypatch.setattr(passes, "_MANY_STAGES", 0)
+    monkeypatch.setattr(passes, "_ENTRIES_OF_A_STAGE", 10**9)
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Gaussian(2), 3)
+    graph.add_factors("sum", fg.LinearGaussian([1.0, 1.0, [[1.0, 1.0], [1.0, -1.0]]], 0.0), x[[0]], x[[1]], x[[2]])
+    graph.add_factors("known", fg.LinearGaussian([[[1.0, 0.0]]], 0.0, 1.0), x[[2]])
+    graph.set_prior(x[:2], fg.Gaussian(2).from_moments([0.0, 0.0], np.eye(2)))
+    inference = fg.Inference(graph, fg.Tree())
+    assert inference._passes.contraction is not None
+    np.testing.assert_allclose(inference.run().mean(x), fg.exact(graph).mean(x), atol=1e-12)

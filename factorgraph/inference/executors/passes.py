@@ -113,7 +113,11 @@ def contract(contraction: Contraction, state: State, semiring: Semiring, check: 
     """
     if contraction.relations:
         work: Contracting = RelationContracting(contraction, state, semiring)
-        work.forward()
+        try:
+            work.forward()
+            work.backward()
+        except ValueError:  # what no message can say on the way may not be asked for by depth, and else is told there by name
+            return None
     else:
         try:
             work = TableContracting(contraction, state, semiring, may_be_numbers=True)
@@ -121,7 +125,7 @@ def contract(contraction: Contraction, state: State, semiring: Semiring, check: 
         except Underflow:
             work = TableContracting(contraction, state, semiring)
             work.forward()
-    work.backward()
+        work.backward()
     work.check = check
     return work.residuals if work.write() else None
 
