@@ -111,22 +111,22 @@ def contract(contraction: Contraction, state: State, semiring: Semiring, check: 
 
     None, and nothing written, where there are no such messages or they have no such form.
     """
-    if contraction.relations:
-        work: Contracting = RelationContracting(contraction, state, semiring)
+    if not contraction.relations:
         try:
-            work.forward()
-            work.backward()
-        except ValueError:  # what no message can say on the way may not be asked for by depth, and else is told there by name
-            return None
-    else:
-        try:
-            work = TableContracting(contraction, state, semiring, may_be_numbers=True)
-            work.forward()
+            return _through(TableContracting(contraction, state, semiring, may_be_numbers=True), check)
         except Underflow:
-            work = TableContracting(contraction, state, semiring)
-            work.forward()
-        work.backward()
+            return _through(TableContracting(contraction, state, semiring), check)
+    try:
+        return _through(RelationContracting(contraction, state, semiring), check)
+    except ValueError:  # what no message can say on the way may not be asked for by depth; else it is told there by name
+        return None
+
+
+def _through(work: Contracting, check: bool) -> list[Array] | None:
+    """All rounds and back; the largest changes, or None where there are no messages."""
     work.check = check
+    work.forward()
+    work.backward()
     return work.residuals if work.write() else None
 
 
