@@ -77,7 +77,7 @@ def _failed(message: str, code: int) -> int:
     if ranks.size == 1:
         print(f"nets: {message}", file=sys.stderr)
         return code
-    time.sleep(0.5 * (ranks.rank > 0))
+    time.sleep(2.0 * (ranks.rank > 0))  # longer than the first one takes to end them
     print(f"nets, rank {ranks.rank} of {ranks.size}: {message}", file=sys.stderr, flush=True)
     ranks.abort()
     return code

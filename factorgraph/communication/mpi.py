@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from types import TracebackType
@@ -12,6 +13,8 @@ import numpy as np
 from mpi4py import MPI
 
 from factorgraph.communication.base import Communicator
+
+_PAUSE = 0.5  # seconds
 
 
 class MPICommunicator(Communicator):
@@ -59,6 +62,7 @@ class MPICommunicator(Communicator):
     def abort(self) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(_PAUSE)  # what mpiexec has not passed on when the ranks end is lost
         self._comm.Abort(1)
 
     def __reduce__(self) -> Any:
@@ -73,7 +77,5 @@ class _EndAll:
 
     def __call__(self, kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
         first = f"rank {self._communicator.rank} failed, and ends all {self._communicator.size}:\n"
-        # In one piece: what is still to be written when the ranks end is lost.
         sys.stderr.write(first + "".join(traceback.format_exception(kind, error, where)))
-        sys.stderr.flush()
         self._communicator.abort()
