@@ -64,13 +64,16 @@ class CompiledTree:
             return True
         return all(states.size == 1 or v in self.free for v, states in enumerate(one.allowed))
 
-    def after(self, result: ExactResult) -> CompiledTree:
+    def after(self, one: EvidenceSet, result: ExactResult) -> CompiledTree:
         """
         The tree for the next set: with the messages of this one where it went through the cliques one by one.
 
-        A model that arrays could not hold once is not tried with them again.
+        Arrays that could not hold its numbers are not tried again.
         """
-        return replace(self, tree=result.found.tree, flat=None) if isinstance(result.found, FoundByCliques) else self
+        if not isinstance(result.found, FoundByCliques):
+            return self
+        was_wide = self.flat is not None and self.flat.fits(one.model)
+        return replace(self, tree=result.found.tree, flat=None if was_wide else self.flat)
 
     def answer(self, graph: FactorGraph, sets: Sequence[EvidenceSet]) -> Iterator[ExactResult]:
         """The answers for sets that the tree serves, one after another."""

@@ -153,7 +153,7 @@ def _exact_discrete(graph: FactorGraph, mode: str, max_clique: int) -> ExactResu
     check_discrete(graph)
     if is_wide_forest(graph):
         size = forest_size(graph)
-        refuse_too_large(size, size.memory, max_clique)
+        refuse_too_large(size.largest_clique, size.memory, max_clique, lambda: size)
         return ForestResult(graph, mode)
     result = JunctionTree(graph, mode=mode, max_clique=max_clique).run()
     assert isinstance(result, ExactResult)

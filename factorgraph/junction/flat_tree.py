@@ -76,9 +76,11 @@ class FlatAnswers:
     @cached_property
     def beliefs(self) -> np.ndarray:
         """The product of all that each clique knows, but for a factor, ``(N, B)``."""
-        self._tree.send_down(self._entries, self._messages, self._spread)
-        self.wide = _are_wide(self._spread)
-        return self._entries
+        # Copies, so that whoever is interrupted here finds everything as it was.
+        entries, spread = self._entries.copy(), self._spread.copy()
+        self._tree.send_down(entries, self._messages.copy(), spread)
+        self._entries, self.wide = entries, _are_wide(spread)
+        return entries
 
     @cached_property
     def marginals(self) -> np.ndarray:

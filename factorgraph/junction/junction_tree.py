@@ -219,7 +219,7 @@ class JunctionTree:
         if result.contradictions:
             raise ContradictionError(result)
         assert self._compiled is not None
-        self._compiled = self._compiled.after(result)
+        self._compiled = self._compiled.after(sets[0], result)
         return result
 
     def _contradictions(self) -> Iterator[ExactResult]:
@@ -244,9 +244,8 @@ class JunctionTree:
         given = models[0].given(_union(possible))
         elimination, variables = _eliminate(given, self._max_clique)
         tree, free = CliqueTree(given, elimination, variables, self.mode), frozenset(variables)
-        messages, largest = 16.0 * tree.message_entries, 2.0**elimination.log_largest
-        if is_too_large(largest, messages, self._max_clique):
-            refuse_too_large(_size(tree, elimination), messages, self._max_clique)
+        largest, messages = 2.0**elimination.log_largest, 16.0 * tree.message_entries
+        refuse_too_large(largest, messages, self._max_clique, lambda: _size(tree, elimination))
         states = _union([_opened(given.allowed, model, free) for model in models])
         pays = FlatTree.pays(tree.cliques, [one.size for one in states])
         flat = FlatTree(tree.cliques, states, self._numbering.states, self.mode) if pays else None
@@ -310,18 +309,25 @@ def forest_size(graph: FactorGraph) -> ExactSize:
     return ExactSize(1, float(max(states.values())), float(entries), float(memory_needed(graph, HOST, None)))
 
 
-def is_too_large(largest_clique: float, messages: float, max_clique: int) -> bool:
-    """Whether a clique, or the bytes of all messages, are more than is allowed."""
-    return largest_clique > max_clique or messages > 64.0 * max_clique
+def refuse_too_large(largest: float, messages: float, max_clique: int, size: Callable[[], ExactSize]) -> None:
+    """
+    Refuse what needs too much.
 
-
-def refuse_too_large(size: ExactSize, messages: float, max_clique: int) -> None:
-    if is_too_large(size.largest_clique, messages, max_clique):
-        raise TooLargeError(
-            f"exact answers would need a clique of {size.largest_clique:.3g} joint states ({size.width + 1} variables; at most "
-            f"{max_clique:.3g} are allowed) and {size.memory / 2**30:.3g} GiB of memory; run belief propagation instead, or "
-            "raise max_clique"
-        )
+    Parameters
+    ----------
+    largest : entries of the largest clique
+    messages : bytes of all messages
+    max_clique : entries that a clique may have
+    size : finds what the error tells
+    """
+    if largest <= max_clique and messages <= 64.0 * max_clique:
+        return
+    needed = size()
+    raise TooLargeError(
+        f"exact answers would need a clique of {needed.largest_clique:.3g} joint states ({needed.width + 1} variables; at most "
+        f"{max_clique:.3g} are allowed) and {needed.memory / 2**30:.3g} GiB of memory; run belief propagation instead, or "
+        "raise max_clique"
+    )
 
 
 def _eliminate(given: Given, most: float) -> tuple[Elimination, list[int]]:

@@ -150,6 +150,19 @@ def test_states_that_were_ruled_out_may_come_back() -> None:
         assert result.log_partition == pytest.approx(expected.log_partition)
 
 
+def test_arrays_are_kept_for_models_that_fit_them_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = fg.FactorGraph()
+    x = graph.add_variables("x", fg.Categorical(3), 3)
+    graph.add_factors("unary", fg.Table([0.0, 0.5, -np.inf]), x[0])
+    graph.add_factors("loop", fg.Potts(0.7), x, x[[1, 2, 0]])
+    tree = fg.JunctionTree(graph)
+    calls = went_through_cliques(monkeypatch)
+    for third in (-np.inf, 0.3, -np.inf):
+        tree.set_potentials("unary", fg.Table([0.1, 0.2, third]))
+        tree.run().marginals(x)
+    assert len(calls) == 1  # the model with a state that the arrays do not have
+
+
 @pytest.mark.usefixtures("way")
 def test_evidence_that_was_there_at_first_may_change_and_go() -> None:
     """Also of variables that this evidence fixed through a hard relation."""

@@ -305,8 +305,10 @@ class _Rounds:
         left, right, table = self._left, self._right, self._table
         if not table.size:
             return
-        both = np.bincount(left, minlength=self._variables) + np.bincount(right, minlength=self._variables) == 2
-        found = _independent(left, right, both & (self._degree == 2), self._rng)
+        free = self._degree == 2
+        if self._waiting:  # their factors are none of the tables
+            free &= np.bincount(left, minlength=self._variables) + np.bincount(right, minlength=self._variables) == 2
+        found = _independent(left, right, free, self._rng)
         if not found.any():
             return
         ends, others = np.concatenate([left, right]), np.concatenate([right, left])
