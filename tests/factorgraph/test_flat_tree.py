@@ -245,3 +245,23 @@ def test_sets_that_turn_out_wide_on_the_way_back_go_by_logarithms(monkeypatch: p
         assert (result.sample(5, seed=0)["x"] == result.mode(x)).all()
         turned_out += len(calls) - before
     assert turned_out > 0
+
+
+def test_answers_are_whole_after_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, x, _ = tree_of_loops(np.random.default_rng(5), 20, 0.0)
+    tree = fg.JunctionTree(graph)
+    expected = fg.exact(graph).marginals(x)
+    result = tree.run()
+    send_down, calls = flat_tree._send_down, []
+
+    def interrupted(*arguments: Any) -> None:
+        send_down(*arguments)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(flat_tree, "_send_down", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        result.marginals(x)
+    np.testing.assert_allclose(result.marginals(x), expected, atol=1e-13)
+    np.testing.assert_allclose(tree.run().marginals(x), expected, atol=1e-13)
